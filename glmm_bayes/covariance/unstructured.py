@@ -1,0 +1,69 @@
+"""Columns with every standard deviation and every correlation free."""
+
+from collections.abc import Mapping
+from typing import Any
+
+from glmm_bayes.arrays import NUMPY
+from glmm_bayes.covariance.base import Covariance, CovarianceParameter, refuse_prior, sd_parameter
+from glmm_bayes.priors import Prior
+
+
+class Unstructured(Covariance):
+    """
+    `(1 + x | g)`, `us(1 + x | g)`: cov = diag(sd) C diag(sd), C any correlation matrix.
+
+    Parameters: `sd > 0`, one a column, on the link scale; `corr`, sampled as the p(p-1)/2
+    partial correlations of column i with j given 0 … j-1, rescaled to (0, 1).
+
+    Notes
+    -----
+    With c the partial correlations, row i of the Cholesky factor of C is c_ij times the square
+    root of prod_{k<j} (1 - c_ik^2). C ~ LKJ(eta) exactly when (1 + c_ij)/2 ~ Beta(a, a)
+    independently, a = eta + (p - 2 - j)/2 with j = 0, 1, …:
+    Lewandowski, Kurowicka & Joe (2009), J. Multivariate Analysis 100, 1989-2001.
+    """
+
+    name = "us"
+    axis = "columns"
+
+    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
+        pairs = size * (size - 1) // 2
+        corr = CovarianceParameter("partial", "corr", pairs, False, (0.0, 1.0))
+        return (sd_parameter(size), corr) if pairs else (sd_parameter(size),)
+
+    def factor(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> Any:
+        return theta["sd"][:, None] * self._cholesky(theta, size, xp)
+
+    def reported(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> dict[str, Any]:
+        if size == 1:
+            return {}
+        L = self._cholesky(theta, size, xp)
+        return {"corr": L @ L.T}
+
+    def priors(self, key: str, prior: Prior, size: int) -> tuple[Prior, ...]:
+        if key != "corr":
+            return super().priors(key, prior, size)
+        if prior.distribution != "LKJCorr":
+            raise refuse_prior(self.name, key, prior, "gb.Prior('LKJCorr', eta=2)")
+        eta = float(prior.arguments["eta"])
+        shapes = [eta + (size - 2 - j) / 2 for i in range(size) for j in range(i)]
+        return tuple(Prior("Beta", alpha=a, beta=a) for a in shapes)
+
+    def default_prior(self, key: str) -> Prior | None:
+        return Prior("LKJCorr", eta=2.0) if key == "corr" else None
+
+    @staticmethod
+    def _cholesky(theta: Mapping[str, Any], size: int, xp: Any) -> Any:
+        if size == 1:
+            return xp.eye(1)
+        zero = 0 * theta["partial"][0]
+        rows, k = [], 0
+        for i in range(size):
+            row, left = [], 1 + zero
+            for _ in range(i):
+                c = 2 * theta["partial"][k] - 1
+                row.append(c * xp.sqrt(left))
+                left = left * (1 - c * c)
+                k += 1
+            rows.append(xp.stack([*row, xp.sqrt(left), *[zero] * (size - 1 - i)]))
+        return xp.stack(rows)

@@ -1,0 +1,165 @@
+"""Take the columns that a formula names out of any data frame, checked; nothing is encoded here."""
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import narwhals as nw
+import numpy as np
+import pandas as pd
+
+from glmm_bayes.errors import DataError, DataWarning, UnknownNameError
+from glmm_bayes.registry import suggestion
+
+type Frame = Any  # whatever narwhals reads
+
+
+@dataclass(frozen=True, eq=False)
+class Rows:
+    """
+    The rows that can be used.
+
+    `frame` has the used columns of the kept rows, indexed as the user's data; `kept` `(n,)`
+    the kept rows' positions in the data, which had `total`; `missing` counts by column.
+    """
+
+    frame: pd.DataFrame
+    kept: np.ndarray
+    total: int
+    missing: dict[str, int]
+    unused_levels: dict[str, tuple[str, ...]]
+
+
+def read_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.DataFrame:
+    """
+    Copy columns of a pandas, polars, pyarrow … frame into a pandas frame.
+
+    Raises
+    ------
+    DataError
+        If `data` is not a data frame, has no rows, or has a column's name twice.
+    UnknownNameError
+        If a column is not there.
+    """
+    if isinstance(data, pd.DataFrame) and not data.columns.is_unique:
+        twice = sorted({str(c) for c in data.columns[data.columns.duplicated()]})
+        raise DataError(f"The data have several columns named {', '.join(map(repr, twice))}; rename them.")
+    try:
+        frame = nw.from_native(data, eager_only=True)
+    except TypeError as error:
+        raise DataError(
+            f"The data are a {type(data).__name__}; give a pandas, polars or pyarrow data frame."
+        ) from error
+    if len(frame) == 0:
+        raise DataError("The data have no rows.")
+    known = [str(c) for c in frame.columns]
+    for name in names:
+        if name not in known:
+            raise UnknownNameError(f"The column {name!r} of {where} is not in the data. {suggestion(name, known)}")
+    if isinstance(data, pd.DataFrame):
+        return data.loc[:, list(names)].copy()
+    return pd.DataFrame({name: _as_pandas(frame[name]) for name in names}, index=pd.RangeIndex(len(frame)))
+
+
+def usable_rows(frame: pd.DataFrame, missing: Literal["drop", "raise"]) -> Rows:
+    """
+    Leave out the rows with a missing value, and say so.
+
+    Raises
+    ------
+    DataError
+        If no row is left, values are missing and `missing="raise"`, or one is infinite.
+    """
+    absent = frame.isna()
+    kept = np.flatnonzero(~absent.any(axis=1).to_numpy())
+    counts = {str(c): int(k) for c, k in absent.sum().items() if k}
+    listed = ", ".join(f"{c!r} ({k})" for c, k in counts.items())
+    if len(kept) == 0:
+        raise DataError(f"No row is complete: values are missing in {listed} of {len(frame)} rows.")
+    if counts and missing == "raise":
+        raise DataError(f"Values are missing in {listed}; fill them in, or use missing='drop'.")
+    if counts:
+        warnings.warn(
+            f"{len(frame) - len(kept)} of {len(frame)} rows are left out: "
+            f"values are missing in {listed}.",
+            DataWarning,
+            stacklevel=2,
+        )
+    frame = frame.iloc[kept]
+    _refuse_infinite(frame, kept)
+    unused = {}
+    for name in frame.columns:
+        if isinstance(frame[name].dtype, pd.CategoricalDtype):
+            column = frame[name].cat.remove_unused_categories()
+            gone = frame[name].cat.categories.difference(column.cat.categories, sort=False)
+            if len(gone):
+                unused[str(name)] = tuple(map(str, gone))
+                frame = frame.assign(**{name: column})
+    return Rows(frame, kept, len(absent), counts, unused)
+
+
+def complete_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.DataFrame:
+    """Read the columns of new data, where a missing value cannot be left out silently."""
+    frame = read_columns(data, names, where=where)
+    for name in names:
+        absent = np.flatnonzero(frame[name].isna().to_numpy())
+        if len(absent):
+            raise DataError(
+                f"The new data have no value of {name!r} in row {_listed(absent)}; "
+                f"leave those rows out or fill them in."
+            )
+    _refuse_infinite(frame, np.arange(len(frame)))
+    return frame
+
+
+def is_factor(column: pd.Series) -> bool:
+    """Tell whether a column holds labels, not numbers."""
+    return not pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+
+
+def labels(column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
+    """
+    Number the levels of a column, categories in their order, other values sorted.
+
+    Returns
+    -------
+    codes
+        `(n,)` positions in the levels.
+    levels
+        The labels; whole numbers without a decimal point.
+    """
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return column.cat.codes.to_numpy().astype(np.intp), _texts(column.cat.categories)
+    codes, values = pd.factorize(column, sort=True)
+    return codes.astype(np.intp), _texts(values)
+
+
+def _texts(values: Iterable[Any]) -> tuple[str, ...]:
+    return tuple(str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in values)
+
+
+def _listed(positions: np.ndarray) -> str:
+    shown = ", ".join(str(k) for k in positions[:5])
+    return shown + (f" and {len(positions) - 5} more" if len(positions) > 5 else "")
+
+
+def _refuse_infinite(frame: pd.DataFrame, positions: np.ndarray) -> None:
+    for name in frame.columns:
+        if pd.api.types.is_float_dtype(frame[name].dtype):
+            bad = np.flatnonzero(~np.isfinite(frame[name].to_numpy(dtype=float)))
+            if len(bad):
+                raise DataError(
+                    f"The column {name!r} is infinite in row {_listed(positions[bad])}; "
+                    f"leave those rows out or mend the values."
+                )
+
+
+def _as_pandas(series: Any) -> pd.Series:
+    if series.dtype in (nw.Categorical, nw.Enum):
+        categories = series.cat.get_categories().to_list()
+        ordered = series.dtype == nw.Enum
+        return pd.Series(pd.Categorical(series.to_list(), categories=categories, ordered=ordered))
+    if series.dtype.is_numeric():
+        return pd.Series(series.to_numpy())
+    return pd.Series(series.to_list())

@@ -1,0 +1,133 @@
+"""The joint log density of a model and its gradient, on plain arrays."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.engine.outer import Outer
+
+type Score = Callable[[dict[str, np.ndarray]], tuple[float, dict[str, np.ndarray]]]
+
+
+@dataclass(frozen=True, eq=False)
+class Linear:
+    """
+    One parameter's linear predictor: eta = offset + X gamma + Z b.
+
+    `gamma` is where its k coefficients stand in theta; `Z` `(n, total effects)` is sparse, or
+    None; `Zt` its transpose in row order, kept so that both products run along rows.
+    """
+
+    X: np.ndarray
+    offset: np.ndarray
+    gamma: slice
+    Z: Any
+    Zt: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Effects:
+    """
+    One random term's effects: b = v Lambda' of q levels and p columns.
+
+    `at` is where its q p numbers stand in x: v where `centered` is False, else b itself.
+    `theta` says where each parameter of the structure stands among the outer ones.
+    """
+
+    at: slice
+    q: int
+    p: int
+    structure: Any
+    theta: Mapping[str, slice]
+    centered: bool
+
+    def factor(self, theta: np.ndarray) -> np.ndarray:
+        """Give Lambda `(p, p)`."""
+        return self.structure.factor({k: theta[s] for k, s in self.theta.items()}, self.p)
+
+    def prior_and_b(self, x: np.ndarray, Lambda: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+        """Give the log density of the effects' coordinates, v and b, each `(q, p)`."""
+        given = x[self.at].reshape(self.q, self.p)
+        if not self.centered:
+            return -0.5 * np.vdot(given, given), given, given @ Lambda.T
+        v = np.linalg.solve(Lambda, given.T).T
+        return -0.5 * np.vdot(v, v) - self.q * np.log(np.diag(Lambda)).sum(), v, given
+
+    def back(
+        self, grad_b: np.ndarray, v: np.ndarray, Lambda: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Carry d/db `(q, p)` back to the coordinates (with their own density) and to Lambda."""
+        if not self.centered:
+            return grad_b @ Lambda - v, grad_b.T @ v
+        inverse = np.linalg.inv(Lambda)
+        return grad_b - v @ inverse, inverse.T @ (v.T @ v - self.q * np.eye(self.p))
+
+
+@dataclass(frozen=True, eq=False)
+class Joint:
+    """
+    log p(y, b, theta) on the unconstrained scale.
+
+    x holds first the d free outer parameters, then the coordinates of every term's effects.
+    `likelihood` maps the predictors (and the constant parameters) by name to the summed log
+    density and its derivatives by each.
+    """
+
+    outer: Outer
+    predictors: Mapping[str, Linear]
+    constants: Mapping[str, int]
+    effects: Sequence[Effects]
+    likelihood: Score
+    size: int
+
+    def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Evaluate the log density, up to a constant, and its gradient `(size,)`."""
+        d = self.outer.size
+        theta, slope, log_jacobian, jacobian_score = self.outer.constrain(x[:d])
+        value, grad_theta = self.outer.log_prior(theta)
+        value += log_jacobian
+
+        Lambdas, vs, bs = [], [], []
+        for term in self.effects:
+            Lambda = term.factor(theta)
+            part, v, b = term.prior_and_b(x, Lambda)
+            value += part
+            Lambdas.append(Lambda)
+            vs.append(v)
+            bs.append(b.ravel())
+        b = np.concatenate(bs) if bs else np.empty(0)
+
+        values = {name: theta[k] for name, k in self.constants.items()}
+        for name, linear in self.predictors.items():
+            eta = linear.offset + linear.X @ theta[linear.gamma]
+            values[name] = eta if linear.Z is None else eta + linear.Z @ b
+        part, scores = self.likelihood(values)
+        value += part
+
+        grad_b = np.zeros_like(b)
+        for name, k in self.constants.items():
+            grad_theta[k] += scores[name].sum()
+        for name, linear in self.predictors.items():
+            grad_theta[linear.gamma] += scores[name] @ linear.X
+            if linear.Z is not None:
+                grad_b += linear.Zt @ scores[name]
+
+        gradient = np.empty(self.size)
+        start = 0
+        for term, v, Lambda in zip(self.effects, vs, Lambdas, strict=True):
+            grad = grad_b[start : start + v.size].reshape(v.shape)
+            start += v.size
+            grad_x, grad_Lambda = term.back(grad, v, Lambda)
+            gradient[term.at] = grad_x.ravel()
+            given = {k: theta[s] for k, s in term.theta.items()}
+            for k, g in term.structure.pullback(given, term.p, grad_Lambda).items():
+                grad_theta[term.theta[k]] += g
+        gradient[:d] = grad_theta[self.outer.free] * slope + jacobian_score
+        return float(value), gradient
+
+    def unpack(self, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Give theta `(m,)` and every term's b `(q, p)`."""
+        theta = self.outer.constrain(x[: self.outer.size])[0]
+        return theta, [t.prior_and_b(x, t.factor(theta))[2] for t in self.effects]

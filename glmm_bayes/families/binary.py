@@ -1,0 +1,145 @@
+"""Families of yes and no, and of successes among trials."""
+
+import numpy as np
+from scipy.special import betaln, digamma, expit, gammaln, xlog1py, xlogy
+
+from glmm_bayes.families.continuous import UNIT_LINKS, scipy_stats, shape
+from glmm_bayes.families.family import (
+    Array,
+    Family,
+    Natural,
+    Parameter,
+    Params,
+    add_family,
+    first,
+)
+from glmm_bayes.families.links import UNIT
+
+MU = Parameter("mu", "logit", UNIT_LINKS, UNIT)
+
+
+def _core(y: Array, trials: Array | None, params: Params) -> Array:
+    n = 1.0 if trials is None else trials
+    return xlogy(y, params["mu"]) + xlog1py(n - y, -params["mu"])
+
+
+def _score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    n, mu = 1.0 if trials is None else trials, params["mu"]
+    with np.errstate(divide="ignore", invalid="ignore"):
+        lost = np.where(n > y, (n - y) / (1 - mu), 0.0)
+        return {"mu": np.where(y > 0, y / mu, 0.0) - lost}
+
+
+LOGIT = Natural(
+    core=lambda y, n, eta: y * eta - (1.0 if n is None else n) * np.logaddexp(0, eta),
+    score=lambda y, n, eta: y - (1.0 if n is None else n) * expit(eta),
+)
+
+
+def zero_or_one(y: Array, trials: Array | None) -> tuple[int, str] | None:
+    """Check that a response is 0 or 1."""
+    at = first((y != 0) & (y != 1))
+    return None if at is None else (at, "values must be 0 or 1, False or True, or a factor of two levels")
+
+
+def successes(y: Array, trials: Array | None) -> tuple[int, str] | None:
+    """Check that successes are counts, no more than the trials."""
+    at = first((y < 0) | (y != np.floor(y)) | (trials != np.floor(trials)))
+    if at is not None:
+        return at, "successes and trials must be whole and not negative"
+    at = first(y > trials)
+    return None if at is None else (at, f"there must not be more successes than trials ({trials[at]:g})")
+
+
+def _deviance(y: Array, trials: Array | None, p: Params) -> Array:
+    n = 1.0 if trials is None else trials
+    won, lost = y / (n * p["mu"]), (n - y) / (n * (1 - p["mu"]))
+    return 2 * (xlogy(y, won) + xlogy(n - y, lost))
+
+
+BERNOULLI = add_family(
+    Family(
+        name="bernoulli",
+        parameters=(MU,),
+        distribution="Bernoulli",
+        arguments=lambda p, trials, xp: {"p": p["mu"]},
+        numeric=lambda p, trials: scipy_stats().bernoulli(p["mu"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["mu"] * (1 - p["mu"]),
+        core=_core,
+        score=_score,
+        natural={"logit": LOGIT},
+        problem=zero_or_one,
+        deviance=_deviance,
+        discrete=True,
+        binary=True,
+    )
+)
+
+
+def _choose(y: Array, n: Array) -> Array:
+    return gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1)
+
+
+BINOMIAL = add_family(
+    Family(
+        name="binomial",
+        parameters=(MU,),
+        distribution="Binomial",
+        arguments=lambda p, trials, xp: {"n": trials, "p": p["mu"]},
+        numeric=lambda p, trials: scipy_stats().binom(np.asarray(trials, int), p["mu"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: trials * p["mu"] * (1 - p["mu"]),
+        core=_core,
+        score=_score,
+        constant=lambda y, trials: _choose(y, trials),
+        natural={"logit": LOGIT},
+        problem=successes,
+        deviance=_deviance,
+        discrete=True,
+        needs_trials=True,
+    )
+)
+
+
+def _shapes(p: Params) -> tuple[Array, Array]:
+    return p["mu"] * p["phi"], (1 - p["mu"]) * p["phi"]
+
+
+def _beta_binomial_core(y: Array, trials: Array | None, params: Params) -> Array:
+    a, b = _shapes(params)
+    return betaln(y + a, trials - y + b) - betaln(a, b)
+
+
+def _beta_binomial_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    mu, phi = params["mu"], params["phi"]
+    a, b = _shapes(params)
+    by_a = digamma(y + a) - digamma(a)
+    by_b = digamma(trials - y + b) - digamma(b)
+    by_phi = mu * by_a + (1 - mu) * by_b + digamma(phi) - digamma(trials + phi)
+    return {"mu": phi * (by_a - by_b), "phi": by_phi}
+
+
+BETA_BINOMIAL = add_family(
+    Family(
+        name="beta_binomial",
+        parameters=(MU, shape("phi")),
+        distribution="BetaBinomial",
+        arguments=lambda p, trials, xp: {
+            "n": trials,
+            "alpha": p["mu"] * p["phi"],
+            "beta": (1 - p["mu"]) * p["phi"],
+        },
+        numeric=lambda p, trials: scipy_stats().betabinom(np.asarray(trials, int), *_shapes(p)),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: (
+            trials * p["mu"] * (1 - p["mu"]) * (1 + (trials - 1) / (1 + p["phi"]))
+        ),
+        core=_beta_binomial_core,
+        score=_beta_binomial_score,
+        constant=lambda y, trials: _choose(y, trials),
+        problem=successes,
+        discrete=True,
+        needs_trials=True,
+    )
+)

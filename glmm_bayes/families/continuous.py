@@ -1,0 +1,272 @@
+"""Families of continuous responses."""
+
+import numpy as np
+from scipy.special import betaln, digamma, gammaln
+
+from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, within
+from glmm_bayes.families.links import POSITIVE, REAL, UNIT
+from glmm_bayes.priors import Prior
+
+REAL_LINKS = ("identity", "log", "inverse", "softplus", "sqrt", "logit", "probit", "cloglog")
+POSITIVE_LINKS = ("log", "identity", "inverse", "inverse_squared", "sqrt", "softplus")
+UNIT_LINKS = ("logit", "probit", "cloglog", "loglog", "cauchit", "identity", "log")
+SHAPE_LINKS = ("log", "identity", "softplus", "sqrt")
+SHAPE_PRIOR = Prior("InverseGamma", alpha=0.4, beta=0.3)
+HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
+
+any_number = within(-np.inf, np.inf, "values must be finite numbers")
+positive = within(0.0, np.inf, "values must be positive")
+SIGMA = Parameter(
+    "sigma", "log", SHAPE_LINKS, POSITIVE, Prior("HalfStudentT", nu=3, sigma=1.0), scaled=True
+)
+
+
+def shape(name: str) -> Parameter:
+    """Describe a positive shape or precision parameter."""
+    return Parameter(name, "log", SHAPE_LINKS, POSITIVE, SHAPE_PRIOR)
+
+
+def scipy_stats() -> "object":
+    """Import scipy.stats when it is first needed: it takes a second."""
+    from scipy import stats
+
+    return stats
+
+
+def _normal_core(y: Array, trials: Array | None, params: Params) -> Array:
+    r = (y - params["mu"]) / params["sigma"]
+    return -0.5 * r * r - np.log(params["sigma"])
+
+
+def _normal_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    r = (y - params["mu"]) / params["sigma"]
+    return {"mu": r / params["sigma"], "sigma": (r * r - 1) / params["sigma"]}
+
+
+GAUSSIAN = add_family(
+    Family(
+        name="gaussian",
+        parameters=(Parameter("mu", "identity", REAL_LINKS, REAL), SIGMA),
+        distribution="Normal",
+        arguments=lambda p, trials, xp: {"mu": p["mu"], "sigma": p["sigma"]},
+        numeric=lambda p, trials: scipy_stats().norm(p["mu"], p["sigma"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["sigma"] ** 2,
+        core=_normal_core,
+        score=_normal_score,
+        constant=lambda y, trials: -HALF_LOG_2PI,
+        problem=any_number,
+        deviance=lambda y, trials, p: (y - p["mu"]) ** 2,
+    )
+)
+
+
+def _student_core(y: Array, trials: Array | None, params: Params) -> Array:
+    nu, sigma = params["nu"], params["sigma"]
+    r = (y - params["mu"]) / sigma
+    scale = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(nu * np.pi) - np.log(sigma)
+    return scale - (nu + 1) / 2 * np.log1p(r * r / nu)
+
+
+def _student_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    nu, sigma = params["nu"], params["sigma"]
+    r = (y - params["mu"]) / sigma
+    w = (nu + 1) / (nu + r * r)
+    by_nu = digamma((nu + 1) / 2) - digamma(nu / 2) - 1 / nu - np.log1p(r * r / nu) + w * r * r / nu
+    return {"mu": w * r / sigma, "sigma": (w * r * r - 1) / sigma, "nu": 0.5 * by_nu}
+
+
+STUDENT = add_family(
+    Family(
+        name="student",
+        parameters=(
+            Parameter("mu", "identity", REAL_LINKS, REAL),
+            SIGMA,
+            Parameter(
+                "nu",
+                "logm1",
+                ("logm1", "log", "identity"),
+                (1.0, np.inf),
+                Prior("Truncated", dist=Prior("Gamma", alpha=2.0, beta=0.1), lower=1.0),
+            ),
+        ),
+        distribution="StudentT",
+        arguments=lambda p, trials, xp: {"nu": p["nu"], "mu": p["mu"], "sigma": p["sigma"]},
+        numeric=lambda p, trials: scipy_stats().t(p["nu"], p["mu"], p["sigma"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: np.where(
+            p["nu"] > 2, p["sigma"] ** 2 * p["nu"] / np.maximum(p["nu"] - 2, 1e-300), np.inf
+        ),
+        core=_student_core,
+        score=_student_score,
+        problem=any_number,
+    )
+)
+
+LOGNORMAL = add_family(
+    Family(
+        name="lognormal",
+        parameters=(
+            Parameter("mu", "identity", REAL_LINKS, REAL),
+            Parameter(
+                "sigma", "log", SHAPE_LINKS, POSITIVE, Prior("HalfStudentT", nu=3, sigma=2.5)
+            ),
+        ),
+        distribution="LogNormal",
+        arguments=lambda p, trials, xp: {"mu": p["mu"], "sigma": p["sigma"]},
+        numeric=lambda p, trials: scipy_stats().lognorm(p["sigma"], scale=np.exp(p["mu"])),
+        mean=lambda p: np.exp(p["mu"] + 0.5 * p["sigma"] ** 2),
+        variance=lambda p, trials: np.expm1(p["sigma"] ** 2) * np.exp(2 * p["mu"] + p["sigma"] ** 2),
+        core=lambda y, trials, p: _normal_core(np.log(y), trials, p),
+        score=lambda y, trials, p: _normal_score(np.log(y), trials, p),
+        constant=lambda y, trials: -HALF_LOG_2PI - np.log(y),
+        problem=positive,
+        working=np.log,
+        deviance=lambda y, trials, p: (np.log(y) - p["mu"]) ** 2,
+    )
+)
+
+
+def _gamma_core(y: Array, trials: Array | None, params: Params) -> Array:
+    a, mu = params["alpha"], params["mu"]
+    return a * (np.log(a) + np.log(y / mu) - y / mu) - gammaln(a)
+
+
+def _gamma_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    a, mu = params["alpha"], params["mu"]
+    by_alpha = np.log(a) + 1 + np.log(y / mu) - y / mu - digamma(a)
+    return {"mu": a * (y - mu) / (mu * mu), "alpha": by_alpha}
+
+
+GAMMA = add_family(
+    Family(
+        name="gamma",
+        parameters=(Parameter("mu", "log", POSITIVE_LINKS, POSITIVE), shape("alpha")),
+        distribution="Gamma",
+        arguments=lambda p, trials, xp: {"alpha": p["alpha"], "beta": p["alpha"] / p["mu"]},
+        numeric=lambda p, trials: scipy_stats().gamma(p["alpha"], scale=p["mu"] / p["alpha"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["mu"] ** 2 / p["alpha"],
+        core=_gamma_core,
+        score=_gamma_score,
+        constant=lambda y, trials: -np.log(y),
+        problem=positive,
+        deviance=lambda y, trials, p: 2 * ((y - p["mu"]) / p["mu"] - np.log(y / p["mu"])),
+    )
+)
+
+
+def _wald_core(y: Array, trials: Array | None, params: Params) -> Array:
+    mu, lam = params["mu"], params["lam"]
+    return 0.5 * np.log(lam) - 0.5 * lam * (y - mu) ** 2 / (mu * mu * y)
+
+
+def _wald_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    mu, lam = params["mu"], params["lam"]
+    distance = (y - mu) ** 2 / (mu * mu * y)
+    return {"mu": lam * (y - mu) / mu**3, "lam": 0.5 / lam - 0.5 * distance}
+
+
+INVERSE_GAUSSIAN = add_family(
+    Family(
+        name="inverse_gaussian",
+        parameters=(Parameter("mu", "log", POSITIVE_LINKS, POSITIVE), shape("lam")),
+        distribution="Wald",
+        arguments=lambda p, trials, xp: {"mu": p["mu"], "lam": p["lam"]},
+        numeric=lambda p, trials: scipy_stats().invgauss(p["mu"] / p["lam"], scale=p["lam"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["mu"] ** 3 / p["lam"],
+        core=_wald_core,
+        score=_wald_score,
+        constant=lambda y, trials: -HALF_LOG_2PI - 1.5 * np.log(y),
+        problem=positive,
+        deviance=lambda y, trials, p: (y - p["mu"]) ** 2 / (p["mu"] ** 2 * y),
+    )
+)
+
+EXPONENTIAL = add_family(
+    Family(
+        name="exponential",
+        parameters=(Parameter("mu", "log", POSITIVE_LINKS, POSITIVE),),
+        distribution="Exponential",
+        arguments=lambda p, trials, xp: {"lam": 1 / p["mu"]},
+        numeric=lambda p, trials: scipy_stats().expon(scale=p["mu"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["mu"] ** 2,
+        core=lambda y, trials, p: -np.log(p["mu"]) - y / p["mu"],
+        score=lambda y, trials, p: {"mu": (y - p["mu"]) / p["mu"] ** 2},
+        problem=positive,
+        deviance=lambda y, trials, p: 2 * ((y - p["mu"]) / p["mu"] - np.log(y / p["mu"])),
+    )
+)
+
+
+def _weibull_core(y: Array, trials: Array | None, params: Params) -> Array:
+    a = params["alpha"]
+    log_t = np.log(y / params["mu"]) + gammaln(1 + 1 / a)
+    return np.log(a) + a * log_t - np.exp(a * log_t)
+
+
+def _weibull_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    a = params["alpha"]
+    log_t = np.log(y / params["mu"]) + gammaln(1 + 1 / a)
+    rest = 1 - np.exp(a * log_t)
+    by_alpha = 1 / a + rest * (log_t - digamma(1 + 1 / a) / a)
+    return {"mu": -a * rest / params["mu"], "alpha": by_alpha}
+
+
+def _weibull_scale(p: Params) -> Array:
+    return p["mu"] / np.exp(gammaln(1 + 1 / p["alpha"]))
+
+
+WEIBULL = add_family(
+    Family(
+        name="weibull",
+        parameters=(Parameter("mu", "log", POSITIVE_LINKS, POSITIVE), shape("alpha")),
+        distribution="Weibull",
+        arguments=lambda p, trials, xp: {
+            "alpha": p["alpha"],
+            "beta": p["mu"] / xp.exp(xp.gammaln(1 + 1 / p["alpha"])),
+        },
+        numeric=lambda p, trials: scipy_stats().weibull_min(p["alpha"], scale=_weibull_scale(p)),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: (
+            p["mu"] ** 2 * np.expm1(gammaln(1 + 2 / p["alpha"]) - 2 * gammaln(1 + 1 / p["alpha"]))
+        ),
+        core=_weibull_core,
+        score=_weibull_score,
+        constant=lambda y, trials: -np.log(y),
+        problem=positive,
+    )
+)
+
+
+def _beta_core(y: Array, trials: Array | None, params: Params) -> Array:
+    a, b = params["mu"] * params["phi"], (1 - params["mu"]) * params["phi"]
+    return (a - 1) * np.log(y) + (b - 1) * np.log1p(-y) - betaln(a, b)
+
+
+def _beta_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    mu, phi = params["mu"], params["phi"]
+    by_a = np.log(y) - digamma(mu * phi)
+    by_b = np.log1p(-y) - digamma((1 - mu) * phi)
+    return {"mu": phi * (by_a - by_b), "phi": mu * by_a + (1 - mu) * by_b + digamma(phi)}
+
+
+BETA = add_family(
+    Family(
+        name="beta",
+        parameters=(Parameter("mu", "logit", UNIT_LINKS, UNIT), shape("phi")),
+        distribution="Beta",
+        arguments=lambda p, trials, xp: {
+            "alpha": p["mu"] * p["phi"],
+            "beta": (1 - p["mu"]) * p["phi"],
+        },
+        numeric=lambda p, trials: scipy_stats().beta(p["mu"] * p["phi"], (1 - p["mu"]) * p["phi"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["mu"] * (1 - p["mu"]) / (1 + p["phi"]),
+        core=_beta_core,
+        score=_beta_score,
+        problem=within(0.0, 1.0, "values must lie strictly between 0 and 1"),
+    )
+)

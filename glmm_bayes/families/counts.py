@@ -1,0 +1,128 @@
+"""Families of counts without an upper bound."""
+
+import numpy as np
+from scipy.special import betaln, digamma, gammaln, xlog1py, xlogy
+
+from glmm_bayes.families.continuous import POSITIVE_LINKS, scipy_stats, shape
+from glmm_bayes.families.family import Array, Family, Natural, Parameter, Params, add_family, counts
+from glmm_bayes.families.links import POSITIVE
+
+MU = Parameter("mu", "log", POSITIVE_LINKS, POSITIVE)
+
+
+def _poisson_natural_core(y: Array, trials: Array | None, eta: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return y * eta - np.exp(eta)
+
+
+def _poisson_natural_score(y: Array, trials: Array | None, eta: Array) -> Array:
+    with np.errstate(over="ignore"):
+        return y - np.exp(eta)
+
+
+POISSON = add_family(
+    Family(
+        name="poisson",
+        parameters=(MU,),
+        distribution="Poisson",
+        arguments=lambda p, trials, xp: {"mu": p["mu"]},
+        numeric=lambda p, trials: scipy_stats().poisson(p["mu"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["mu"],
+        core=lambda y, trials, p: xlogy(y, p["mu"]) - p["mu"],
+        score=lambda y, trials, p: {"mu": y / p["mu"] - 1},
+        constant=lambda y, trials: -gammaln(y + 1),
+        natural={"log": Natural(_poisson_natural_core, _poisson_natural_score)},
+        problem=counts,
+        deviance=lambda y, trials, p: 2 * (xlogy(y, y / p["mu"]) - y + p["mu"]),
+        discrete=True,
+    )
+)
+
+
+def _rising(y: Array, a: Array) -> Array:
+    """Give log Gamma(y + a) - log Gamma(a) - log Gamma(y + 1), without cancellation for large a."""
+    return -betaln(np.maximum(y, 1e-300), a) - np.log(np.maximum(y, 1e-300))
+
+
+def _negbinomial_core(y: Array, trials: Array | None, params: Params) -> Array:
+    mu, a = params["mu"], params["alpha"]
+    rising = np.where(y > 0, _rising(y, a), 0.0)
+    return rising - xlog1py(a, mu / a) - xlog1py(y, a / mu)
+
+
+def _negbinomial_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    mu, a = params["mu"], params["alpha"]
+    by_a = digamma(y + a) - digamma(a) - np.log1p(mu / a) - (y - mu) / (a + mu)
+    return {"mu": a * (y - mu) / (mu * (a + mu)), "alpha": by_a}
+
+
+def _negbinomial(mu: Array, alpha: Array) -> object:
+    return scipy_stats().nbinom(alpha, alpha / (alpha + mu))
+
+
+def _negbinomial_deviance(y: Array, trials: Array | None, p: Params) -> Array:
+    mu, a = p["mu"], p["alpha"]
+    return 2 * (xlogy(y, y / mu) - (y + a) * np.log((y + a) / (mu + a)))
+
+
+NEGBINOMIAL = add_family(
+    Family(
+        name="negbinomial",
+        parameters=(MU, shape("alpha")),
+        distribution="NegativeBinomial",
+        arguments=lambda p, trials, xp: {"mu": p["mu"], "alpha": p["alpha"]},
+        numeric=lambda p, trials: _negbinomial(p["mu"], p["alpha"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["mu"] + p["mu"] ** 2 / p["alpha"],
+        core=_negbinomial_core,
+        score=_negbinomial_score,
+        problem=counts,
+        deviance=_negbinomial_deviance,
+        discrete=True,
+    )
+)
+
+
+def _nb1(params: Params) -> Params:
+    return {"mu": params["mu"], "alpha": params["mu"] / params["phi"]}
+
+
+def _nbinom1_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    by = _negbinomial_score(y, trials, _nb1(params))
+    mu, phi = params["mu"], params["phi"]
+    return {"mu": by["mu"] + by["alpha"] / phi, "phi": -by["alpha"] * mu / phi**2}
+
+
+NBINOM1 = add_family(
+    Family(
+        name="nbinom1",
+        parameters=(MU, shape("phi")),
+        distribution="NegativeBinomial",
+        arguments=lambda p, trials, xp: {"mu": p["mu"], "alpha": p["mu"] / p["phi"]},
+        numeric=lambda p, trials: _negbinomial(**_nb1(p)),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["mu"] * (1 + p["phi"]),
+        core=lambda y, trials, p: _negbinomial_core(y, trials, _nb1(p)),
+        score=_nbinom1_score,
+        problem=counts,
+        discrete=True,
+    )
+)
+
+GEOMETRIC = add_family(
+    Family(
+        name="geometric",
+        parameters=(MU,),
+        distribution="NegativeBinomial",
+        arguments=lambda p, trials, xp: {"mu": p["mu"], "alpha": 1.0},
+        numeric=lambda p, trials: _negbinomial(p["mu"], 1.0),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["mu"] * (1 + p["mu"]),
+        core=lambda y, trials, p: -np.log1p(p["mu"]) - xlog1py(y, 1 / p["mu"]),
+        score=lambda y, trials, p: {"mu": (y - p["mu"]) / (p["mu"] * (1 + p["mu"]))},
+        problem=counts,
+        deviance=lambda y, trials, p: _negbinomial_deviance(y, trials, {**p, "alpha": 1.0}),
+        discrete=True,
+    )
+)

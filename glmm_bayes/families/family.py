@@ -1,0 +1,171 @@
+"""What a family is: the conditional distribution of the response, stated once for all readers."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.priors import Prior
+from glmm_bayes.registry import Registry
+
+type Array = np.ndarray
+type Params = Mapping[str, Any]
+type Kernel = Callable[[Array, Array | None, Params], Array]
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """
+    One parameter of a distribution.
+
+    Attributes
+    ----------
+    link
+        The link of its linear predictor, unless the user chooses another of `links`.
+    support
+        The open interval of its values.
+    prior
+        Its prior where it has no formula, on its own scale; None for the mean.
+    scaled
+        Whether the prior's `sigma` is to be multiplied by the scale of the response.
+    """
+
+    name: str
+    link: str
+    links: tuple[str, ...]
+    support: tuple[float, float]
+    prior: Prior | None = None
+    scaled: bool = False
+
+
+@dataclass(frozen=True, eq=False)
+class Natural:
+    """A kernel in terms of eta, where that is stabler: log density and its derivative by eta."""
+
+    core: Callable[[Array, Array | None, Array], Array]
+    score: Callable[[Array, Array | None, Array], Array]
+
+
+@dataclass(frozen=True, eq=False)
+class Family:
+    """
+    A conditional distribution of the response.
+
+    Only `name`, `parameters`, `distribution` and `arguments` are needed; a family of your own
+    with just these is fitted by kernels derived from the PyMC distribution's graph.
+
+    Attributes
+    ----------
+    parameters
+        The distribution's parameters, "mu" first.
+    distribution
+        A PyMC distribution, or the name of one.
+    arguments
+        `arguments(params, trials, xp)`: the distribution's arguments, as a mapping.
+    numeric
+        `numeric(params, trials)`: the same distribution, frozen, from `scipy.stats`.
+    mean, variance
+        Of the response, `mean(params)` and `variance(params, trials)`; with trials, `mean` is
+        the probability of success and `variance` that of the count.
+    core, score
+        `core(y, trials, params)`: pointwise log density, without the terms `constant(y, trials)`
+        that no parameter is in; `score`: its derivative by each parameter, by name.
+    natural
+        By the name of a link of mu, the kernel in terms of eta; one-parameter families only.
+    problem
+        `problem(y, trials)`: None, or the position of a response that does not fit, and why.
+    working
+        The response on the scale of mu, for the default priors.
+    deviance
+        `deviance(y, trials, params)`: twice the log density's distance from its maximum over mu.
+    """
+
+    name: str
+    parameters: tuple[Parameter, ...]
+    distribution: Any
+    arguments: Callable[[Params, Any, Any], dict[str, Any]]
+    numeric: Callable[[Params, Any], Any] | None = None
+    mean: Callable[[Params], Any] | None = None
+    variance: Callable[[Params, Any], Any] | None = None
+    core: Kernel | None = None
+    score: Callable[[Array, Array | None, Params], dict[str, Array]] | None = None
+    constant: Callable[[Array, Array | None], Any] = lambda y, trials: 0.0
+    natural: Mapping[str, Natural] = field(default_factory=dict)
+    problem: Callable[[Array, Array | None], tuple[int, str] | None] = lambda y, trials: None
+    working: Callable[[Array], Array] = lambda y: y
+    deviance: Kernel | None = None
+    discrete: bool = False
+    needs_trials: bool = False
+    binary: bool = False
+
+    @cached_property
+    def kernel(self) -> tuple[Kernel, Callable[..., dict[str, Array]]]:
+        """The pair (core, score), derived from the graph where they are not given."""
+        from glmm_bayes.families.derived import derived_kernel
+
+        if self.core is not None and self.score is not None:
+            return self.core, self.score
+        return derived_kernel(self)
+
+    def symbolic(self) -> Any:
+        """Give the PyMC distribution's class."""
+        import pymc as pm
+
+        return getattr(pm, self.distribution) if isinstance(self.distribution, str) else self.distribution
+
+    def logp(self, y: Array, trials: Array | None, params: Params) -> Array:
+        """Give the pointwise log density, with every constant."""
+        return self.kernel[0](y, trials, params) + self.constant(y, trials)
+
+    def draw(self, rng: np.random.Generator, params: Params, trials: Array | None, size: Any) -> Array:
+        """Draw responses of shape `size`, against which parameters and trials broadcast."""
+        if self.numeric is not None:
+            return self.numeric(params, trials).rvs(size=size, random_state=rng)
+        from glmm_bayes.families.derived import derived_draw
+
+        return derived_draw(self, rng, params, trials, size)
+
+    def cdf(self, y: Array, params: Params, trials: Array | None) -> Array:
+        """Give P(Y <= y)."""
+        if self.numeric is None:
+            raise NotSupportedError(
+                f"The family {self.name!r} has no distribution function; "
+                f"give it `numeric`, or ask for residuals of kind 'response'."
+            )
+        return self.numeric(params, trials).cdf(y)
+
+    def expectation(self, params: Params) -> Array:
+        """Give the mean of the response (with trials, the probability of success)."""
+        return params["mu"] if self.mean is None else self.mean(params)
+
+
+FAMILIES: Registry[Family] = Registry("family")
+
+
+def add_family(family: Family) -> Family:
+    """Enter a family into the registry, so that models find it by its name."""
+    return FAMILIES.add(family.name, family)
+
+
+def first(bad: Array) -> int | None:
+    """Give the first position where something is wrong."""
+    return int(np.argmax(bad)) if np.any(bad) else None
+
+
+def within(lower: float, upper: float, words: str) -> Callable[..., tuple[int, str] | None]:
+    """Make the check that a response lies strictly between two numbers."""
+
+    def problem(y: Array, trials: Array | None) -> tuple[int, str] | None:
+        at = first(~((y > lower) & (y < upper)))
+        return None if at is None else (at, words)
+
+    return problem
+
+
+def counts(y: Array, trials: Array | None) -> tuple[int, str] | None:
+    """Check that a response is a count."""
+    at = first((y < 0) | (y != np.floor(y)))
+    return None if at is None else (at, "counts must be whole and not negative")

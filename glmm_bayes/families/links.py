@@ -1,0 +1,167 @@
+"""Links: each a function, its inverse, and the inverse's derivative."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.arrays import NUMPY
+from glmm_bayes.registry import Registry
+
+type Function = Callable[..., Any]
+TINY = np.finfo(float).tiny
+REAL = (-np.inf, np.inf)
+POSITIVE = (0.0, np.inf)
+UNIT = (0.0, 1.0)
+
+
+@dataclass(frozen=True, eq=False)
+class Link:
+    """
+    A link g: eta = g(mu).
+
+    Each function is written once, over a namespace `xp` of array or graph functions.
+
+    Attributes
+    ----------
+    linkfun, linkinv
+        `linkfun(mu, xp)` and its inverse `linkinv(eta, xp)`.
+    slope
+        `slope(eta)` = d mu / d eta, on arrays.
+    support
+        The open interval that `linkinv` reaches.
+    """
+
+    name: str
+    linkfun: Function
+    linkinv: Function
+    slope: Function
+    support: tuple[float, float]
+
+
+LINKS: Registry[Link] = Registry("link")
+
+
+def add_link(link: Link) -> Link:
+    """Enter a link into the registry, so that models find it by its name."""
+    return LINKS.add(link.name, link)
+
+
+def _normal_density(x: np.ndarray) -> np.ndarray:
+    return np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
+
+
+add_link(
+    Link(
+        "identity",
+        lambda mu, xp=NUMPY: mu,
+        lambda eta, xp=NUMPY: eta,
+        lambda eta: np.ones_like(eta),
+        REAL,
+    )
+)
+add_link(
+    Link(
+        "log",
+        lambda mu, xp=NUMPY: xp.log(mu),
+        lambda eta, xp=NUMPY: xp.exp(eta),
+        np.exp,
+        POSITIVE,
+    )
+)
+add_link(
+    Link(
+        "logit",
+        lambda mu, xp=NUMPY: xp.logit(mu),
+        lambda eta, xp=NUMPY: xp.expit(eta),
+        lambda eta: NUMPY.expit(eta) * NUMPY.expit(-eta),
+        UNIT,
+    )
+)
+add_link(
+    Link(
+        "probit",
+        lambda mu, xp=NUMPY: xp.ndtri(mu),
+        lambda eta, xp=NUMPY: xp.ndtr(eta),
+        _normal_density,
+        UNIT,
+    )
+)
+add_link(
+    Link(
+        "cloglog",
+        lambda mu, xp=NUMPY: xp.log(-xp.log1p(-mu)),
+        lambda eta, xp=NUMPY: -xp.expm1(-xp.exp(eta)),
+        lambda eta: np.exp(eta - np.exp(eta)),
+        UNIT,
+    )
+)
+add_link(
+    Link(
+        "loglog",
+        lambda mu, xp=NUMPY: -xp.log(-xp.log(mu)),
+        lambda eta, xp=NUMPY: xp.exp(-xp.exp(-eta)),
+        lambda eta: np.exp(-eta - np.exp(-eta)),
+        UNIT,
+    )
+)
+add_link(
+    Link(
+        "cauchit",
+        lambda mu, xp=NUMPY: xp.tan(np.pi * (mu - 0.5)),
+        # Not 1/2 + arctan(eta)/pi, which loses every digit where eta is very negative.
+        lambda eta, xp=NUMPY: xp.where(
+            eta < 0,
+            -xp.arctan(1 / xp.where(eta < 0, eta, -1.0)) / np.pi,
+            0.5 + xp.arctan(eta) / np.pi,
+        ),
+        lambda eta: 1 / (np.pi * (1 + eta * eta)),
+        UNIT,
+    )
+)
+add_link(
+    Link(
+        "inverse",
+        lambda mu, xp=NUMPY: 1 / mu,
+        lambda eta, xp=NUMPY: 1 / eta,
+        lambda eta: -1 / (eta * eta),
+        REAL,
+    )
+)
+add_link(
+    Link(
+        "inverse_squared",
+        lambda mu, xp=NUMPY: 1 / (mu * mu),
+        lambda eta, xp=NUMPY: 1 / xp.sqrt(eta),
+        lambda eta: -0.5 * eta**-1.5,
+        POSITIVE,
+    )
+)
+add_link(
+    Link(
+        "sqrt",
+        lambda mu, xp=NUMPY: xp.sqrt(mu),
+        lambda eta, xp=NUMPY: eta * eta,
+        lambda eta: 2 * eta,
+        POSITIVE,
+    )
+)
+add_link(
+    Link(
+        "softplus",
+        lambda mu, xp=NUMPY: mu + xp.log(-xp.expm1(-mu)),
+        lambda eta, xp=NUMPY: xp.softplus(eta),
+        NUMPY.expit,
+        POSITIVE,
+    )
+)
+add_link(
+    Link(
+        "logm1",
+        lambda mu, xp=NUMPY: xp.log(mu - 1),
+        lambda eta, xp=NUMPY: 1 + xp.exp(eta),
+        np.exp,
+        (1.0, np.inf),
+    )
+)
