@@ -42,15 +42,7 @@ def read_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.DataFra
     UnknownNameError
         If a column is not there.
     """
-    if isinstance(data, pd.DataFrame) and not data.columns.is_unique:
-        twice = sorted({str(c) for c in data.columns[data.columns.duplicated()]})
-        raise DataError(f"The data have several columns named {', '.join(map(repr, twice))}; rename them.")
-    try:
-        frame = nw.from_native(data, eager_only=True)
-    except TypeError as error:
-        raise DataError(
-            f"The data are a {type(data).__name__}; give a pandas, polars or pyarrow data frame."
-        ) from error
+    frame = _opened(data)
     if len(frame) == 0:
         raise DataError("The data have no rows.")
     known = [str(c) for c in frame.columns]
@@ -60,6 +52,25 @@ def read_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.DataFra
     if isinstance(data, pd.DataFrame):
         return data.loc[:, list(names)].copy()
     return pd.DataFrame({name: _as_pandas(frame[name]) for name in names}, index=pd.RangeIndex(len(frame)))
+
+
+def column_names(data: Frame) -> tuple[str, ...]:
+    """List the columns of any data frame."""
+    return tuple(str(c) for c in _opened(data).columns)
+
+
+def _opened(data: Frame) -> Any:
+    if isinstance(data, pd.DataFrame) and not data.columns.is_unique:
+        twice = sorted({str(c) for c in data.columns[data.columns.duplicated()]})
+        raise DataError(
+            f"The data have several columns named {', '.join(map(repr, twice))}; rename them."
+        )
+    try:
+        return nw.from_native(data, eager_only=True)
+    except TypeError as error:
+        raise DataError(
+            f"The data are a {type(data).__name__}; give a pandas, polars or pyarrow data frame."
+        ) from error
 
 
 def usable_rows(frame: pd.DataFrame, missing: Literal["drop", "raise"]) -> Rows:

@@ -1,6 +1,5 @@
 """A formula and data to matrices, and again, faithfully, on new data; no family is known here."""
 
-import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -8,104 +7,23 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-from formulaic import Formula as FixedFormula
-from formulaic import ModelSpec, model_matrix
-from formulaic.errors import DataMismatchWarning, FormulaicError
-from formulaic.transforms import TRANSFORMS
-from formulaic.utils.layered_mapping import LayeredMapping
-from formulaic.utils.stateful_transforms import stateful_eval
 
 from glmm_bayes.covariance import COVARIANCES, Covariance
-from glmm_bayes.data import Frame, Rows, complete_columns, is_factor, labels, read_columns, usable_rows
+from glmm_bayes.data import (
+    Frame,
+    Rows,
+    column_names,
+    complete_columns,
+    is_factor,
+    labels,
+    read_columns,
+    usable_rows,
+)
+from glmm_bayes.encoding import Context, Expression, Matrix, columns_of
 from glmm_bayes.errors import DataError, NotSupportedError
-from glmm_bayes.formula import Formula, Group, PredictorPart, RandomPart, plain_name
+from glmm_bayes.formula import Formula, Group, PredictorPart, RandomPart
 
-type Context = Mapping[str, Any]
 INTERCEPT = "Intercept"
-
-
-@dataclass(frozen=True, eq=False)
-class Expression:
-    """A Python expression over columns, with the state that its transforms learnt from the data."""
-
-    text: str
-    state: dict[str, Any] = field(default_factory=dict)
-
-    def evaluate(self, frame: pd.DataFrame, context: Context) -> pd.Series:
-        """Evaluate on the rows of `frame`, as a series with its index."""
-        name = plain_name(self.text)
-        if name is not None:
-            return frame[name]
-        space = LayeredMapping({c: frame[c] for c in frame.columns}, context, TRANSFORMS)
-        try:
-            value = stateful_eval(self.text, space, {}, self.state, ModelSpec(formula=[]))
-        except Exception as error:  # whatever the user's expression raises
-            raise DataError(f"The expression {self.text!r} cannot be evaluated: {error}.") from error
-        return pd.Series(np.broadcast_to(value, len(frame)), index=frame.index)
-
-    def numbers(self, frame: pd.DataFrame, context: Context, role: str) -> np.ndarray:
-        """Evaluate to finite floats `(n,)`; `role` names them in an error."""
-        column = self.evaluate(frame, context)
-        if is_factor(column):
-            raise DataError(f"The {role} {self.text!r} must be numbers, not {column.dtype}.")
-        values = column.to_numpy(dtype=float)
-        bad = np.flatnonzero(~np.isfinite(values))
-        if len(bad):
-            raise DataError(f"The {role} {self.text!r} is {values[bad[0]]:g} in row {frame.index[bad[0]]}.")
-        return values
-
-
-@dataclass(frozen=True, eq=False)
-class Matrix:
-    """The columns of a formulaic right-hand side, which encode new data as they did the first."""
-
-    text: str
-    spec: ModelSpec
-    names: tuple[str, ...]
-    levels: Mapping[str, tuple[str, ...]]  # of the factors it uses
-
-    @classmethod
-    def learn(cls, text: str, frame: pd.DataFrame, context: Context) -> tuple["Matrix", np.ndarray]:
-        """Fit the encoding to data, and give the `(n, k)` matrix."""
-        try:
-            made = model_matrix(text, frame, context=context, na_action="ignore")
-        except FormulaicError as error:
-            raise DataError(f"The terms {text!r} cannot be evaluated: {error}") from error
-        spec = made.model_spec
-        used = [str(v) for v in spec.required_variables if str(v) in frame.columns]
-        levels = {v: labels(frame[v])[1] for v in used if is_factor(frame[v])}
-        matrix = cls(text, spec, tuple(map(str, spec.column_names)), levels)
-        return matrix, matrix._checked(made)
-
-    def encode(self, frame: pd.DataFrame, context: Context) -> np.ndarray:
-        """Encode new data; a level that was not in the first data is an error."""
-        for name, known in self.levels.items():
-            unseen = sorted(set(labels(frame[name])[1]) - set(known))
-            if unseen:
-                raise DataError(
-                    f"The model was not fitted with {name} = {unseen[0]!r}; "
-                    f"it knows {', '.join(known)}."
-                )
-        if not self.names:
-            return np.empty((len(frame), 0))
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", DataMismatchWarning)
-            try:
-                made = self.spec.get_model_matrix(frame, context=context)
-            except (FormulaicError, DataMismatchWarning) as error:
-                raise DataError(f"The terms {self.text!r} cannot encode the new data: {error}") from error
-        return self._checked(made)
-
-    def _checked(self, made: pd.DataFrame) -> np.ndarray:
-        X = made.to_numpy(dtype=float)
-        bad = np.argwhere(~np.isfinite(X))
-        if len(bad):
-            row, column = bad[0]
-            raise DataError(
-                f"The column {self.names[column]!r} of {self.text!r} is {X[row, column]:g} "
-                f"in row {made.index[row]}."
-            )
-        return X
 
 
 @dataclass(frozen=True, eq=False)
@@ -224,11 +142,23 @@ class Design:
         """The response `(n,)`."""
         return self.response.y
 
+    def with_response(self, response: Response | None) -> "Design":
+        """Put another response in place of this one."""
+        return replace(self, response=response)
+
+    def effects_matrix(self, param: str) -> Any:
+        """Put the terms' `Z` beside each other: sparse `(n, total effects)`, or None without any."""
+        from scipy.sparse import hstack
+
+        if not any(g.param == param for term in self.terms for g in term.loadings):
+            return None
+        return hstack([term.Z(param) for term in self.terms], format="csr")
+
     @cached_property
     def predictor_columns(self) -> tuple[str, ...]:
         """The columns that predictions need: every used one but the response's."""
         texts = [t for part in self.formula.predictors.values() for t in _texts_of(part)]
-        return _columns(texts, self.context)
+        return columns_of(texts, self.context)
 
     def encode(self, data: Frame, *, response: bool = False) -> "Design":
         """
@@ -241,8 +171,8 @@ class Design:
         """
         texts = _response_texts(self.formula) if response else []
         extra = [t for name, t in self.formula.response.extras if name == "trials"]
-        wanted = dict.fromkeys([*self.predictor_columns, *_columns(texts, self.context)])
-        trials = [c for c in _columns(extra, self.context) if c in set(_known_columns(data))]
+        wanted = dict.fromkeys([*self.predictor_columns, *columns_of(texts, self.context)])
+        trials = [c for c in columns_of(extra, self.context) if c in column_names(data)]
         frame = complete_columns(data, list({**wanted, **dict.fromkeys(trials)}), where="the new data")
         made = None
         if response:
@@ -279,7 +209,7 @@ def build_design(
     """
     _refuse_unbuilt(formula)
     texts = [t for part in formula.predictors.values() for t in _texts_of(part)]
-    names = _columns([*_response_texts(formula), *texts], context)
+    names = columns_of([*_response_texts(formula), *texts], context)
     where = " and ".join(repr(t) for t in formula.texts)
     rows = usable_rows(read_columns(data, names, where=where), missing)
     predictors = {
@@ -305,20 +235,6 @@ def _response_texts(formula: Formula) -> list[str]:
     response = formula.response
     extras = [text for _, text in response.extras]
     return [response.expression, *([response.failures] if response.failures else []), *extras]
-
-
-def _columns(texts: Sequence[str], context: Context) -> tuple[str, ...]:
-    names: dict[str, None] = {}
-    for text in texts:
-        variables = FixedFormula(f"0 + {text}").required_variables
-        names.update(dict.fromkeys(sorted(str(v) for v in variables)))
-    return tuple(n for n in names if n not in context)
-
-
-def _known_columns(data: Frame) -> list[str]:
-    import narwhals as nw
-
-    return [str(c) for c in nw.from_native(data, eager_only=True).columns]
 
 
 def _refuse_unbuilt(formula: Formula) -> None:

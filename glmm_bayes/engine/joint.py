@@ -85,7 +85,8 @@ class Joint:
     def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Evaluate the log density, up to a constant, and its gradient `(size,)`."""
         d = self.outer.size
-        theta, slope, log_jacobian, jacobian_score = self.outer.constrain(x[:d])
+        theta = self.outer.constrain(x[:d])
+        log_jacobian, jacobian_score, slope = self.outer.jacobian(x[:d], theta)
         value, grad_theta = self.outer.log_prior(theta)
         value += log_jacobian
 
@@ -128,6 +129,13 @@ class Joint:
         return float(value), gradient
 
     def unpack(self, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
-        """Give theta `(m,)` and every term's b `(q, p)`."""
-        theta = self.outer.constrain(x[: self.outer.size])[0]
-        return theta, [t.prior_and_b(x, t.factor(theta))[2] for t in self.effects]
+        """Go from `(S, size)` draws to theta `(S, m)` and every term's b `(S, q, p)`."""
+        theta = self.outer.constrain(x[:, : self.outer.size])
+        found = []
+        for term in self.effects:
+            given = x[:, term.at].reshape(-1, term.q, term.p)
+            if not term.centered:
+                Lambdas = np.stack([term.factor(t) for t in theta])
+                given = given @ Lambdas.transpose(0, 2, 1)
+            found.append(given)
+        return theta, found

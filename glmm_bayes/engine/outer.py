@@ -2,9 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+
+type Places = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,7 +15,7 @@ class Outer:
     """
     m parameters with their supports and priors, of which some may be fixed.
 
-    The free ones are sampled as `x`, on PyMC's unconstrained scale: themselves where the support
+    The d free ones are sampled as `x`, on PyMC's unconstrained scale: themselves where the support
     is the real line, log(theta - lower) on a half-line, the log odds on an interval.
 
     Attributes
@@ -30,70 +33,73 @@ class Outer:
     value: np.ndarray
     forms: Sequence[tuple[Any, np.ndarray]]
 
-    def __post_init__(self) -> None:
-        """Sort the free parameters by their kind of support."""
-        free = np.flatnonzero(np.isnan(self.value))
-        low, high = np.isfinite(self.lower), np.isfinite(self.upper)
-        kinds = {"above": low & ~high, "below": ~low & high, "between": low & high}
-        for name, kind in kinds.items():
-            at = np.flatnonzero(kind[free])
-            object.__setattr__(self, f"_{name}", (at, free[at]))
-        object.__setattr__(self, "free", free)
-
-    free: np.ndarray = None  # (d,) positions of the free parameters, set above
+    @cached_property
+    def free(self) -> np.ndarray:
+        """The positions `(d,)` of the free parameters."""
+        return np.flatnonzero(np.isnan(self.value))
 
     @property
     def size(self) -> int:
         """The number d of free parameters."""
         return len(self.free)
 
-    def constrain(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray, float, np.ndarray]:
+    @cached_property
+    def _kinds(self) -> tuple[Places, Places, Places]:
+        """Where in x, and where in theta, stand those bounded below, above, and on both sides."""
+        low, high = np.isfinite(self.lower[self.free]), np.isfinite(self.upper[self.free])
+        found = [np.flatnonzero(kind) for kind in (low & ~high, ~low & high, low & high)]
+        return tuple((at, self.free[at]) for at in found)
+
+    def constrain(self, x: np.ndarray) -> np.ndarray:
+        """Go from unconstrained x `(…, d)` to the parameters `(…, m)` on their own scale."""
+        theta = np.empty((*x.shape[:-1], len(self.value)))
+        theta[...] = self.value
+        theta[..., self.free] = x
+        (at, above), (at2, below), (at3, between) = self._kinds
+        if len(at):
+            theta[..., above] = self.lower[above] + np.exp(x[..., at])
+        if len(at2):
+            theta[..., below] = self.upper[below] - np.exp(x[..., at2])
+        if len(at3):
+            width = self.upper[between] - self.lower[between]
+            theta[..., between] = self.lower[between] + width / (1 + np.exp(-x[..., at3]))
+        return theta
+
+    def jacobian(self, x: np.ndarray, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """
-        Go from the unconstrained scale to the parameters' own.
+        Differentiate `constrain` at one x.
 
         Returns
         -------
-        theta
-            `(m,)` every parameter.
+        log_jacobian, score
+            The sum of log |d theta / d x|, and its derivative `(d,)` by x.
         slope
             `(d,)` d theta / d x of the free ones.
-        log_jacobian, score
-            The sum of log(slope), and its derivative `(d,)` by x.
         """
-        theta = self.value.copy()
-        theta[self.free] = x
-        slope, score, log_jacobian = np.ones_like(x), np.zeros_like(x), 0.0
-        at, where = self._above
+        slope, score, total = np.ones_like(x), np.zeros_like(x), 0.0
+        (at, above), (at2, below), (at3, between) = self._kinds
         if len(at):
-            step = np.exp(x[at])
-            theta[where] = self.lower[where] + step
-            slope[at], score[at] = step, 1.0
-            log_jacobian += x[at].sum()
-        at, where = self._below
-        if len(at):
-            step = np.exp(x[at])
-            theta[where] = self.upper[where] - step
-            slope[at], score[at] = -step, 1.0
-            log_jacobian += x[at].sum()
-        at, where = self._between
-        if len(at):
-            width = self.upper[where] - self.lower[where]
-            share = 1 / (1 + np.exp(-x[at]))
-            theta[where] = self.lower[where] + width * share
-            slope[at] = width * share * (1 - share)
-            score[at] = 1 - 2 * share
-            log_jacobian += (np.log(width) - np.logaddexp(0, x[at]) - np.logaddexp(0, -x[at])).sum()
-        return theta, slope, log_jacobian, score
+            slope[at], score[at] = theta[above] - self.lower[above], 1.0
+            total += x[at].sum()
+        if len(at2):
+            slope[at2], score[at2] = theta[below] - self.upper[below], 1.0
+            total += x[at2].sum()
+        if len(at3):
+            width = self.upper[between] - self.lower[between]
+            share = (theta[between] - self.lower[between]) / width
+            slope[at3], score[at3] = width * share * (1 - share), 1 - 2 * share
+            z = x[at3]
+            total += (np.log(width) - np.logaddexp(0, z) - np.logaddexp(0, -z)).sum()
+        return total, score, slope
 
     def unconstrain(self, theta: np.ndarray) -> np.ndarray:
-        """Go back from `(m,)` parameters to `(d,)` x."""
-        x = theta[self.free].astype(float)
-        at, where = self._above
-        x[at] = np.log(theta[where] - self.lower[where])
-        at, where = self._below
-        x[at] = np.log(self.upper[where] - theta[where])
-        at, where = self._between
-        x[at] = np.log(theta[where] - self.lower[where]) - np.log(self.upper[where] - theta[where])
+        """Go back from `(…, m)` parameters to `(…, d)` x."""
+        x = theta[..., self.free].astype(float)
+        (at, above), (at2, below), (at3, between) = self._kinds
+        x[..., at] = np.log(theta[..., above] - self.lower[above])
+        x[..., at2] = np.log(self.upper[below] - theta[..., below])
+        inside = theta[..., between]
+        x[..., at3] = np.log(inside - self.lower[between]) - np.log(self.upper[between] - inside)
         return x
 
     def log_prior(self, theta: np.ndarray) -> tuple[float, np.ndarray]:

@@ -1,0 +1,83 @@
+"""Choose how NUTS sees each term's effects: as they are, or as standard normals times their scale."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from glmm_bayes.design import Design, RandomTerm
+from glmm_bayes.errors import UnknownNameError
+from glmm_bayes.families import Family, Link
+from glmm_bayes.registry import suggestion
+
+CHOICES = ("auto", "centered", "noncentered")
+# Times the prior's: below it the effects' scale and the effects are all but independent a priori.
+ENOUGH_INFORMATION = 10.0
+
+
+def resolve_centering(
+    family: Family, links: Mapping[str, Link], design: Design, asked: str | Mapping[str, str]
+) -> dict[str, bool]:
+    """
+    Decide for each term, by name, whether its effects are centred.
+
+    Raises
+    ------
+    UnknownNameError
+        If a choice or a term is not known.
+    """
+    names = [term.name for term in design.terms]
+    chosen = dict.fromkeys(names, asked) if isinstance(asked, str) else dict(asked)
+    if isinstance(asked, str) and asked not in CHOICES:
+        raise UnknownNameError(f"centering={asked!r} is not known. {suggestion(asked, CHOICES)}")
+    for name, choice in chosen.items():
+        if name not in names:
+            raise UnknownNameError(f"There is no random term {name!r}. {suggestion(name, names)}")
+        if choice not in CHOICES:
+            raise UnknownNameError(f"centering={choice!r} is not known. {suggestion(choice, CHOICES)}")
+    resolved = {}
+    for term in design.terms:
+        choice = chosen.get(term.name, "auto")
+        informed = choice == "auto" and information(family, links["mu"], design, term)
+        resolved[term.name] = choice == "centered" or (
+            choice == "auto" and informed > ENOUGH_INFORMATION
+        )
+    return resolved
+
+
+def information(family: Family, link: Link, design: Design, term: RandomTerm) -> float:
+    """
+    Compare what the data say of one level with what the others say of it.
+
+    Returns
+    -------
+    float
+        tau^2 times the median level's information: large where centring mixes better. Zero for
+        a term that has no constant column in the mean's predictor, or several members a row.
+
+    Notes
+    -----
+    By one quasi-score step from the overall mean, with tau^2 by the moments of DerSimonian &
+    Laird (1986), Controlled Clinical Trials 7, 177-188.
+    """
+    loading = next((g for g in term.loadings if g.param == "mu"), None)
+    if loading is None or term.index.shape[1] > 1 or family.variance is None:
+        return 0.0
+    if not (np.ptp(loading.Z, axis=0) == 0).any():
+        return 0.0
+    trials = design.response.trials
+    n = np.ones(design.n) if trials is None else trials
+    y = family.working(design.y)
+    mean = y.sum() / n.sum()
+    if not link.support[0] < mean < link.support[1]:
+        return 0.0
+    slope = link.slope(np.asarray(link.linkfun(mean)))
+    score = (y - n * mean) * slope
+    noise = np.mean((y - n * mean) ** 2 / n)  # a row's variance, apart from its trials
+    if noise == 0:
+        return 0.0
+    q, level = len(term.levels), term.index[:, 0]
+    found = np.bincount(level, n * slope**2, q) / noise
+    effect = np.bincount(level, score, q) / noise / found
+    spare = found.sum() - (found**2).sum() / found.sum()
+    tau2 = max(0.0, (found * effect**2).sum() - (q - 1)) / spare if spare > 0 else 0.0
+    return float(tau2 * np.median(found))

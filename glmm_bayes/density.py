@@ -1,0 +1,109 @@
+"""Model to the engine's joint density on arrays: the second reader, beside `compile.py`."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.design import RandomTerm
+from glmm_bayes.engine.joint import Effects, Joint, Linear, Score
+from glmm_bayes.engine.outer import Outer
+from glmm_bayes.model import Model
+from glmm_bayes.priors import grouped
+
+
+def read_density(model: Model) -> Joint:
+    """Build the log posterior density of a model, up to a constant, on plain arrays."""
+    outer = read_outer(model)
+    start, effects = outer.size, []
+    for term in model.design.terms:
+        effects.append(_effects(model, term, start))
+        start += len(term.levels) * term.size
+    constants = {name: model.layout[name].start for name in model.constants}
+    return Joint(
+        outer=outer,
+        predictors={param: _linear(model, param) for param in model.design.predictors},
+        constants=constants,
+        effects=effects,
+        likelihood=_likelihood(model),
+        size=start,
+    )
+
+
+def read_outer(model: Model) -> Outer:
+    """Collect the outer parameters' supports, fixed values and priors."""
+    priors = [prior for block in model.blocks for prior in block.priors]
+    supports = [
+        block.support if prior.is_fixed else _intersection(block.support, prior.support)
+        for block in model.blocks
+        for prior in block.priors
+    ]
+    lower, upper = np.array(supports, dtype=float).reshape(-1, 2).T
+    value = np.array([p.arguments["value"] if p.is_fixed else np.nan for p in priors])
+    forms = [(prior, at) for prior, at in grouped(priors) if not prior.is_fixed]
+    return Outer(lower, upper, value, forms)
+
+
+def _intersection(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
+    return max(a[0], b[0]), min(a[1], b[1])
+
+
+def _linear(model: Model, param: str) -> Linear:
+    predictor = model.design.predictors[param]
+    Z = model.design.effects_matrix(param)
+    name = "beta" if param == "mu" else f"beta_{param}"
+    return Linear(
+        X=np.asfortranarray(predictor.X - model.means(param)),
+        offset=predictor.offset,
+        gamma=model.layout.get(name, slice(0, 0)),
+        Z=Z,
+        Zt=None if Z is None else Z.T.tocsr(),
+    )
+
+
+def _effects(model: Model, term: RandomTerm, start: int) -> Effects:
+    q, p = len(term.levels), term.size
+    theta = {
+        parameter.name: model.layout[f"{parameter.name}_{term.name}"]
+        for parameter in term.structure.parameters(p)
+    }
+    at = slice(start, start + q * p)
+    return Effects(at, q, p, term.structure, theta, model.centering[term.name])
+
+
+def _likelihood(model: Model) -> Score:
+    """Give the function from linear predictors and constants to the log likelihood's value and slopes."""
+    response, family = model.design.response, model.family
+    y, trials, weights = response.y, response.trials, response.weights
+    w: Any = 1.0 if weights is None else weights
+    link = model.links["mu"]
+    if link.name in family.natural:
+        natural = family.natural[link.name]
+
+        def by_eta(values: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
+            eta = values["mu"]
+            value = np.sum(w * natural.core(y, trials, eta))
+            return value, {"mu": w * natural.score(y, trials, eta)}
+
+        return by_eta
+
+    core, score = family.kernel
+    links = {name: model.links[name] for name in model.design.predictors}
+
+    def by_parameters(values: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
+        params = {k: links[k].linkinv(v) if k in links else v for k, v in values.items()}
+        value = np.sum(w * core(y, trials, params))
+        found = score(y, trials, params)
+        slopes = {
+            k: w * (g * links[k].slope(values[k]) if k in links else g) for k, g in found.items()
+        }
+        return value, slopes
+
+    return by_parameters
+
+
+def pointwise_loglik(model: Model, params: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Evaluate log p(y_i | parameters) `(S, n)`, with every constant and the weights."""
+    response = model.design.response
+    loglik = model.family.logp(response.y, response.trials, params)
+    return loglik if response.weights is None else loglik * response.weights

@@ -1,0 +1,300 @@
+"""The front door: a formula, data, a family and priors, checked together, as one value."""
+
+from collections.abc import Mapping, Sequence
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from glmm_bayes.centering import resolve_centering
+from glmm_bayes.data import Frame
+from glmm_bayes.design import INTERCEPT, Design, Response, build_design
+from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
+from glmm_bayes.families import FAMILIES, LINKS, Family, Link
+from glmm_bayes.formula import read_formula
+from glmm_bayes.parameters import (
+    Block,
+    Scale,
+    centred_intercept,
+    coefficient_block,
+    constant_block,
+    default_scale,
+    structure_blocks,
+    with_user_priors,
+)
+from glmm_bayes.registry import suggestion
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+RESERVED = {"chain", "draw", "sample", "coef", "beta", "eta", "mu", "y", "__obs__"}
+
+
+class Model:
+    """
+    A generalized linear mixed model: what is to be estimated, from which data, with which priors.
+
+    Parameters
+    ----------
+    formula
+        A formula such as `"reaction ~ days + (1 + days | subject)"`, or a list of them: the
+        first has the response, each further one a parameter of the family, `"sigma ~ days"`.
+    data
+        A pandas, polars or pyarrow data frame (anything that narwhals reads).
+    family
+        A name in `gb.FAMILIES`, or a `gb.Family`.
+    link
+        The link of the mean, or a mapping from parameters to links; by default the family's.
+    priors
+        From names of parameters to `gb.Prior`, PreliZ distributions or numbers (held fixed):
+        `"beta"`, `"beta[days]"`, `"intercept"` (the predictor at the other columns' means),
+        `"sd"`, `"sd_subject"`, `"sd_subject[days]"`, `"corr"`, `"corr_subject"`, `"sigma"` …
+    context
+        Objects, such as functions, that the formula names and the data do not have.
+    missing
+        Leave out rows with a missing value, counting them (`"drop"`), or refuse them (`"raise"`).
+    centering
+        How NUTS sees a term's effects: `"noncentered"`, `"centered"`, a mapping from the names
+        of terms to these, or `"auto"`: centred where the data say much about each level.
+
+    Raises
+    ------
+    FormulaError, DataError, UnknownNameError, NotSupportedError
+        One sentence that says what does not fit, where, and what to do.
+
+    Examples
+    --------
+    >>> import glmm_bayes as gb
+    >>> data = gb.load_dataset("sleepstudy")
+    >>> model = gb.Model("reaction ~ days + (1 + days | subject)", data)
+    >>> model.design.y.shape, model.design.predictors["mu"].X.shape
+    ((180,), (180, 2))
+    """
+
+    def __init__(
+        self,
+        formula: str | Sequence[str],
+        data: Frame,
+        family: str | Family = "gaussian",
+        link: str | Mapping[str, str] | None = None,
+        priors: Mapping[str, Any] | None = None,
+        context: Mapping[str, Any] | None = None,
+        missing: Literal["drop", "raise"] = "drop",
+        centering: str | Mapping[str, str] = "auto",
+    ) -> None:
+        if missing not in ("drop", "raise"):
+            raise UnknownNameError(f"missing={missing!r} is not known. {suggestion(missing, ('drop', 'raise'))}")
+        self.formula = read_formula(formula)
+        self.family = FAMILIES[family] if isinstance(family, str) else family
+        self.context = dict(context or {})
+        self.user_priors = dict(priors or {})
+        self.missing = missing
+        self.asked_centering = centering
+        self.data = data
+        self._check_parameters()
+        self.links = _links(self.family, link)
+        design = build_design(self.formula, data, context=self.context, missing=missing)
+        self._check_names(design)
+        self.design = design.with_response(_fitting_response(self.family, design))
+        self.scales = self._scales()
+        self.blocks = with_user_priors(self._default_blocks(), self.user_priors)
+        self.centering = resolve_centering(self.family, self.links, self.design, centering)
+
+    # ---- what there is to estimate
+
+    @property
+    def constants(self) -> tuple[str, ...]:
+        """The family's parameters that have no formula."""
+        return tuple(p.name for p in self.family.parameters if p.name not in self.design.predictors)
+
+    @property
+    def nobs(self) -> int:
+        """The number of rows used."""
+        return self.design.n
+
+    @cached_property
+    def centred(self) -> dict[str, bool]:
+        """By predictor, whether its columns are centred about their means while sampling."""
+        return {
+            param: centred_intercept(predictor, self.user_priors)
+            for param, predictor in self.design.predictors.items()
+        }
+
+    @cached_property
+    def layout(self) -> dict[str, slice]:
+        """Where each block stands in the vector of outer parameters."""
+        ends = np.cumsum([block.size for block in self.blocks])
+        return {
+            block.name: slice(int(end) - block.size, int(end))
+            for block, end in zip(self.blocks, ends, strict=True)
+        }
+
+    def means(self, param: str) -> np.ndarray:
+        """Give what is taken off a predictor's columns while sampling: `(k,)`, 0 where nothing is."""
+        predictor = self.design.predictors[param]
+        if not self.centred[param]:
+            return np.zeros(len(predictor.names))
+        return np.where(np.array(predictor.names) == INTERCEPT, 0.0, predictor.X.mean(axis=0))
+
+    @property
+    def priors(self) -> "pd.DataFrame":
+        """Every parameter's prior: `parameter, distribution, arguments, source`."""
+        from glmm_bayes.verbs.describe import prior_table
+
+        return prior_table(self)
+
+    # ---- readers and verbs, each in its own room
+
+    @cached_property
+    def pymc(self) -> Any:
+        """The model as an ordinary `pm.Model`, with dims and coords, for the user to extend."""
+        from glmm_bayes.compile import compile_model
+
+        return compile_model(self)
+
+    def graph(self) -> Any:
+        """Draw the model's graph, as a `graphviz.Digraph`."""
+        from glmm_bayes.compile import model_graph
+
+        return model_graph(self)
+
+    def audit(self) -> Any:
+        """Look at the design before fitting; see `glmm_bayes.verbs.audit.audit`."""
+        from glmm_bayes.verbs.audit import audit
+
+        return audit(self)
+
+    def prior_predictive(self, draws: int = 500, *, seed: int | None = None) -> Any:
+        """Draw parameters and responses from the prior: a DataTree; see `verbs.prior_predictive`."""
+        from glmm_bayes.verbs.prior_predictive import prior_predictive
+
+        return prior_predictive(self, draws, seed=seed)
+
+    def fit(self, method: str = "nuts", *, seed: int | None = None, **options: Any) -> Any:
+        """
+        Estimate the model.
+
+        Parameters
+        ----------
+        method
+            A name in `gb.METHODS`.
+        seed
+            Makes the answer reproducible; by default one is drawn and kept in `fit.seed`.
+        **options
+            Those of the method: for `"nuts"` see `glmm_bayes.inference.nuts.nuts`.
+        """
+        from glmm_bayes.inference import METHODS
+
+        return METHODS[method](self, seed=seed, **options)
+
+    def __repr__(self) -> str:
+        from glmm_bayes.verbs.describe import describe
+
+        return describe(self).text()
+
+    def _repr_html_(self) -> str:
+        from glmm_bayes.verbs.describe import describe
+
+        return describe(self).html()
+
+    # ---- checks, once
+
+    def _check_parameters(self) -> None:
+        if not isinstance(self.family, Family):
+            raise UnknownNameError(f"The family {self.family!r} is neither a name nor a gb.Family.")
+        known = [p.name for p in self.family.parameters]
+        for param in self.formula.predictors:
+            if param not in known:
+                raise UnknownNameError(
+                    f"The family {self.family.name!r} has no parameter {param!r} to have the "
+                    f"formula {next(t for t in self.formula.texts[1:] if t.split('~')[0].strip() == param)!r}. "
+                    f"{suggestion(param, known)}"
+                )
+
+    def _check_names(self, design: Design) -> None:
+        taken = RESERVED | {p.name for p in self.family.parameters}
+        for term in design.terms:
+            if term.label in taken:
+                raise DataError(
+                    f"The group {term.label!r} of {term.text!r} has a name that results use for "
+                    f"something else; rename the column."
+                )
+
+    def _scales(self) -> dict[str, Scale]:
+        scales = {p.name: Scale(0.0, 2.5) for p in self.family.parameters}
+        mu = default_scale(self.family, self.links["mu"], self.design)
+        return {**scales, "mu": mu}
+
+    def _default_blocks(self) -> list[Block]:
+        blocks = [
+            coefficient_block(predictor, self.scales[param], self.user_priors)
+            for param, predictor in self.design.predictors.items()
+            if predictor.names
+        ]
+        for term in self.design.terms:
+            blocks += structure_blocks(term, self.scales)
+        for parameter in self.family.parameters:
+            if parameter.name in self.constants:
+                blocks.append(constant_block(parameter, self.scales["mu"], self.user_priors))
+        return blocks
+
+
+def _links(family: Family, link: str | Mapping[str, str] | None) -> dict[str, Link]:
+    chosen = {"mu": link} if isinstance(link, str) else dict(link or {})
+    known = {p.name: p for p in family.parameters}
+    for param, name in chosen.items():
+        if param not in known:
+            raise UnknownNameError(
+                f"The family {family.name!r} has no parameter {param!r} to have the link {name!r}. "
+                f"{suggestion(param, known)}"
+            )
+        found = LINKS[name]
+        lower, upper = known[param].support
+        inside = found.support[0] >= lower and found.support[1] <= upper
+        if name not in known[param].links and not inside:
+            raise NotSupportedError(
+                f"The link {name!r} does not keep {param!r} of the family {family.name!r} within "
+                f"({lower:g}, {upper:g}); choose one of {', '.join(known[param].links)}."
+            )
+    return {name: LINKS[chosen.get(name, p.link)] for name, p in known.items()}
+
+
+def _fitting_response(family: Family, design: Design) -> Response:
+    """Read the response as the family does, or say which row does not fit it."""
+    response = design.response
+    y, trials, weights = response.y, response.trials, response.weights
+    if response.levels is not None:
+        if not family.binary or len(response.levels) != 2:
+            wanted = "two levels" if family.binary else "numbers"
+            raise DataError(
+                f"The response {response.name!r} has the levels {', '.join(response.levels[:6])}; "
+                f"the family {family.name!r} takes {wanted}."
+            )
+    if trials is not None and not family.needs_trials:
+        raise DataError(
+            f"The family {family.name!r} takes no trials, but the response is {response.name!r}; "
+            f"use family='binomial' or 'beta_binomial'."
+        )
+    if family.needs_trials and trials is None:
+        y, trials, weights = _proportions(family, response)
+    at = family.problem(y, trials)
+    if at is not None:
+        position, words = at
+        raise DataError(
+            f"The response {response.name!r} does not fit family {family.name!r}: {words}, but "
+            f"row {design.rows.frame.index[position]} is {y[position]:g}."
+        )
+    return Response(response.name, y, trials, weights, response.levels)
+
+
+def _proportions(family: Family, response: Response) -> tuple[np.ndarray, np.ndarray, Any]:
+    """Read a proportion with `weights` as successes among that many trials, as R does."""
+    y = response.y
+    if response.weights is not None and np.all((y >= 0) & (y <= 1)):
+        return np.round(y * response.weights, 9), response.weights, None
+    if np.isin(y, (0.0, 1.0)).all():
+        return y, np.ones_like(y), response.weights
+    raise DataError(
+        f"The family {family.name!r} needs the number of trials: write {response.name} | trials(n), "
+        f"cbind(successes, failures), or a proportion with weights(n)."
+    )

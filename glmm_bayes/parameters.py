@@ -1,0 +1,272 @@
+"""The outer parameters of a model: their names, supports and priors, default or the user's."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.covariance import Covariance, CovarianceParameter
+from glmm_bayes.covariance.base import refuse_prior
+from glmm_bayes.design import INTERCEPT, Design, Predictor, RandomTerm
+from glmm_bayes.errors import DataError, UnknownNameError
+from glmm_bayes.families import Family, Link, Parameter
+from glmm_bayes.priors import REAL, Prior, as_prior
+from glmm_bayes.registry import suggestion
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """
+    Outer parameters that stand together under one name.
+
+    Attributes
+    ----------
+    name
+        What results call them: `beta`, `sd_subject`, `sigma`; for a vector that is sampled in
+        place of the reported one, the sampled one's name (`partial_subject`).
+    labels
+        One an entry; empty for a scalar.
+    dim
+        The dimension that the labels are coordinates of, if they are.
+    keys
+        For each entry, the names that a user's prior may have, the narrowest first.
+    support
+        The open interval of the values.
+    priors, sources
+        One an entry; `"default"`, or the user's name for it.
+    structure
+        For a structure's parameter, what turns a prior of the reported value into the entries'.
+    """
+
+    name: str
+    labels: tuple[str, ...]
+    dim: str | None
+    keys: tuple[tuple[str, ...], ...]
+    support: tuple[float, float]
+    priors: tuple[Prior, ...]
+    sources: tuple[str, ...]
+    structure: Callable[[Prior], tuple[Prior, ...]] | None = None
+
+    def expand(self, prior: Prior) -> tuple[Prior, ...]:
+        """Turn a prior of the whole block into one for each entry."""
+        if self.structure is not None:
+            return self.structure(prior)
+        return tuple(prior.element(k, self.size) for k in range(self.size))
+
+    @property
+    def size(self) -> int:
+        """The number of entries, 1 for a scalar."""
+        return len(self.priors)
+
+    @property
+    def scalar(self) -> bool:
+        """Whether this is a single number without labels."""
+        return not self.labels
+
+
+@dataclass(frozen=True)
+class Scale:
+    """Where a linear predictor lies by default, and how far its effects reach: `m` and `s`."""
+
+    m: float
+    s: float
+
+
+def default_scale(family: Family, link: Link, design: Design) -> Scale:
+    """
+    Read the scale of the default priors off the response.
+
+    Notes
+    -----
+    m = median g(y), s = max(2.5, 1.4826 MAD g(y)) where the link of mu is identity or log, with
+    0.1 for log(0); else m = 0, s = 2.5. The same rule as brms's.
+    """
+    if link.name not in ("identity", "log"):
+        return Scale(0.0, 2.5)
+    y = family.working(design.y)
+    if link.name == "log":
+        y = np.log(np.where(y > 0, y, 0.1))
+    m = float(np.median(y))
+    s = 1.4826 * float(np.median(np.abs(y - m)))
+    m -= float(np.mean(design.predictors["mu"].offset))
+    return Scale(_rounded(m), max(2.5, _rounded(s)))
+
+
+def coefficient_block(predictor: Predictor, scale: Scale, user: Mapping[str, Any]) -> Block:
+    """
+    Describe the coefficients gamma of one predictor.
+
+    gamma is beta, but for the Intercept where it is centred: there it is the predictor at the
+    means of the other columns, whose prior is called `intercept`.
+    """
+    suffix = "" if predictor.param == "mu" else f"_{predictor.param}"
+    name = f"beta{suffix}"
+    centred = centred_intercept(predictor, user)
+    keys, priors = [], []
+    for k, label in enumerate(predictor.names):
+        if label == INTERCEPT:
+            keys.append((f"intercept{suffix}",) if centred else (f"{name}[{label}]", name))
+            priors.append(Prior("StudentT", nu=3.0, mu=scale.m, sigma=scale.s))
+        else:
+            keys.append((f"{name}[{label}]", name))
+            spread = float(np.std(predictor.X[:, k])) or 1.0
+            priors.append(Prior("Normal", mu=0.0, sigma=_rounded(2.5 * scale.s / spread)))
+    return Block(
+        name=name,
+        labels=predictor.names,
+        dim=f"coef{suffix}",
+        keys=tuple(keys),
+        support=REAL,
+        priors=tuple(priors),
+        sources=("default",) * len(priors),
+    )
+
+
+def centred_intercept(predictor: Predictor, user: Mapping[str, Any]) -> bool:
+    """
+    Tell whether the predictor's columns are centred about their means while sampling.
+
+    They are if there is an Intercept, unless a user's prior speaks of the Intercept itself.
+    """
+    suffix = "" if predictor.param == "mu" else f"_{predictor.param}"
+    spoken = {f"beta{suffix}", f"beta{suffix}[{INTERCEPT}]"} & set(user)
+    return INTERCEPT in predictor.names and not spoken
+
+
+def structure_blocks(term: RandomTerm, scales: Mapping[str, Scale]) -> Iterator[Block]:
+    """Describe the parameters of one random term's structures."""
+    for structure, size in ((term.structure, term.size), (term.level_structure, len(term.levels))):
+        for parameter in structure.parameters(size):
+            default = structure.default_prior(parameter.key)
+            if default is not None:
+                priors = structure.priors(parameter.key, default, size)
+            else:
+                reach = [_reach(term, k, scales) for k in range(term.size)]
+                reach = reach if parameter.by_column else [max(reach)] * parameter.size
+                priors = tuple(Prior("HalfStudentT", nu=3.0, sigma=_rounded(r)) for r in reach)
+            block = _structure_block(term, parameter, priors)
+            yield replace(block, structure=_expansion(structure, parameter, size))
+
+
+def _expansion(
+    structure: Covariance, parameter: CovarianceParameter, size: int
+) -> Callable[[Prior], tuple[Prior, ...]]:
+    def expand(prior: Prior) -> tuple[Prior, ...]:
+        if prior.is_fixed and parameter.name != parameter.key:
+            raise refuse_prior(structure.name, parameter.key, prior, "a distribution")
+        return structure.priors(parameter.key, prior, size)
+
+    return expand
+
+
+def _structure_block(
+    term: RandomTerm, parameter: CovarianceParameter, priors: tuple[Prior, ...]
+) -> Block:
+    whole, labels = f"{parameter.key}_{term.name}", ()
+    keys: list[tuple[str, ...]] = [(whole, parameter.key)] * parameter.size
+    if parameter.by_column:
+        labels = term.columns
+        keys = [(f"{whole}[{label}]", whole, parameter.key) for label in labels]
+    elif parameter.name != parameter.key:
+        labels = tuple(str(k) for k in range(parameter.size))
+    return Block(
+        name=f"{parameter.name}_{term.name}",
+        labels=labels,
+        dim=f"{term.name}__coef" if parameter.by_column else None,
+        keys=tuple(keys),
+        support=parameter.support,
+        priors=priors,
+        sources=("default",) * parameter.size,
+    )
+
+
+def _reach(term: RandomTerm, k: int, scales: Mapping[str, Scale]) -> float:
+    """Scale a column's standard deviation: s for a constant or an indicator, else s / sd(z)."""
+    loading = next(g for g in term.loadings if g.columns.start <= k < g.columns.stop)
+    z = loading.Z[:, k - loading.columns.start]
+    indicator = np.isin(z, (0.0, 1.0)).all() or np.ptp(z) == 0
+    return scales[loading.param].s / (1.0 if indicator else float(np.std(z)))
+
+
+def constant_block(parameter: Parameter, scale: Scale, user: Mapping[str, Any]) -> Block:
+    """Describe a family parameter that has no formula."""
+    name, prior = parameter.name, parameter.prior
+    if prior is None and name not in user:
+        raise UnknownNameError(
+            f"The parameter {name!r} has no default prior; give it one in `priors`, or a "
+            f"formula: '{name} ~ 1'."
+        )
+    if prior is None:
+        prior = as_prior(user[name], name)
+    elif parameter.scaled:
+        sigma = _rounded(prior.arguments["sigma"] * scale.s)
+        prior = Prior(prior.distribution, **{**prior.arguments, "sigma": sigma})
+    return Block(name, (), None, ((name,),), parameter.support, (prior,), ("default",))
+
+
+def with_user_priors(blocks: Sequence[Block], user: Mapping[str, Any]) -> tuple[Block, ...]:
+    """
+    Put the user's priors in place of the defaults, the narrowest name winning.
+
+    Raises
+    ------
+    UnknownNameError
+        If a name is that of no parameter; the message suggests one.
+    DataError
+        If a prior has the wrong number of entries, or reaches outside the parameter's support.
+    """
+    known = dict.fromkeys(key for block in blocks for keys in block.keys for key in keys)
+    for key in user:
+        if key not in known:
+            raise UnknownNameError(
+                f"There is no parameter {key!r} to have a prior. {suggestion(key, known)}"
+            )
+    given = {key: as_prior(value, key) for key, value in user.items()}
+    return tuple(_overridden(block, given) for block in blocks)
+
+
+def _overridden(block: Block, given: Mapping[str, Prior]) -> Block:
+    priors, sources = list(block.priors), list(block.sources)
+    for k, keys in enumerate(block.keys):
+        key = next((key for key in keys if key in given), None)
+        if key is None:
+            continue
+        members = [j for j, other in enumerate(block.keys) if key in other]
+        _check_shape(given[key], key, [block.labels[j] for j in members] if block.labels else [key])
+        if len(members) == block.size:
+            priors[k] = block.expand(given[key])[k]
+        else:
+            priors[k] = given[key].element(members.index(k), len(members))
+        _check_support(priors[k], block, key)
+        sources[k] = key
+    return replace(block, priors=tuple(priors), sources=tuple(sources))
+
+
+def _check_shape(prior: Prior, key: str, members: Sequence[str]) -> None:
+    for name, value in prior.arguments.items():
+        if np.ndim(value) and np.shape(value) != (len(members),):
+            raise DataError(
+                f"The prior of {key!r} has {name} with {np.shape(value)} entries, but it speaks "
+                f"of {len(members)}: {', '.join(members)}."
+            )
+
+
+def _check_support(prior: Prior, block: Block, key: str) -> None:
+    lower, upper = prior.support
+    low, high = block.support
+    if prior.is_fixed:
+        if not low < lower < high:
+            raise DataError(f"{key!r} cannot be {lower:g}: it lies between {low:g} and {high:g}.")
+    elif lower < low or upper > high:
+        raise DataError(
+            f"The prior of {key!r}, {prior!r}, reaches outside ({low:g}, {high:g}), where the "
+            f"parameter lies; take a distribution on that interval, such as "
+            f"{'HalfNormal' if high == np.inf else 'Beta or Uniform'}, or gb.Prior('Truncated', "
+            f"dist={prior!r}, lower={low:g}{'' if high == np.inf else f', upper={high:g}'})."
+        )
+
+
+def _rounded(x: float) -> float:
+    """Round to three digits, as a prior's argument is read rather than computed with."""
+    return float(f"{x:.3g}")
