@@ -1,6 +1,5 @@
 """Model to the engine's joint density on arrays: the second reader, beside `compile.py`."""
 
-from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -100,10 +99,3 @@ def _likelihood(model: Model) -> Score:
         return value, slopes
 
     return by_parameters
-
-
-def pointwise_loglik(model: Model, params: Mapping[str, np.ndarray]) -> np.ndarray:
-    """Evaluate log p(y_i | parameters) `(S, n)`, with every constant and the weights."""
-    response = model.design.response
-    loglik = model.family.logp(response.y, response.trials, params)
-    return loglik if response.weights is None else loglik * response.weights

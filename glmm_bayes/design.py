@@ -146,6 +146,35 @@ class Design:
         """Put another response in place of this one."""
         return replace(self, response=response)
 
+    def take(self, rows: slice | np.ndarray) -> "Design":
+        """Keep some of the rows, by position."""
+        response = self.response
+        if response is not None:
+            cut = {
+                name: value[rows]
+                for name in ("y", "trials", "weights")
+                if (value := getattr(response, name)) is not None
+            }
+            response = replace(response, **cut)
+        return replace(
+            self,
+            response=response,
+            predictors={
+                name: replace(p, X=p.X[rows], offset=p.offset[rows])
+                for name, p in self.predictors.items()
+            },
+            terms=tuple(
+                replace(
+                    term,
+                    index=term.index[rows],
+                    weights=term.weights[rows],
+                    loadings=tuple(replace(g, Z=g.Z[rows]) for g in term.loadings),
+                )
+                for term in self.terms
+            ),
+            rows=replace(self.rows, frame=self.rows.frame.iloc[rows], kept=self.rows.kept[rows]),
+        )
+
     def effects_matrix(self, param: str) -> Any:
         """Put the terms' `Z` beside each other: sparse `(n, total effects)`, or None without any."""
         from scipy.sparse import hstack

@@ -254,12 +254,15 @@ def test_draws_have_the_stated_moments(family, which):
 def test_moments_are_those_of_scipy(family):
     _, trials, params = grid(family)
     frozen = family.numeric(params, trials)
-    mean = family.expectation(params) * (1.0 if trials is None else trials)
-    # scipy gives nan or inf for a moment that does not exist.
-    known = np.isfinite(frozen.var())
-    variance = np.broadcast_to(family.variance(params, trials), known.shape)
-    np.testing.assert_allclose(np.broadcast_to(mean, known.shape)[known], frozen.mean()[known], rtol=1e-8)
-    np.testing.assert_allclose(variance[known], frozen.var()[known], rtol=1e-8)
+    with np.errstate(over="ignore", invalid="ignore"):
+        mean = family.expectation(params) * (1.0 if trials is None else trials)
+        variance = family.variance(params, trials)
+        expected_mean, expected = frozen.stats("mv")
+    # scipy gives nan or inf for a moment that does not exist or is beyond all numbers.
+    known = np.isfinite(expected)
+    assert known.mean() > 0.4
+    np.testing.assert_allclose(mean[known], expected_mean[known], rtol=1e-8)
+    np.testing.assert_allclose(variance[known], expected[known], rtol=1e-8)
 
 
 def test_the_distribution_function_is_that_of_the_draws(family):
@@ -295,9 +298,9 @@ def test_a_family_accepts_what_it_draws(family, which):
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_every_family_refuses_what_is_not_finite(family, bad):
     trials = np.full(3, 7.0) if family.needs_trials else None
-    inside = responses(family)[-1][0]
-    y = np.array([inside, bad, inside])
-    position, words = family.problem(np.minimum(y, 1e9) if np.isfinite(bad) else y, trials)
+    inside = 1.0 if family.discrete else 0.5
+    assert family.problem(np.full(3, inside), trials) is None
+    position, words = family.problem(np.array([inside, bad, inside]), trials)
     assert position == 1
     assert words
 
@@ -318,9 +321,9 @@ def test_every_family_refuses_what_is_not_finite(family, bad):
         ("negbinomial", [0, -1, 1.5], None, 1, "whole and not negative"),
         ("nbinom1", [0.1], None, 0, "whole and not negative"),
         ("geometric", [3, 2, -4], None, 2, "whole and not negative"),
-        ("binomial", [3, 2, 8], [7, 7, 7], 2, r"more successes than trials \(7\)"),
+        ("binomial", [3, 2, 8], [7, 7, 7], 2, "more successes than trials (7)"),
         ("binomial", [3, 2.5, 6], [7, 7, 7], 1, "whole and not negative"),
-        ("binomial", [3, 2, 0], [7, 7, -1], 2, "more successes"),
+        ("binomial", [3, 2, 0], [7, 7, -1], 2, "whole and not negative"),
         ("binomial", [3, 2, 1], [7, np.nan, 2], 1, "whole and not negative"),
         ("binomial", [3, 2, 1], [7, np.inf, 2], 1, "whole and not negative"),
         ("beta_binomial", [3, 2, 6], [7.5, 7, 7], 0, "whole and not negative"),
@@ -331,8 +334,7 @@ def test_problem_says_where_and_what(name, y, trials, position, words):
     given = None if trials is None else np.array(trials, float)
     at, text = FAMILIES[name].problem(np.array(y, float), given)
     assert at == position
-    assert pytest.approx(0) == 0
-    assert pytest.importorskip("re").search(words, text)
+    assert words in text
 
 
 def saturated(family, y, trials):
@@ -352,9 +354,9 @@ def test_deviance_is_twice_the_distance_from_the_saturated_model(family_with_dev
             continue
         for mu in values(family.parameters[0].support):
             params = {"mu": np.array([mu]), **units}
-            distance = family.logp(y, trials, params | {"mu": best}) - family.logp(y, trials, params)
+            most, found = (family.logp(y, trials, params | {"mu": m}) for m in (best, params["mu"]))
             deviance = family.deviance(y, trials, params)
-            np.testing.assert_allclose(deviance, 2 * distance, rtol=1e-8, atol=1e-8)
+            np.testing.assert_allclose(deviance, 2 * (most - found), rtol=1e-8, atol=1e-8)
 
 
 def test_deviance_is_not_negative_and_zero_where_saturated(family_with_deviance):
@@ -375,7 +377,8 @@ def test_no_trials_say_nothing(name):
     params = {k: np.array([v]) for k, v in moderate(family).items()}
     assert family.problem(zero, zero) is None
     assert family.logp(zero, zero, params) == pytest.approx(0.0, abs=1e-12)
-    assert all(slope == pytest.approx(0.0) for slope in family.kernel[1](zero, zero, params).values())
+    slopes = family.kernel[1](zero, zero, params)
+    assert np.abs(list(slopes.values())).max() < 1e-12
     if family.deviance is not None:
         assert family.deviance(zero, zero, params) == 0.0
 
@@ -427,8 +430,10 @@ class TestAFamilyOfOnesOwn:
 
     def test_density(self, family, numeric):
         y, params = np.array([0.4, -1.9, 7.0]), self.own(family)
+        # PyMC's skew normal has the square root of 2 to eight digits.
+        tolerance = 1e-7 if family is SKEW_NORMAL else 1e-12
         np.testing.assert_allclose(
-            family.logp(y, None, params), numeric(params).logpdf(y), rtol=1e-10
+            family.logp(y, None, params), numeric(params).logpdf(y), rtol=tolerance
         )
 
     def test_score(self, family, numeric):
@@ -453,7 +458,7 @@ class TestAFamilyOfOnesOwn:
         np.testing.assert_array_equal(y, again)
 
     def test_no_distribution_function(self, family, numeric):
-        with pytest.raises(NotSupportedError, match=f"'{family.name}' has no distribution function"):
+        with pytest.raises(NotSupportedError, match="has no distribution function"):
             family.cdf(np.zeros(3), self.own(family), None)
 
 

@@ -3,4 +3,11 @@
 from glmm_bayes.covariance import diagonal, symmetric, unstructured
 from glmm_bayes.covariance.base import COVARIANCES, Covariance, CovarianceParameter
 
-__all__ = ["COVARIANCES", "Covariance", "CovarianceParameter", "diagonal", "symmetric", "unstructured"]
+__all__ = [
+    "COVARIANCES",
+    "Covariance",
+    "CovarianceParameter",
+    "diagonal",
+    "symmetric",
+    "unstructured",
+]

@@ -89,6 +89,12 @@ class Covariance(ABC):
         """Give by key the values to report that are not sampled as such."""
         return {}
 
+    def sampled(self, values: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+        """Go back from S draws of the reported values, by key, to `(S, entries)` by name."""
+        return {
+            p.name: values[p.key].reshape(len(values[p.key]), -1) for p in self.parameters(size)
+        }
+
 
 def sd_parameter(size: int, *, by_column: bool = True) -> CovarianceParameter:
     """Describe standard deviations, one a column or one for all."""

@@ -1,7 +1,7 @@
 """Columns that vary independently, and levels that do."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, override
 
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.base import Covariance, CovarianceParameter, sd_parameter
@@ -17,9 +17,11 @@ class Diagonal(Covariance):
     name = "diag"
     axis = "columns"
 
+    @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
         return (sd_parameter(size),)
 
+    @override
     def factor(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> Any:
         return theta["sd"][:, None] * xp.eye(size)
 
@@ -30,9 +32,11 @@ class HomogeneousDiagonal(Covariance):
     name = "homdiag"
     axis = "columns"
 
+    @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
         return (sd_parameter(1, by_column=False),)
 
+    @override
     def factor(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> Any:
         return theta["sd"][0] * xp.eye(size)
 
@@ -43,8 +47,10 @@ class Independent(Covariance):
     name = "iid"
     axis = "levels"
 
+    @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
         return ()
 
+    @override
     def factor(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> Any:
         return xp.eye(size)

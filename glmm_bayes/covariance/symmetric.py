@@ -1,7 +1,7 @@
 """Columns that all correlate alike: compound symmetry."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, override
 
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.base import Covariance, CovarianceParameter, sd_parameter
@@ -20,6 +20,7 @@ class CompoundSymmetry(Covariance):
     axis = "columns"
     homogeneous = False
 
+    @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
         sd = sd_parameter(1, by_column=False) if self.homogeneous else sd_parameter(size)
         if size == 1:
@@ -27,6 +28,7 @@ class CompoundSymmetry(Covariance):
         lower = -1.0 / (size - 1)
         return sd, CovarianceParameter("rho", "rho", 1, False, (lower, 1.0))
 
+    @override
     def factor(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> Any:
         if size == 1:
             return theta["sd"][:, None] * xp.eye(1)
@@ -40,11 +42,13 @@ class CompoundSymmetry(Covariance):
         rows = [xp.stack([*low[:i], d[i], *[0 * rho] * (size - 1 - i)]) for i in range(size)]
         return theta["sd"][:, None] * xp.stack(rows)
 
+    @override
     def priors(self, key: str, prior: Prior, size: int) -> tuple[Prior, ...]:
         if key == "rho" and prior.distribution == "Uniform" and not prior.arguments:
             return (Prior("Uniform", lower=-1.0 / (size - 1), upper=1.0),)
         return super().priors(key, prior, size)
 
+    @override
     def default_prior(self, key: str) -> Prior | None:
         return Prior("Uniform") if key == "rho" else None
 

@@ -1,7 +1,9 @@
 """Columns with every standard deviation and every correlation free."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, override
+
+import numpy as np
 
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.base import Covariance, CovarianceParameter, refuse_prior, sd_parameter
@@ -26,20 +28,38 @@ class Unstructured(Covariance):
     name = "us"
     axis = "columns"
 
+    @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
         pairs = size * (size - 1) // 2
         corr = CovarianceParameter("partial", "corr", pairs, False, (0.0, 1.0))
         return (sd_parameter(size), corr) if pairs else (sd_parameter(size),)
 
+    @override
     def factor(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> Any:
         return theta["sd"][:, None] * self._cholesky(theta, size, xp)
 
+    @override
     def reported(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> dict[str, Any]:
         if size == 1:
             return {}
         L = self._cholesky(theta, size, xp)
         return {"corr": L @ L.T}
 
+    @override
+    def sampled(self, values: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+        if size == 1:
+            return {"sd": values["sd"]}
+        L = np.linalg.cholesky(values["corr"])
+        partials = []
+        for i in range(size):
+            left = np.ones(len(L))
+            for j in range(i):
+                c = np.clip(L[:, i, j] / np.sqrt(left), -1.0, 1.0)
+                partials.append(0.5 * (1 + c))
+                left = left * (1 - c * c)
+        return {"sd": values["sd"], "partial": np.stack(partials, axis=1)}
+
+    @override
     def priors(self, key: str, prior: Prior, size: int) -> tuple[Prior, ...]:
         if key != "corr":
             return super().priors(key, prior, size)
@@ -49,6 +69,7 @@ class Unstructured(Covariance):
         shapes = [eta + (size - 2 - j) / 2 for i in range(size) for j in range(i)]
         return tuple(Prior("Beta", alpha=a, beta=a) for a in shapes)
 
+    @override
     def default_prior(self, key: str) -> Prior | None:
         return Prior("LKJCorr", eta=2.0) if key == "corr" else None
 

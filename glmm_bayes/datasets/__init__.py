@@ -1,4 +1,4 @@
-"""Tables to learn and test with: packaged, or from a folder or a public address; each is checked."""
+"""Tables to learn and test with: packaged, in a folder or at a public address; all checked."""
 
 import gzip
 import hashlib
@@ -111,10 +111,10 @@ def _content(name: str, entry: Entry) -> bytes:
             return _verified(path.read_bytes(), entry, str(path))
     if "upstream" in entry:
         return _downloaded(name, entry)
-    sought = f"{name}.csv is not in the folder {folder!r} of {FOLDER}" if folder else f"{FOLDER} is not set"
+    sought = f"is not in {folder}" if folder else f"{FOLDER} is not set"
     raise DataError(
-        f"The data set {name!r} is neither packaged nor has it an address to download a table from, and "
-        f"{sought}. It comes from {entry['origin']}: save it as {name}.csv in a folder, with the "
+        f"The data set {name!r} is not packaged, has no table at a public address, and {sought}. "
+        f"It comes from {entry['origin']}: save it as {name}.csv in a folder, with the "
         f"columns {', '.join(entry['columns'])}, and set {FOLDER} to that folder."
     )
 
@@ -146,7 +146,7 @@ def _downloaded(name: str, entry: Entry) -> bytes:
 
 
 def _rewritten(content: bytes, entry: Entry) -> bytes:
-    """Pick an upstream table's columns and name its codes, so that one checksum serves all sources."""
+    """Pick an upstream table's columns and name its codes: one checksum then serves all sources."""
     import csv
     import io
 

@@ -1,5 +1,7 @@
 """Families of yes and no, and of successes among trials."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import betaln, digamma, expit, gammaln, xlog1py, xlogy
 
@@ -12,6 +14,7 @@ from glmm_bayes.families.family import (
     Params,
     add_family,
     first,
+    whole,
 )
 from glmm_bayes.families.links import UNIT
 
@@ -39,21 +42,25 @@ LOGIT = Natural(
 def zero_or_one(y: Array, trials: Array | None) -> tuple[int, str] | None:
     """Check that a response is 0 or 1."""
     at = first((y != 0) & (y != 1))
-    return None if at is None else (at, "values must be 0 or 1, False or True, or a factor of two levels")
+    words = "values must be 0 or 1, False or True, or a factor of two levels"
+    return None if at is None else (at, words)
 
 
-def successes(y: Array, trials: Array | None) -> tuple[int, str] | None:
+def successes(y: Array, trials: Any) -> tuple[int, str] | None:
     """Check that successes are counts, no more than the trials."""
-    at = first((y < 0) | (y != np.floor(y)) | (trials != np.floor(trials)))
+    at = first(~(whole(y) & whole(trials)))
     if at is not None:
         return at, "successes and trials must be whole and not negative"
     at = first(y > trials)
-    return None if at is None else (at, f"there must not be more successes than trials ({trials[at]:g})")
+    if at is None:
+        return None
+    return at, f"there must not be more successes than trials ({trials[at]:g})"
 
 
 def _deviance(y: Array, trials: Array | None, p: Params) -> Array:
     n = 1.0 if trials is None else trials
-    won, lost = y / (n * p["mu"]), (n - y) / (n * (1 - p["mu"]))
+    divisor = np.maximum(n, 1.0)  # no trials give no deviance
+    won, lost = y / (divisor * p["mu"]), (n - y) / (divisor * (1 - p["mu"]))
     return 2 * (xlogy(y, won) + xlogy(n - y, lost))
 
 
@@ -77,7 +84,7 @@ BERNOULLI = add_family(
 )
 
 
-def _choose(y: Array, n: Array) -> Array:
+def _choose(y: Array, n: Any) -> Array:
     return gammaln(n + 1) - gammaln(y + 1) - gammaln(n - y + 1)
 
 

@@ -1,5 +1,7 @@
 """Families of continuous responses."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import betaln, digamma, gammaln
 
@@ -26,7 +28,7 @@ def shape(name: str) -> Parameter:
     return Parameter(name, "log", SHAPE_LINKS, POSITIVE, SHAPE_PRIOR)
 
 
-def scipy_stats() -> "object":
+def scipy_stats() -> Any:
     """Import scipy.stats when it is first needed: it takes a second."""
     from scipy import stats
 
@@ -116,7 +118,9 @@ LOGNORMAL = add_family(
         arguments=lambda p, trials, xp: {"mu": p["mu"], "sigma": p["sigma"]},
         numeric=lambda p, trials: scipy_stats().lognorm(p["sigma"], scale=np.exp(p["mu"])),
         mean=lambda p: np.exp(p["mu"] + 0.5 * p["sigma"] ** 2),
-        variance=lambda p, trials: np.expm1(p["sigma"] ** 2) * np.exp(2 * p["mu"] + p["sigma"] ** 2),
+        variance=lambda p, trials: (
+            np.expm1(p["sigma"] ** 2) * np.exp(2 * p["mu"] + p["sigma"] ** 2)
+        ),
         core=lambda y, trials, p: _normal_core(np.log(y), trials, p),
         score=lambda y, trials, p: _normal_score(np.log(y), trials, p),
         constant=lambda y, trials: -HALF_LOG_2PI - np.log(y),

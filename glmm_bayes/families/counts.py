@@ -1,5 +1,7 @@
 """Families of counts without an upper bound."""
 
+from typing import Any
+
 import numpy as np
 from scipy.special import betaln, digamma, gammaln, xlog1py, xlogy
 
@@ -57,7 +59,7 @@ def _negbinomial_score(y: Array, trials: Array | None, params: Params) -> dict[s
     return {"mu": a * (y - mu) / (mu * (a + mu)), "alpha": by_a}
 
 
-def _negbinomial(mu: Array, alpha: Array) -> object:
+def _negbinomial(mu: Any, alpha: Any) -> Any:
     return scipy_stats().nbinom(alpha, alpha / (alpha + mu))
 
 

@@ -1,76 +1,83 @@
 """Kernels derived from a PyMC distribution's graph, for families that state nothing else."""
 
-from typing import Any
+from collections.abc import Callable
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+if TYPE_CHECKING:
+    from glmm_bayes.families.family import Array, Family, Kernel, Params
 
-def _graph(family: Any, with_trials: bool) -> tuple[Any, list[Any], Any, dict[str, Any]]:
+type Compiled = tuple[Callable[..., Any], Callable[..., Any], np.dtype]
+WHOLE_KINDS = "iub"  # of a discrete distribution, whose density PyMC wants at whole numbers
+
+
+def _mode() -> Any:
+    from pytensor.compile.mode import Mode
+
+    # Compiling to C takes seconds, which a density of a few thousand rows never earns back.
+    return Mode(linker="py", optimizer="fast_compile")
+
+
+def _compile(family: "Family", with_trials: bool) -> Compiled:
+    """Compile the log density and its gradient, as functions of y, parameters and trials."""
+    import pymc as pm
+    import pytensor
     import pytensor.tensor as pt
 
     from glmm_bayes.arrays import graph
 
     trials = pt.vector("trials") if with_trials else None
     params = {p.name: pt.vector(p.name) for p in family.parameters}
-    arguments = family.arguments(params, trials, graph())
-    inputs = [*params.values(), *([trials] if with_trials else [])]
-    return family.symbolic().dist(**arguments), inputs, trials, params
+    dist = family.symbolic().dist(**family.arguments(params, trials, graph()))
+    kind = np.dtype(int if np.dtype(dist.dtype).kind in WHOLE_KINDS else float)
+    y = pt.vector("y", dtype=kind.name)
+    logp = pm.logp(dist, y)
+    slopes = pytensor.grad(logp.sum(), list(params.values()))
+    inputs = [y, *params.values(), *([trials] if with_trials else [])]
+    value = pytensor.function(inputs, logp, mode=_mode(), on_unused_input="ignore")
+    gradient = pytensor.function(inputs, slopes, mode=_mode(), on_unused_input="ignore")
+    return value, gradient, kind
 
 
-def _function(inputs: list[Any], outputs: Any) -> Any:
-    import pytensor
+def derived_kernel(family: "Family") -> "tuple[Kernel, Callable[..., dict[str, Array]]]":
+    """Make the log density, with every constant, and its derivatives by the parameters."""
+    compiled = lru_cache(lambda with_trials: _compile(family, with_trials))
+    names = [p.name for p in family.parameters]
 
-    mode = pytensor.compile.mode.Mode(linker="py", optimizer="fast_compile")
-    return pytensor.function(inputs, outputs, mode=mode, on_unused_input="ignore")
-
-
-def derived_kernel(family: Any) -> tuple[Any, Any]:
-    """Compile the log density and its derivatives by the parameters from the family's graph."""
-    import pymc as pm
-    import pytensor
-    import pytensor.tensor as pt
-
-    compiled: dict[bool, tuple[Any, Any]] = {}
-
-    def functions(with_trials: bool) -> tuple[Any, Any]:
-        if with_trials not in compiled:
-            dist, inputs, _, params = _graph(family, with_trials)
-            y = pt.vector("y", dtype="int64" if dist.dtype.startswith("int") else "float64")
-            logp = pm.logp(dist, y)
-            grads = pytensor.grad(logp.sum(), list(params.values()))
-            compiled[with_trials] = _function([y, *inputs], logp), _function([y, *inputs], grads)
-        return compiled[with_trials]
-
-    def arrays(y: Any, trials: Any, params: Any) -> tuple[list[np.ndarray], tuple[int, ...], Any]:
-        given = [params[p.name] for p in family.parameters]
-        extra = [] if trials is None else [trials]
-        full = np.broadcast_arrays(np.asarray(y, float), *given, *extra)
+    def rows(y: "Array", trials: "Array | None", params: "Params") -> tuple[list[np.ndarray], Any]:
+        given = [y, *(params[name] for name in names), *([] if trials is None else [trials])]
+        full = np.broadcast_arrays(*given)
         flat = [np.ravel(a).astype(float) for a in full]
-        value, slopes = functions(trials is not None)
-        kind = value.input_storage[0].type.dtype
-        return [flat[0].astype(kind), *flat[1:]], full[0].shape, (value, slopes)
+        flat[0] = flat[0].astype(compiled(trials is not None)[2])
+        return flat, full[0].shape
 
-    def core(y: Any, trials: Any, params: Any) -> np.ndarray:
-        flat, shape, (value, _) = arrays(y, trials, params)
-        return value(*flat).reshape(shape)
+    def core(y: "Array", trials: "Array | None", params: "Params") -> "Array":
+        flat, shape = rows(y, trials, params)
+        return compiled(trials is not None)[0](*flat).reshape(shape)
 
-    def score(y: Any, trials: Any, params: Any) -> dict[str, np.ndarray]:
-        flat, shape, (_, slopes) = arrays(y, trials, params)
-        found = slopes(*flat)
-        return {p.name: g.reshape(shape) for p, g in zip(family.parameters, found, strict=True)}
+    def score(y: "Array", trials: "Array | None", params: "Params") -> "dict[str, Array]":
+        flat, shape = rows(y, trials, params)
+        slopes = compiled(trials is not None)[1](*flat)
+        return {name: g.reshape(shape) for name, g in zip(names, slopes, strict=True)}
 
     return core, score
 
 
-def derived_draw(family: Any, rng: np.random.Generator, params: Any, trials: Any, size: Any) -> Any:
+def derived_draw(
+    family: "Family",
+    rng: np.random.Generator,
+    params: "Params",
+    trials: "Array | None",
+    size: int | tuple[int, ...],
+) -> "Array":
     """Draw from the family's PyMC distribution."""
     import pymc as pm
-    import pytensor
 
     from glmm_bayes.arrays import graph
 
-    mode = pytensor.compile.mode.Mode(linker="py", optimizer="fast_compile")
     full = {k: np.broadcast_to(v, size) for k, v in params.items()}
     given = None if trials is None else np.broadcast_to(trials, size)
-    arguments = family.arguments(full, given, graph())
-    return pm.draw(family.symbolic().dist(**arguments), random_seed=rng, mode=mode)
+    dist = family.symbolic().dist(**family.arguments(full, given, graph()))
+    return pm.draw(dist, random_seed=rng, mode=_mode())

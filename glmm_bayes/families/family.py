@@ -80,7 +80,8 @@ class Family:
     working
         The response on the scale of mu, for the default priors.
     deviance
-        `deviance(y, trials, params)`: twice the log density's distance from its maximum over mu.
+        `deviance(y, trials, params)`: twice the log density's distance from its maximum over mu,
+        where the scale or shape of a continuous response is 1.
     """
 
     name: str
@@ -112,15 +113,19 @@ class Family:
 
     def symbolic(self) -> Any:
         """Give the PyMC distribution's class."""
+        if not isinstance(self.distribution, str):
+            return self.distribution
         import pymc as pm
 
-        return getattr(pm, self.distribution) if isinstance(self.distribution, str) else self.distribution
+        return getattr(pm, self.distribution)
 
     def logp(self, y: Array, trials: Array | None, params: Params) -> Array:
         """Give the pointwise log density, with every constant."""
         return self.kernel[0](y, trials, params) + self.constant(y, trials)
 
-    def draw(self, rng: np.random.Generator, params: Params, trials: Array | None, size: Any) -> Array:
+    def draw(
+        self, rng: np.random.Generator, params: Params, trials: Array | None, size: Any
+    ) -> Array:
         """Draw responses of shape `size`, against which parameters and trials broadcast."""
         if self.numeric is not None:
             return self.numeric(params, trials).rvs(size=size, random_state=rng)
@@ -165,7 +170,12 @@ def within(lower: float, upper: float, words: str) -> Callable[..., tuple[int, s
     return problem
 
 
+def whole(y: Array) -> Array:
+    """Tell which numbers are finite, whole and not negative."""
+    return np.isfinite(y) & (y >= 0) & (y == np.floor(y))
+
+
 def counts(y: Array, trials: Array | None) -> tuple[int, str] | None:
     """Check that a response is a count."""
-    at = first((y < 0) | (y != np.floor(y)))
+    at = first(~whole(y))
     return None if at is None else (at, "counts must be whole and not negative")

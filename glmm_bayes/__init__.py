@@ -1,0 +1,107 @@
+"""
+Generalized linear mixed models: a formula and a data frame to an answer.
+
+Names are looked up when they are first used, so that `import glmm_bayes` stays quick.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from glmm_bayes.covariance import COVARIANCES, Covariance, CovarianceParameter
+    from glmm_bayes.datasets import list_datasets, load_dataset
+    from glmm_bayes.errors import (
+        ConvergenceError,
+        ConvergenceWarning,
+        DataError,
+        DataWarning,
+        FormulaError,
+        GlmmError,
+        NotSupportedError,
+        SingularFitWarning,
+        UnknownNameError,
+    )
+    from glmm_bayes.families import FAMILIES, LINKS, Family, Link, Parameter, add_family, add_link
+    from glmm_bayes.fit import PosteriorFit
+    from glmm_bayes.inference import METHODS
+    from glmm_bayes.model import Model
+    from glmm_bayes.priors import Prior
+    from glmm_bayes.verbs.compare import compare
+    from glmm_bayes.verbs.storage import load
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "Model": "model",
+    "Prior": "priors",
+    "PosteriorFit": "fit",
+    "METHODS": "inference",
+    "load": "verbs.storage",
+    "compare": "verbs.compare",
+    **dict.fromkeys(("load_dataset", "list_datasets"), "datasets"),
+    **dict.fromkeys(("COVARIANCES", "Covariance", "CovarianceParameter"), "covariance"),
+    **dict.fromkeys(
+        ("FAMILIES", "LINKS", "Family", "Link", "Parameter", "add_family", "add_link"), "families"
+    ),
+    **dict.fromkeys(
+        (
+            "ConvergenceError",
+            "ConvergenceWarning",
+            "DataError",
+            "DataWarning",
+            "FormulaError",
+            "GlmmError",
+            "NotSupportedError",
+            "SingularFitWarning",
+            "UnknownNameError",
+        ),
+        "errors",
+    ),
+}
+_PLANNED = {"Tree", "check_recovery", "compare_methods"}
+
+__all__ = [
+    "COVARIANCES",
+    "FAMILIES",
+    "LINKS",
+    "METHODS",
+    "ConvergenceError",
+    "ConvergenceWarning",
+    "Covariance",
+    "CovarianceParameter",
+    "DataError",
+    "DataWarning",
+    "Family",
+    "FormulaError",
+    "GlmmError",
+    "Link",
+    "Model",
+    "NotSupportedError",
+    "Parameter",
+    "PosteriorFit",
+    "Prior",
+    "SingularFitWarning",
+    "UnknownNameError",
+    "add_family",
+    "add_link",
+    "compare",
+    "list_datasets",
+    "load",
+    "load_dataset",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _HOMES:
+        value = getattr(import_module(f"glmm_bayes.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if name in _PLANNED:
+        from glmm_bayes.errors import NotSupportedError
+
+        raise NotSupportedError(f"glmm_bayes.{name} is not built yet.")
+    raise AttributeError(f"module 'glmm_bayes' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

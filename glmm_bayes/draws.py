@@ -1,0 +1,174 @@
+"""Draws of a model's parameters as arrays in the model's order, and their names in a DataTree."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from glmm_bayes.design import INTERCEPT, RandomTerm
+from glmm_bayes.engine.joint import Joint
+from glmm_bayes.model import Model
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+@dataclass(frozen=True, eq=False)
+class Draws:
+    """
+    S draws of everything a model estimates.
+
+    Attributes
+    ----------
+    beta
+        By predictor, `(S, k)` coefficients, link scale.
+    constants
+        By family parameter without a formula, `(S,)`.
+    theta
+        By block of a structure's parameters, `(S, size)`.
+    effects
+        By random term, b `(S, q, p)`.
+    chains
+        In how many chains of equal length the S draws come, one after the other.
+    """
+
+    beta: Mapping[str, np.ndarray]
+    constants: Mapping[str, np.ndarray]
+    theta: Mapping[str, np.ndarray]
+    effects: Mapping[str, np.ndarray]
+    chains: int
+
+    @property
+    def size(self) -> int:
+        """The number S of draws."""
+        return len(next(iter([*self.beta.values(), *self.constants.values()])))
+
+    def thinned(self, at: np.ndarray) -> "Draws":
+        """Keep the draws at some positions, as one chain."""
+        parts = (self.beta, self.constants, self.theta, self.effects)
+        return Draws(*({k: v[at] for k, v in part.items()} for part in parts), chains=1)
+
+
+def beta_name(param: str) -> str:
+    """Name the coefficients of a predictor."""
+    return "beta" if param == "mu" else f"beta_{param}"
+
+
+def split_outer(model: Model, outer: np.ndarray) -> tuple[dict[str, Any], ...]:
+    """Take outer parameters `(S, m)` apart into beta, constants and theta."""
+    named = {name: outer[:, at] for name, at in model.layout.items()}
+    beta = {}
+    for param, predictor in model.design.predictors.items():
+        gamma = named.pop(beta_name(param), np.empty((len(outer), 0)))
+        beta[param] = uncentre(gamma, predictor.names, model.means(param))
+    constants = {name: named.pop(name)[:, 0] for name in model.constants}
+    return beta, constants, named
+
+
+def uncentre(gamma: np.ndarray, names: tuple[str, ...], means: np.ndarray) -> np.ndarray:
+    """Turn the coefficients `(S, k)` of centred columns into those of the columns as they are."""
+    if not means.any():
+        return gamma
+    beta = gamma.copy()
+    beta[:, names.index(INTERCEPT)] -= gamma @ means
+    return beta
+
+
+def from_unconstrained(model: Model, joint: Joint, x: np.ndarray, chains: int) -> Draws:
+    """Name the sampler's draws `(S, size)` on the unconstrained scale."""
+    outer, effects = joint.unpack(x)
+    beta, constants, theta = split_outer(model, outer)
+    names = [term.name for term in model.design.terms]
+    return Draws(beta, constants, theta, dict(zip(names, effects, strict=True)), chains)
+
+
+def factors(term: RandomTerm, theta: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Give Lambda `(S, p, p)` of a term for every draw."""
+    names = [p.name for p in term.structure.parameters(term.size)]
+    values = [theta[f"{name}_{term.name}"] for name in names]
+    found = [
+        term.structure.factor(dict(zip(names, row, strict=True)), term.size)
+        for row in zip(*values, strict=True)
+    ]
+    return np.stack(found)
+
+
+# ---- to a DataTree's names and back
+
+
+def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
+    """Name draws as results do: `beta[coef]`, `sd_g[g__coef]`, `corr_g`, `b_g[g, g__coef]` …"""
+    import xarray as xr
+
+    variables: dict[str, tuple[list[str], np.ndarray]] = {}
+    for param, beta in draws.beta.items():
+        if beta.shape[1]:
+            suffix = "" if param == "mu" else f"_{param}"
+            variables[f"beta{suffix}"] = ([f"coef{suffix}"], beta)
+    blocks = {block.name: block for block in model.blocks}
+    for name, values in draws.theta.items():
+        if blocks[name].dim is not None:
+            variables[name] = ([blocks[name].dim], values)
+        elif blocks[name].scalar:
+            variables[name] = ([], values[:, 0])
+    for term in model.design.terms:
+        variables |= _reported(term, draws)
+        variables[f"b_{term.name}"] = ([term.label, f"{term.name}__coef"], draws.effects[term.name])
+    variables |= {name: ([], values) for name, values in draws.constants.items()}
+    shape = (draws.chains, draws.size // draws.chains)
+    data = {
+        name: (["chain", "draw", *dims], values.reshape(*shape, *values.shape[1:]))
+        for name, (dims, values) in variables.items()
+    }
+    coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
+    used = {dim for dims, _ in variables.values() for dim in dims}
+    return xr.Dataset(data, {**coords, **{d: v for d, v in coordinates(model).items() if d in used}})
+
+
+def _reported(term: RandomTerm, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:
+    names = [p.name for p in term.structure.parameters(term.size)]
+    values = [draws.theta[f"{name}_{term.name}"] for name in names]
+    rows = [
+        term.structure.reported(dict(zip(names, row, strict=True)), term.size)
+        for row in zip(*values, strict=True)
+    ]
+    dims = [f"{term.name}__coef", f"{term.name}__coef2"]
+    return {
+        f"{key}_{term.name}": (dims, np.stack([row[key] for row in rows])) for key in rows[0]
+    }
+
+
+def coordinates(model: Model) -> dict[str, list[str]]:
+    """Give the labels of every dimension that results may have, but for the rows."""
+    coords: dict[str, list[str]] = {}
+    for param, predictor in model.design.predictors.items():
+        coords["coef" if param == "mu" else f"coef_{param}"] = list(predictor.names)
+    for term in model.design.terms:
+        coords[term.label] = list(term.levels)
+        coords[f"{term.name}__coef"] = coords[f"{term.name}__coef2"] = list(term.columns)
+    return coords
+
+
+def from_dataset(model: Model, data: "xr.Dataset") -> Draws:
+    """Take named draws, of ours or of `model.pymc`, back into the model's order."""
+    chains = data.sizes["chain"]
+
+    def flat(name: str) -> np.ndarray:
+        values = data[name].transpose("chain", "draw", ...).to_numpy()
+        return values.reshape(-1, *values.shape[2:])
+
+    size = chains * data.sizes["draw"]
+    beta = {
+        param: flat(beta_name(param)) if predictor.names else np.empty((size, 0))
+        for param, predictor in model.design.predictors.items()
+    }
+    theta: dict[str, np.ndarray] = {}
+    for term in model.design.terms:
+        keys = {p.key for p in term.structure.parameters(term.size)}
+        values = {key: flat(f"{key}_{term.name}") for key in keys}
+        for name, value in term.structure.sampled(values, term.size).items():
+            theta[f"{name}_{term.name}"] = value
+    constants = {name: flat(name) for name in model.constants}
+    effects = {term.name: flat(f"b_{term.name}") for term in model.design.terms}
+    return Draws(beta, constants, theta, effects, chains)

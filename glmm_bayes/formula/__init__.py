@@ -1,0 +1,25 @@
+"""Read a mixed-model formula: text in, names out; no data are touched here."""
+
+from glmm_bayes.formula.parts import (
+    STRUCTURE_NAMES,
+    Formula,
+    Group,
+    PredictorPart,
+    RandomPart,
+    Response,
+    SpecialPart,
+)
+from glmm_bayes.formula.reader import read_formula
+from glmm_bayes.formula.tokens import plain_name
+
+__all__ = [
+    "STRUCTURE_NAMES",
+    "Formula",
+    "Group",
+    "PredictorPart",
+    "RandomPart",
+    "Response",
+    "SpecialPart",
+    "plain_name",
+    "read_formula",
+]

@@ -1,0 +1,105 @@
+"""What a formula consists of, as values; every `text` is in the user's own words."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from glmm_bayes.formula.tokens import plain_name
+
+STRUCTURE_NAMES = frozenset(
+    [
+        *("us", "diag", "homdiag", "cs", "homcs", "toep", "homtoep", "rr"),
+        *("ar1", "hetar1", "ar", "arma", "ou", "rw1", "rw2"),
+        *("exp", "gau", "mat", "spherical", "spde", "gp", "hsgp"),
+        *("phylo", "relmat", "precmat", "pedigree", "icar", "car", "bym2", "sar", "kron"),
+    ]
+)
+SPECIAL_NAMES = frozenset(["s", "t2", "te", "ti", "mo", "gp", "hsgp", "me", "mi", "cs"])
+
+
+@dataclass(frozen=True)
+class Group:
+    """
+    What a random term's effects belong to: a level of one factor, or of several crossed ones.
+
+    No factors at all is `| 1`: one process that all rows share. With `membership` a row belongs
+    to a level of every factor at once, with `weights`, which `scale` makes sum to one.
+
+    Examples
+    --------
+    >>> Group(("a", "`b c`")).label
+    'a:b c'
+    """
+
+    factors: tuple[str, ...]
+    weights: tuple[str, ...] = ()
+    membership: bool = False
+    scale: bool = True
+
+    @property
+    def label(self) -> str:
+        """The group as tables call it."""
+        names = [plain_name(text) or text for text in self.factors]
+        if self.membership:
+            return f"mm({','.join(names)})"
+        return ":".join(names) or "1"
+
+
+@dataclass(frozen=True)
+class RandomPart:
+    """
+    One random term on one group, such as `(1 + x | g)` or `ar1(time | g)`.
+
+    `columns` is the left side, for formulaic to read; `independent` is `||`; terms of one `id`
+    share a covariance; positional `arguments` are under "0", "1", …
+    """
+
+    structure: str
+    columns: str
+    group: Group
+    independent: bool
+    id: str | None
+    arguments: Mapping[str, str]
+    text: str
+
+
+@dataclass(frozen=True)
+class SpecialPart:
+    """A term that formulaic does not know, such as `s(x, k=5)`, with its arguments as written."""
+
+    name: str
+    arguments: tuple[str, ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class PredictorPart:
+    """The right side for one distribution parameter; `fixed` is for formulaic to read."""
+
+    fixed: str
+    offsets: tuple[str, ...]
+    random: tuple[RandomPart, ...]
+    special: tuple[SpecialPart, ...]
+
+
+@dataclass(frozen=True)
+class Response:
+    """
+    The left side: an expression, failures where it was `cbind(successes, failures)`.
+
+    `extras` are what follows a bar, such as `("trials", "n")`.
+    """
+
+    expression: str
+    failures: str | None
+    extras: tuple[tuple[str, str], ...]
+    text: str
+
+
+@dataclass(frozen=True)
+class Formula:
+    """The whole: `predictors` has one entry a distribution parameter, "mu" first."""
+
+    texts: tuple[str, ...]
+    response: Response
+    predictors: Mapping[str, PredictorPart]
+    residual: RandomPart | None

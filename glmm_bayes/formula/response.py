@@ -1,0 +1,84 @@
+"""The left side: the response, and what is known about each of its values."""
+
+from glmm_bayes.errors import FormulaError, NotSupportedError, UnknownNameError
+from glmm_bayes.formula.parts import Response
+from glmm_bayes.formula.tokens import addends, arguments, bars, call_of, expression, lex, terms
+from glmm_bayes.registry import suggestion
+
+# How many arguments each takes at most.
+_EXTRAS = {"trials": 1, "weights": 1, "censored": 2, "truncated": 2, "se": 1, "subset": 1}
+
+
+def read_response(text: str) -> Response:
+    """
+    Read the left side of the first formula.
+
+    Examples
+    --------
+    >>> read_response("y | trials(n)").extras
+    (('trials', 'n'),)
+    """
+    pieces = lex(text)
+    if not pieces:
+        raise FormulaError("Nothing stands before '~': name the response.")
+    at = bars(pieces)
+    if len(at) > 1:
+        raise FormulaError(
+            f"The response {text!r} has more than one bar: write y | trials(n) + weights(w)."
+        )
+    if not at:
+        expression, failures = _values(text)
+        return Response(expression, failures, (), text)
+    left, right = text[: pieces[at[0]].start].strip(), text[pieces[at[0]].end :].strip()
+    if not left or not right:
+        raise FormulaError(f"One side of the bar in the response {text!r} is empty.")
+    expression, failures = _values(left)
+    extras = _extras(right, text)
+    if failures is not None and "trials" in dict(extras):
+        raise FormulaError(f"{text!r} has the number of trials twice: leave out trials(…).")
+    return Response(expression, failures, extras, text)
+
+
+def _values(text: str) -> tuple[str, str | None]:
+    name, inside = call_of(text) or ("", "")
+    if name == "mvbind":
+        raise NotSupportedError(
+            f"Several responses, {text!r}, are not built yet: fit one model for each."
+        )
+    if name != "cbind":
+        return _column(text), None
+    items = arguments(inside, text)
+    if len(items) != 2 or any(keyword for keyword, _ in items):
+        raise FormulaError(f"{text!r} should have two columns: cbind(successes, failures).")
+    return _column(items[0][1]), _column(items[1][1])
+
+
+def _column(text: str) -> str:
+    checked = expression(text)
+    factors = [factor for term in terms(checked, intercept=False) for factor in term.factors]
+    if not any(factor.required_variables for factor in factors):
+        raise FormulaError(f"The response {text!r} names no column.")
+    return checked
+
+
+def _extras(right: str, text: str) -> tuple[tuple[str, str], ...]:
+    found: dict[str, str] = {}
+    for addend in addends(right):
+        call = call_of(addend.text)
+        if call is None or addend.negative:
+            raise FormulaError(
+                f"{addend.text!r} after the bar of the response {text!r} should be added and be "
+                f"one of {', '.join(f'{name}(…)' for name in _EXTRAS)}."
+            )
+        name, inside = call
+        if name not in _EXTRAS:
+            raise UnknownNameError(
+                f"The response {text!r} cannot have {addend.text!r}. {suggestion(name, _EXTRAS)}"
+            )
+        if name in found:
+            raise FormulaError(f"The response {text!r} has {name}(…) twice: leave one out.")
+        items = arguments(inside, addend.text)
+        if len(items) > _EXTRAS[name] or (_EXTRAS[name] == 1 and items[0][0] is not None):
+            raise FormulaError(f"{addend.text!r} has too many arguments, in the response {text!r}.")
+        found[name] = expression(items[0][1]) if _EXTRAS[name] == 1 else inside
+    return tuple(found.items())

@@ -1,0 +1,242 @@
+"""The full posterior, by the No-U-Turn sampler."""
+
+import os
+import time
+import warnings
+from collections.abc import Callable, Mapping
+from importlib.util import find_spec
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from glmm_bayes.density import read_density
+from glmm_bayes.draws import Draws, from_dataset, from_unconstrained
+from glmm_bayes.engine.joint import Joint
+from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupportedError, UnknownNameError
+from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.inference.methods import METHODS
+from glmm_bayes.inference.results import posterior_tree
+from glmm_bayes.model import Model
+from glmm_bayes.registry import suggestion
+
+STATISTICS = {
+    "diverging": "diverging",
+    "depth": "tree_depth",
+    "maxdepth_reached": "reached_max_treedepth",
+    "mean_tree_accept": "acceptance_rate",
+    "n_steps": "n_steps",
+    "step_size_bar": "step_size",
+    "energy": "energy",
+    "logp": "lp",
+}
+
+
+def nuts(
+    model: Model,
+    *,
+    seed: int | None = None,
+    draws: int = 1000,
+    tune: int = 1000,
+    chains: int = 4,
+    cores: int | None = None,
+    target_accept: float | None = None,
+    sampler: str = "auto",
+    progressbar: bool = True,
+    **options: Any,
+) -> PosteriorFit:
+    """
+    Draw from the posterior with the No-U-Turn sampler.
+
+    Parameters
+    ----------
+    seed
+        Makes the draws reproducible.
+    draws, tune
+        Draws kept and warm-up draws of each chain.
+    chains, cores
+        How many chains, and how many of them run at once.
+    target_accept
+        The mean acceptance that the step size aims at, in (0, 1); the sampler's own by default.
+    sampler
+        `"nutpie"` (also `"auto"`) evaluates the density on arrays and compiles nothing;
+        `"pymc"`, `"numpyro"` and `"blackjax"` sample `model.pymc`.
+    progressbar
+        Whether progress is shown.
+    **options
+        Handed on to the sampler.
+
+    Returns
+    -------
+    PosteriorFit
+        With named draws in `idata`.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the diagnostics say that the draws should not be trusted yet.
+
+    Notes
+    -----
+    Hoffman & Gelman (2014), J. Machine Learning Research 15, 1593-1623; Betancourt (2017).
+    """
+    _check_numbers(draws=draws, tune=tune, chains=chains)
+    if target_accept is not None and not 0 < target_accept < 1:
+        raise UnknownNameError(f"target_accept={target_accept:g} must lie between 0 and 1.")
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    name = "nutpie" if sampler == "auto" else sampler
+    if name == "collapsed":
+        raise NotSupportedError("sampler='collapsed' is not built yet; use sampler='nutpie'.")
+    if name not in SAMPLERS:
+        raise UnknownNameError(f"There is no sampler {name!r}. {suggestion(name, SAMPLERS)}")
+    if find_spec(name) is None:
+        raise NotSupportedError(
+            f"sampler={name!r} needs the package {name}: pip install \"glmm-bayes[samplers]\"."
+        )
+    settings = {
+        "draws": draws,
+        "tune": tune,
+        "chains": chains,
+        "cores": cores or min(chains, os.cpu_count() or 1),
+        "target_accept": target_accept,
+        "progressbar": progressbar,
+    }
+    began = time.perf_counter()
+    found, statistics = SAMPLERS[name](model, seed, settings, options)
+    idata = posterior_tree(model, found, statistics, seed)
+    fit = PosteriorFit(model, idata, "nuts", seed, time.perf_counter() - began)
+    _warn(fit)
+    return fit
+
+
+METHODS.add("nuts", nuts)
+
+
+def _check_numbers(**counts: Any) -> None:
+    for name, value in counts.items():
+        least = 0 if name == "tune" else 1
+        if not isinstance(value, int | np.integer) or value < least:
+            raise UnknownNameError(f"{name}={value!r} must be a whole number of at least {least}.")
+
+
+def _warn(fit: PosteriorFit) -> None:
+    words = fit.diagnostics().problems
+    if words:
+        warnings.warn(" ".join(words), ConvergenceWarning, stacklevel=4)
+
+
+# ---- nutpie, on our own density
+
+
+def _by_nutpie(
+    model: Model, seed: int, settings: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[Draws, xr.Dataset]:
+    import nutpie
+    from nutpie.compiled_pyfunc import from_pyfunc
+
+    joint = read_density(model)
+    start = initial_point(model, joint, seed)
+
+    def initial(seed: Any) -> np.ndarray:
+        # nutpie hands out one seed a chain, of its own kind.
+        rng = np.random.default_rng(np.frombuffer(repr(seed).encode(), dtype=np.uint8))
+        return start(rng)
+
+    compiled = from_pyfunc(
+        joint.size,
+        lambda: joint.value_and_gradient,
+        lambda *_: lambda x: {"x": x},
+        [np.dtype(float)],
+        [(joint.size,)],
+        ["x"],
+        make_initial_point_fn=initial,
+    )
+    accept = settings["target_accept"]
+    extra = {} if accept is None else {"target_accept": accept}
+    with np.errstate(all="ignore"):
+        tree = nutpie.sample(
+            compiled,
+            draws=settings["draws"],
+            tune=settings["tune"],
+            chains=settings["chains"],
+            cores=settings["cores"],
+            seed=seed,
+            progress_bar=settings["progressbar"],
+            save_warmup=False,
+            **extra,
+            **options,
+        )
+    x = tree["posterior"]["x"].to_numpy()
+    statistics = tree["sample_stats"].to_dataset()
+    kept = {old: new for old, new in STATISTICS.items() if old in statistics}
+    statistics = statistics[list(kept)].rename(kept)
+    return from_unconstrained(model, joint, x.reshape(-1, joint.size), len(x)), statistics
+
+
+def initial_point(
+    model: Model, joint: Joint, seed: int
+) -> Callable[[np.random.Generator], np.ndarray]:
+    """
+    Make starts that are spread as the priors are, but less.
+
+    The outer parameters start within a quarter of their priors' interquartile range about the
+    median, the effects within half a standard deviation.
+    """
+    rng = np.random.default_rng(seed)
+    priors = [prior for block in model.blocks for prior in block.priors]
+    drawn = np.stack([prior.sample(rng, (200,)) for prior in priors], axis=1)
+    x = joint.outer.unconstrain(drawn)
+    low, centre, high = np.quantile(x, (0.25, 0.5, 0.75), axis=0)
+    inner = joint.size - joint.outer.size
+
+    def start(rng: np.random.Generator) -> np.ndarray:
+        for shrink in (1.0, 0.5, 0.1, 0.01) * 25:
+            outer = centre + shrink * rng.uniform(-0.25, 0.25, centre.shape) * (high - low)
+            point = np.concatenate([outer, shrink * rng.uniform(-0.5, 0.5, inner)])
+            value, gradient = joint.value_and_gradient(point)
+            if np.isfinite(value) and np.isfinite(gradient).all():
+                return point
+        raise ConvergenceError(
+            "No starting point has a finite density; look at model.prior_predictive() and give "
+            "the coefficients narrower priors, or scale the predictors."
+        )
+
+    return start
+
+
+# ---- samplers of the PyMC model
+
+
+def _by_pymc(sampler: str) -> Callable[..., tuple[Draws, xr.Dataset]]:
+    def sample(
+        model: Model, seed: int, settings: Mapping[str, Any], options: Mapping[str, Any]
+    ) -> tuple[Draws, xr.Dataset]:
+        import pymc as pm
+
+        accept = settings["target_accept"]
+        extra = {} if accept is None else {"target_accept": accept}
+        tree = pm.sample(
+            draws=settings["draws"],
+            tune=settings["tune"],
+            chains=settings["chains"],
+            cores=settings["cores"],
+            random_seed=seed,
+            progressbar=settings["progressbar"],
+            nuts_sampler=sampler,
+            compute_convergence_checks=False,
+            model=model.pymc,
+            **extra,
+            **options,
+        )
+        return from_dataset(model, tree["posterior"].to_dataset()), tree["sample_stats"].to_dataset()
+
+    return sample
+
+
+SAMPLERS: dict[str, Callable[..., tuple[Draws, xr.Dataset]]] = {
+    "nutpie": _by_nutpie,
+    "pymc": _by_pymc("pymc"),
+    "numpyro": _by_pymc("numpyro"),
+    "blackjax": _by_pymc("blackjax"),
+}

@@ -1,0 +1,88 @@
+"""Put draws into the DataTree that every fit and ArviZ read."""
+
+import numpy as np
+import xarray as xr
+
+from glmm_bayes.draws import Draws, to_dataset
+from glmm_bayes.model import Model
+from glmm_bayes.predictive import effects_for, in_rows, parameters, responses
+
+KEPT = 20_000_000  # numbers of a pointwise quantity that are stored: 160 MB
+
+
+def posterior_tree(
+    model: Model, draws: Draws, statistics: xr.Dataset, seed: int
+) -> xr.DataTree:
+    """
+    Collect `posterior, sample_stats, log_likelihood, posterior_predictive, observed_data`.
+
+    The pointwise groups have every draw, or, for very many rows, evenly spaced ones.
+    """
+    groups = {
+        "posterior": to_dataset(model, draws),
+        "sample_stats": statistics,
+        "observed_data": _rows(model, {"y": model.design.y}),
+        "constant_data": _constant_data(model),
+    }
+    if draws.size * model.nobs <= KEPT:
+        groups["log_likelihood"] = log_likelihood(model, draws)
+    groups["posterior_predictive"] = posterior_predictive(model, draws, seed)
+    tree = xr.DataTree.from_dict(groups)
+    for name in tree.children:
+        tree[name].attrs = {"created_by": "glmm_bayes", "seed": seed}
+    return tree
+
+
+def log_likelihood(model: Model, draws: Draws) -> xr.Dataset:
+    """Evaluate the log density of every row at every draw: `y[chain, draw, __obs__]`."""
+    out = np.empty((draws.size, model.nobs))
+    effects = {term.name: draws.effects[term.name] for term in model.design.terms}
+    for rows, design in in_rows(model.design, draws.size):
+        params = parameters(model, design, draws, effects)
+        response = design.response
+        value = model.family.logp(response.y, response.trials, params)
+        out[:, rows] = value if response.weights is None else value * response.weights
+    return _pointwise(model, out, draws.chains)
+
+
+def posterior_predictive(model: Model, draws: Draws, seed: int) -> xr.Dataset:
+    """Draw responses for the rows of the data: `y[chain, draw, __obs__]`."""
+    rng = np.random.default_rng(seed)
+    step = max(1, -(-draws.size * model.nobs // KEPT))
+    length = draws.size // draws.chains
+    at = np.arange(draws.size).reshape(draws.chains, length)[:, ::step]
+    kept = draws if step == 1 else draws.thinned(at.ravel())
+    effects = effects_for(model.design, kept, "conditional", rng)
+    out = np.empty((kept.size, model.nobs))
+    for rows, design in in_rows(model.design, kept.size):
+        out[:, rows] = responses(model, design, parameters(model, design, kept, effects), rng)
+    return _pointwise(model, out, draws.chains, np.arange(length)[::step])
+
+
+def _pointwise(
+    model: Model, values: np.ndarray, chains: int, draw: np.ndarray | None = None
+) -> xr.Dataset:
+    values = values.reshape(chains, -1, model.nobs)
+    labels = np.arange(values.shape[1]) if draw is None else draw
+    coords = {"chain": np.arange(chains), "draw": labels, "__obs__": model.design.rows.kept}
+    return xr.Dataset({"y": (["chain", "draw", "__obs__"], values)}, coords)
+
+
+def _rows(model: Model, columns: dict[str, np.ndarray]) -> xr.Dataset:
+    return xr.Dataset(
+        {name: (["__obs__"], values) for name, values in columns.items()},
+        {"__obs__": model.design.rows.kept},
+    )
+
+
+def _constant_data(model: Model) -> xr.Dataset:
+    response = model.design.response
+    columns = {"trials": response.trials, "weights": response.weights}
+    data = _rows(model, {k: v for k, v in columns.items() if v is not None})
+    for param, predictor in model.design.predictors.items():
+        suffix = "" if param == "mu" else f"_{param}"
+        if predictor.names:
+            data[f"X{suffix}"] = (["__obs__", f"coef{suffix}"], predictor.X)
+            data = data.assign_coords({f"coef{suffix}": list(predictor.names)})
+        data[f"offset{suffix}"] = (["__obs__"], predictor.offset)
+    return data

@@ -1,0 +1,81 @@
+"""From draws of the parameters to linear predictors, distribution parameters and responses."""
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import numpy as np
+
+from glmm_bayes.design import Design, RandomTerm
+from glmm_bayes.draws import Draws, factors
+from glmm_bayes.model import Model
+
+type Groups = Literal["conditional", "population", "new", "marginal"]
+type Effects = Mapping[str, np.ndarray]
+CELLS = 4_000_000  # draws times rows worked on at once: 32 MB an array
+
+
+def effects_for(design: Design, draws: Draws, groups: Groups, rng: np.random.Generator) -> Effects:
+    """
+    Give every term's effects `(S, q, p)` for the rows of a design.
+
+    `"conditional"` keeps the effects of the levels the model was fitted with and draws those of
+    others from their distribution; `"new"` draws all of them; `"population"` has none.
+    """
+    if groups == "population":
+        return {}
+    found = {}
+    for term in design.terms:
+        known = draws.effects[term.name]
+        if groups == "new":
+            known = known[:, :0]
+        missing = len(term.levels) - known.shape[1]
+        if missing:
+            known = np.concatenate([known, new_effects(term, draws, missing, rng)], axis=1)
+        found[term.name] = known
+    return found
+
+
+def new_effects(term: RandomTerm, draws: Draws, q: int, rng: np.random.Generator) -> np.ndarray:
+    """Draw the effects `(S, q, p)` of q levels from their distribution, for every draw."""
+    Lambda = factors(term, draws.theta)
+    v = rng.standard_normal((draws.size, q, term.size))
+    return v @ Lambda.transpose(0, 2, 1)
+
+
+def linear_predictor(design: Design, draws: Draws, effects: Effects, param: str) -> np.ndarray:
+    """Give eta `(S, n)` of one distribution parameter."""
+    predictor = design.predictors[param]
+    eta = draws.beta[param] @ predictor.X.T + predictor.offset
+    for term in design.terms:
+        if term.name in effects and any(g.param == param for g in term.loadings):
+            b = effects[term.name]
+            eta += (term.Z(param) @ b.reshape(len(b), -1).T).T
+    return eta
+
+
+def parameters(
+    model: Model, design: Design, draws: Draws, effects: Effects
+) -> dict[str, np.ndarray]:
+    """Give the family's parameters on their own scale: `(S, n)`, or `(S, 1)` where constant."""
+    params = {name: values[:, None] for name, values in draws.constants.items()}
+    for name in design.predictors:
+        eta = linear_predictor(design, draws, effects, name)
+        params[name] = model.links[name].linkinv(eta)
+    return params
+
+
+def responses(
+    model: Model, design: Design, params: Mapping[str, np.ndarray], rng: np.random.Generator
+) -> np.ndarray:
+    """Draw responses `(S, n)`; with trials, counts of successes."""
+    shape = np.broadcast_shapes(*(p.shape for p in params.values()), (1, design.n))
+    trials = None if design.response is None else design.response.trials
+    return model.family.draw(rng, params, trials, shape)
+
+
+def in_rows(design: Design, size: int) -> Iterator[tuple[slice, Design]]:
+    """Cut a design into runs of rows small enough to hold `size` draws of."""
+    step = max(1, CELLS // max(size, 1))
+    for start in range(0, design.n, step):
+        rows = slice(start, min(start + step, design.n))
+        yield rows, (design if step >= design.n else design.take(rows))
