@@ -1,5 +1,6 @@
 """Model to the engine's joint density on arrays: the second reader, beside `compile.py`."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -8,7 +9,10 @@ from glmm_bayes.design import RandomTerm
 from glmm_bayes.engine.joint import Effects, Joint, Linear, Score
 from glmm_bayes.engine.outer import Outer
 from glmm_bayes.model import Model
-from glmm_bayes.priors import grouped
+from glmm_bayes.priors import Prior, grouped
+
+
+type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 def read_density(model: Model) -> Joint:
@@ -99,3 +103,45 @@ def _likelihood(model: Model) -> Score:
         return value, slopes
 
     return by_parameters
+
+
+def compiled_density(model: Model, joint: Joint) -> Evaluate:
+    """
+    Give the density's fastest evaluation: one compiled pass where every part has a kernel.
+
+    Where a part has none (a family of the user's, a rarer prior), the arrays' own formulas.
+    """
+    from glmm_bayes.engine import kernels
+    from glmm_bayes.engine.compiled import Parts, compile_joint
+
+    family, design = model.family, model.design
+    links = {name: model.links[name].compiled for name in design.predictors}
+    structures = [term.structure.compiled for term in design.terms]
+    kinds = [_kernel(prior) for block in model.blocks for prior in block.priors]
+    if None in (family.compiled, *links.values(), *structures, *kinds):
+        return joint.value_and_gradient
+    response = design.response
+    ones = np.ones(design.n)
+    parts = Parts(
+        family=kernels.FAMILIES.index(family.compiled),
+        links={name: kernels.LINKS.index(link) for name, link in links.items()},
+        slots=[p.name for p in family.parameters],
+        structures=[kernels.STRUCTURES.index(s) for s in structures],
+        priors=np.array([kernels.PRIORS.index(name) for name, _ in kinds]),
+        arguments=np.array([[*values, 0.0, 0.0, 0.0][:3] for _, values in kinds]),
+        y=np.asarray(response.y, dtype=float),
+        trials=ones if response.trials is None else np.asarray(response.trials, dtype=float),
+        weights=ones if response.weights is None else np.asarray(response.weights, dtype=float),
+    )
+    return compile_joint(joint, parts)
+
+
+def _kernel(prior: Prior) -> tuple[str, list[float]] | None:
+    from glmm_bayes.engine import kernels
+
+    if prior.is_fixed:
+        return "Uniform", []
+    found = prior.tabled
+    if found is None or found[0] not in kernels.PRIORS:
+        return None
+    return found[0], [float(v) for v in found[1].values()]

@@ -1,5 +1,7 @@
 """Formulas: what each form is read as, and what is refused."""
 
+import contextlib
+
 import pytest
 from formulaic import Formula as FormulaicFormula
 from hypothesis import given, settings
@@ -501,6 +503,15 @@ def test_unknown_names(formula, fragment):
     assert fragment in str(caught.value)
 
 
+@pytest.mark.parametrize("deep", ["(", "f(", "{", "-", "(1 | ", "`", "I(-", "f(x, "])
+def test_deep_nesting_ends_in_an_error_of_ours(deep):
+    closers = {"(": ")", "{": "}"}
+    closing = "".join(closers.get(symbol, "") for symbol in reversed(deep))
+    for size in (300, 3000):
+        with contextlib.suppress(GlmmError):
+            read_formula(f"y ~ {deep * size}x{closing * size}")
+
+
 def test_several_responses_are_not_built():
     with pytest.raises(NotSupportedError, match="fit one model for each"):
         read_formula("mvbind(y1, y2) ~ x")
@@ -555,5 +566,8 @@ def test_any_words_of_a_formula_are_read_or_refused(text):
     check(f"y | {text} ~ x")
     check(f"y ~ ({text} | g)")
     check(f"y ~ (1 | {text})")
+    check(f"y ~ (1 | mm({text}))")
+    check(f"y ~ ar1({text} | g)")
     check(f"y ~ ar1(t | {text})")
+    check(f"y ~ offset({text})")
     check(["y ~ x", f"residual ~ {text}"])

@@ -42,9 +42,12 @@ class Covariance(ABC):
 
     name: ClassVar[str]
     axis: ClassVar[Literal["columns", "levels"]]
+    compiled: ClassVar[str | None] = None  # the name of its kernel in `engine.kernels`, if any
 
     def __init_subclass__(cls) -> None:
         """Enter the structure into the registry under its name."""
+        # A subclass has another factor, and so not its parent's kernel.
+        cls.compiled = cls.__dict__.get("compiled")
         if hasattr(cls, "name"):
             COVARIANCES.add(cls.name, cls)
 

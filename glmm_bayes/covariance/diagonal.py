@@ -16,6 +16,7 @@ class Diagonal(Covariance):
 
     name = "diag"
     axis = "columns"
+    compiled = "diag"
 
     @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
@@ -31,6 +32,7 @@ class HomogeneousDiagonal(Covariance):
 
     name = "homdiag"
     axis = "columns"
+    compiled = "homdiag"
 
     @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:

@@ -30,8 +30,10 @@ class CompoundSymmetry(Covariance):
 
     @override
     def factor(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> Any:
+        # Not a column of one entry: a graph that does not know its length will not broadcast it.
+        sd = theta["sd"][0] if self.homogeneous else theta["sd"][:, None]
         if size == 1:
-            return theta["sd"][:, None] * xp.eye(1)
+            return sd * xp.eye(1)
         rho = theta["rho"][0]
         # Of the correlation matrix's Cholesky factor, column j is d_j, then l_j all the way down.
         d, low = [], []
@@ -40,7 +42,7 @@ class CompoundSymmetry(Covariance):
             d.append(xp.sqrt((1 - rho) * (1 + j * rho) / before))
             low.append(rho * xp.sqrt((1 - rho) / (before * (1 + j * rho))))
         rows = [xp.stack([*low[:i], d[i], *[0 * rho] * (size - 1 - i)]) for i in range(size)]
-        return theta["sd"][:, None] * xp.stack(rows)
+        return sd * xp.stack(rows)
 
     @override
     def priors(self, key: str, prior: Prior, size: int) -> tuple[Prior, ...]:

@@ -27,6 +27,7 @@ class Unstructured(Covariance):
 
     name = "us"
     axis = "columns"
+    compiled = "us"
 
     @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:

@@ -67,6 +67,7 @@ def _deviance(y: Array, trials: Array | None, p: Params) -> Array:
 BERNOULLI = add_family(
     Family(
         name="bernoulli",
+        compiled="bernoulli",
         parameters=(MU,),
         distribution="Bernoulli",
         arguments=lambda p, trials, xp: {"p": p["mu"]},
@@ -91,6 +92,7 @@ def _choose(y: Array, n: Any) -> Array:
 BINOMIAL = add_family(
     Family(
         name="binomial",
+        compiled="binomial",
         parameters=(MU,),
         distribution="Binomial",
         arguments=lambda p, trials, xp: {"n": trials, "p": p["mu"]},
@@ -130,6 +132,7 @@ def _beta_binomial_score(y: Array, trials: Array | None, params: Params) -> dict
 BETA_BINOMIAL = add_family(
     Family(
         name="beta_binomial",
+        compiled="beta_binomial",
         parameters=(MU, shape("phi")),
         distribution="BetaBinomial",
         arguments=lambda p, trials, xp: {

@@ -48,6 +48,7 @@ def _normal_score(y: Array, trials: Array | None, params: Params) -> dict[str, A
 GAUSSIAN = add_family(
     Family(
         name="gaussian",
+        compiled="gaussian",
         parameters=(Parameter("mu", "identity", REAL_LINKS, REAL), SIGMA),
         distribution="Normal",
         arguments=lambda p, trials, xp: {"mu": p["mu"], "sigma": p["sigma"]},
@@ -81,6 +82,7 @@ def _student_score(y: Array, trials: Array | None, params: Params) -> dict[str, 
 STUDENT = add_family(
     Family(
         name="student",
+        compiled="student",
         parameters=(
             Parameter("mu", "identity", REAL_LINKS, REAL),
             SIGMA,
@@ -108,6 +110,7 @@ STUDENT = add_family(
 LOGNORMAL = add_family(
     Family(
         name="lognormal",
+        compiled="lognormal",
         parameters=(
             Parameter("mu", "identity", REAL_LINKS, REAL),
             Parameter(
@@ -145,6 +148,7 @@ def _gamma_score(y: Array, trials: Array | None, params: Params) -> dict[str, Ar
 GAMMA = add_family(
     Family(
         name="gamma",
+        compiled="gamma",
         parameters=(Parameter("mu", "log", POSITIVE_LINKS, POSITIVE), shape("alpha")),
         distribution="Gamma",
         arguments=lambda p, trials, xp: {"alpha": p["alpha"], "beta": p["alpha"] / p["mu"]},
@@ -260,6 +264,7 @@ def _beta_score(y: Array, trials: Array | None, params: Params) -> dict[str, Arr
 BETA = add_family(
     Family(
         name="beta",
+        compiled="beta",
         parameters=(Parameter("mu", "logit", UNIT_LINKS, UNIT), shape("phi")),
         distribution="Beta",
         arguments=lambda p, trials, xp: {

@@ -25,6 +25,7 @@ def _poisson_natural_score(y: Array, trials: Array | None, eta: Array) -> Array:
 POISSON = add_family(
     Family(
         name="poisson",
+        compiled="poisson",
         parameters=(MU,),
         distribution="Poisson",
         arguments=lambda p, trials, xp: {"mu": p["mu"]},
@@ -71,6 +72,7 @@ def _negbinomial_deviance(y: Array, trials: Array | None, p: Params) -> Array:
 NEGBINOMIAL = add_family(
     Family(
         name="negbinomial",
+        compiled="negbinomial",
         parameters=(MU, shape("alpha")),
         distribution="NegativeBinomial",
         arguments=lambda p, trials, xp: {"mu": p["mu"], "alpha": p["alpha"]},
@@ -99,6 +101,7 @@ def _nbinom1_score(y: Array, trials: Array | None, params: Params) -> dict[str, 
 NBINOM1 = add_family(
     Family(
         name="nbinom1",
+        compiled="nbinom1",
         parameters=(MU, shape("phi")),
         distribution="NegativeBinomial",
         arguments=lambda p, trials, xp: {"mu": p["mu"], "alpha": p["mu"] / p["phi"]},

@@ -101,6 +101,7 @@ class Family:
     discrete: bool = False
     needs_trials: bool = False
     binary: bool = False
+    compiled: str | None = None
 
     @cached_property
     def kernel(self) -> tuple[Kernel, Callable[..., dict[str, Array]]]:

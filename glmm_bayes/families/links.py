@@ -31,6 +31,8 @@ class Link:
         `slope(eta)` = d mu / d eta, on arrays.
     support
         The open interval that `linkinv` reaches.
+    compiled
+        The name of its kernel in `engine.kernels.LINKS`, if it has one.
     """
 
     name: str
@@ -38,6 +40,7 @@ class Link:
     linkinv: Function
     slope: Function
     support: tuple[float, float]
+    compiled: str | None = None
 
 
 LINKS: Registry[Link] = Registry("link")
@@ -59,6 +62,7 @@ add_link(
         lambda eta, xp=NUMPY: eta,
         lambda eta: np.ones_like(eta),
         REAL,
+        compiled="identity",
     )
 )
 add_link(
@@ -68,6 +72,7 @@ add_link(
         lambda eta, xp=NUMPY: xp.exp(eta),
         np.exp,
         POSITIVE,
+        compiled="log",
     )
 )
 add_link(
@@ -77,6 +82,7 @@ add_link(
         lambda eta, xp=NUMPY: xp.expit(eta),
         lambda eta: NUMPY.expit(eta) * NUMPY.expit(-eta),
         UNIT,
+        compiled="logit",
     )
 )
 add_link(
@@ -86,6 +92,7 @@ add_link(
         lambda eta, xp=NUMPY: xp.ndtr(eta),
         _normal_density,
         UNIT,
+        compiled="probit",
     )
 )
 add_link(
@@ -95,6 +102,7 @@ add_link(
         lambda eta, xp=NUMPY: -xp.expm1(-xp.exp(eta)),
         lambda eta: np.exp(eta - np.exp(eta)),
         UNIT,
+        compiled="cloglog",
     )
 )
 add_link(
@@ -127,6 +135,7 @@ add_link(
         lambda eta, xp=NUMPY: 1 / eta,
         lambda eta: -1 / (eta * eta),
         REAL,
+        compiled="inverse",
     )
 )
 add_link(
@@ -145,6 +154,7 @@ add_link(
         lambda eta, xp=NUMPY: eta * eta,
         lambda eta: 2 * eta,
         POSITIVE,
+        compiled="sqrt",
     )
 )
 add_link(
@@ -154,6 +164,7 @@ add_link(
         lambda eta, xp=NUMPY: xp.softplus(eta),
         NUMPY.expit,
         POSITIVE,
+        compiled="softplus",
     )
 )
 add_link(

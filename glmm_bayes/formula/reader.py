@@ -4,7 +4,6 @@ from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 
 from glmm_bayes.errors import FormulaError
-from glmm_bayes.formula.bars import bare_term, refuse_hidden_terms, structured_term
 from glmm_bayes.formula.parts import (
     SPECIAL_NAMES,
     Formula,
@@ -12,6 +11,7 @@ from glmm_bayes.formula.parts import (
     RandomPart,
     SpecialPart,
 )
+from glmm_bayes.formula.random_terms import bare_term, refuse_hidden_terms, structured_term
 from glmm_bayes.formula.response import read_response
 from glmm_bayes.formula.tokens import (
     Addend,

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from glmm_bayes.density import read_density
+from glmm_bayes.density import compiled_density, read_density
 from glmm_bayes.draws import Draws, from_dataset, from_unconstrained
 from glmm_bayes.engine.joint import Joint
 from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupportedError, UnknownNameError
@@ -136,6 +136,7 @@ def _by_nutpie(
     from nutpie.compiled_pyfunc import from_pyfunc
 
     joint = read_density(model)
+    evaluate = compiled_density(model, joint)
     start = initial_point(model, joint, seed)
 
     def initial(seed: Any) -> np.ndarray:
@@ -145,7 +146,7 @@ def _by_nutpie(
 
     compiled = from_pyfunc(
         joint.size,
-        lambda: joint.value_and_gradient,
+        lambda: evaluate,
         lambda *_: lambda x: {"x": x},
         [np.dtype(float)],
         [(joint.size,)],

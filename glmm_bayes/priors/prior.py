@@ -97,6 +97,16 @@ class Prior:
             self.distribution, **{n: _entry(v, k, size) for n, v in self.arguments.items()}
         )
 
+    @property
+    def tabled(self) -> tuple[str, dict[str, Any]] | None:
+        """The entry of `DENSITIES` that this is inside its bounds, with every argument, or None."""
+        if self.distribution == "Truncated":
+            return self.arguments["dist"].tabled
+        arguments, known = self._complete(), DENSITIES.get(self.distribution)
+        if known is None or set(arguments) != set(known.defaults):
+            return None
+        return self.distribution, {name: arguments[name] for name in known.defaults}
+
     def core(self, x: Array) -> Array:
         """Evaluate the log density up to a constant, elementwise; `x` inside the support."""
         density, arguments = self._numeric()

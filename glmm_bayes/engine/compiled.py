@@ -1,0 +1,311 @@
+"""The joint density of `joint.py` in one compiled pass, for models whose parts have kernels."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.engine import kernels
+from glmm_bayes.engine.joint import Joint
+from glmm_bayes.engine.kernels import compiled
+
+type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Parts:
+    """
+    The numbers of a model's kernels, in the order of its outer parameters, terms and predictors.
+
+    Attributes
+    ----------
+    family
+        In `kernels.FAMILIES`.
+    links
+        By predictor, in `kernels.LINKS`.
+    slots
+        The family's parameters in its kernel's order.
+    structures
+        By term, in `kernels.STRUCTURES`.
+    priors
+        By outer parameter, in `kernels.PRIORS`, with three arguments `(m, 3)`.
+    y, trials, weights
+        The response `(n,)`, with ones where it has no trials or weights.
+    """
+
+    family: int
+    links: Mapping[str, int]
+    slots: Sequence[str]
+    structures: Sequence[int]
+    priors: np.ndarray
+    arguments: np.ndarray
+    y: np.ndarray
+    trials: np.ndarray
+    weights: np.ndarray
+
+
+def compile_joint(joint: Joint, parts: Parts) -> Evaluate:
+    """Give the function from x `(size,)` to the log density and its gradient; safe in threads."""
+    fixed = (*_outer(joint, parts), *_predictors(joint, parts), *_effects(joint, parts))
+    response = (parts.family, parts.y, parts.trials, parts.weights)
+
+    def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
+        return _joint(x, *fixed, *response)
+
+    return value_and_gradient
+
+
+def _outer(joint: Joint, parts: Parts) -> tuple[Any, ...]:
+    outer = joint.outer
+    low, high = np.isfinite(outer.lower), np.isfinite(outer.upper)
+    return (
+        outer.free,
+        (low * 1 + high * 2).astype(np.int64),
+        outer.lower,
+        outer.upper,
+        outer.value,
+        parts.priors,
+        parts.arguments,
+    )
+
+
+def _predictors(joint: Joint, parts: Parts) -> tuple[Any, ...]:
+    """Stack the predictors: one row of `slots` each; a parameter without one has link -1."""
+    n = len(parts.y)
+    X, gamma, owner = [np.empty((n, 0))], [], []
+    offsets = np.zeros((len(parts.slots), n))
+    links = np.full(len(parts.slots), -1)
+    places = np.zeros(len(parts.slots), dtype=np.int64)
+    pointers, indices, data = [], [np.empty(0, np.int64)], [np.empty(0)]
+    entries = 0
+    for s, name in enumerate(parts.slots):
+        pointer = np.full(n + 1, entries)
+        if name in joint.constants:
+            places[s] = joint.constants[name]
+        else:
+            linear = joint.predictors[name]
+            links[s] = parts.links[name]
+            offsets[s] = linear.offset
+            X.append(linear.X)
+            k = linear.X.shape[1]
+            gamma += range(linear.gamma.start, linear.gamma.start + k)
+            owner += [s] * k
+            if linear.Z is not None:
+                pointer = pointer + linear.Z.indptr
+                indices.append(linear.Z.indices.astype(np.int64))
+                data.append(linear.Z.data)
+                entries += linear.Z.nnz
+        pointers.append(pointer.astype(np.int64))
+    return (
+        np.ascontiguousarray(np.hstack(X)),
+        np.array(gamma, dtype=np.int64),
+        np.array(owner, dtype=np.int64),
+        offsets,
+        links,
+        places,
+        np.array(pointers),
+        np.concatenate(indices),
+        np.concatenate(data),
+    )
+
+
+def _effects(joint: Joint, parts: Parts) -> tuple[Any, ...]:
+    rows = []
+    for term, kind in zip(joint.effects, parts.structures, strict=True):
+        sd = term.theta["sd"].start
+        partial = term.theta["partial"].start if "partial" in term.theta else 0
+        rows.append((term.at.start, term.q, term.p, int(term.centered), kind, sd, partial))
+    return (np.array(rows, dtype=np.int64).reshape(-1, 7),)
+
+
+@compiled
+def _constrain(x, free, kinds, lower, upper, value, priors, arguments):
+    """Give theta, d theta/dx, the derivative of the log Jacobian, and with the priors their sum."""
+    m = len(value)
+    theta, slope, by_x, by_theta = value.copy(), np.ones(m), np.zeros(m), np.zeros(m)
+    total = 0.0
+    for k in range(len(free)):
+        j = free[k]
+        z = x[k]
+        if kinds[j] == 0:
+            theta[j] = z
+        elif kinds[j] == 3:
+            width, share = upper[j] - lower[j], kernels.expit(z)
+            theta[j] = lower[j] + width * share
+            slope[j], by_x[j] = width * share * (1.0 - share), 1.0 - 2.0 * share
+            total += np.log(width) - kernels.softplus(z) - kernels.softplus(-z)
+        else:
+            step = np.exp(z)
+            theta[j] = lower[j] + step if kinds[j] == 1 else upper[j] - step
+            slope[j], by_x[j] = step if kinds[j] == 1 else -step, 1.0
+            total += z
+        a = arguments[j]
+        part, by_theta[j] = kernels.prior(priors[j], theta[j], a[0], a[1], a[2])
+        total += part
+    return theta, slope, by_x, by_theta, total
+
+
+@compiled
+def _to_effects(x, theta, terms, b, Lambdas):
+    """Write every term's b, and give the log density of its coordinates."""
+    total, start = 0.0, 0
+    for t in range(len(terms)):
+        at, q, p, centered, kind, sd, partial = terms[t]
+        Lambda = Lambdas[t, :p, :p]
+        kernels.fill_factor(kind, p, theta[sd:], theta[partial:], Lambda)
+        v = np.empty(p)
+        for r in range(q):
+            o, i0 = start + r * p, at + r * p
+            for i in range(p):
+                if centered:
+                    left = x[i0 + i]
+                    for j in range(i):
+                        left -= Lambda[i, j] * v[j]
+                    v[i] = left / Lambda[i, i]
+                    b[o + i] = x[i0 + i]
+                else:
+                    v[i] = x[i0 + i]
+                    value = 0.0
+                    for j in range(i + 1):
+                        value += Lambda[i, j] * v[j]
+                    b[o + i] = value
+                total -= 0.5 * v[i] * v[i]
+        if centered:
+            for i in range(p):
+                total -= q * np.log(Lambda[i, i])
+        start += q * p
+    return total
+
+
+@compiled
+def _from_effects(x, theta, terms, b, by_b, Lambdas, gradient, by_theta):
+    """Carry slopes by b back to the coordinates and to the structures' parameters."""
+    start = 0
+    for t in range(len(terms)):
+        at, q, p, centered, kind, sd, partial = terms[t]
+        Lambda = Lambdas[t, :p, :p]
+        by_Lambda = np.zeros((p, p))
+        v, w = np.empty(p), np.empty(p)
+        for r in range(q):
+            o, i0 = start + r * p, at + r * p
+            if centered:
+                for i in range(p):
+                    left = b[o + i]
+                    for j in range(i):
+                        left -= Lambda[i, j] * v[j]
+                    v[i] = left / Lambda[i, i]
+                for i in range(p - 1, -1, -1):
+                    left = v[i]
+                    for j in range(i + 1, p):
+                        left -= Lambda[j, i] * w[j]
+                    w[i] = left / Lambda[i, i]
+                for i in range(p):
+                    gradient[i0 + i] = by_b[o + i] - w[i]
+                    for j in range(i + 1):
+                        by_Lambda[i, j] += w[i] * v[j]
+            else:
+                for j in range(p):
+                    total = 0.0
+                    for i in range(j, p):
+                        total += Lambda[i, j] * by_b[o + i]
+                        by_Lambda[i, j] += by_b[o + i] * x[i0 + j]
+                    gradient[i0 + j] = total - x[i0 + j]
+        if centered:
+            for i in range(p):
+                by_Lambda[i, i] -= q / Lambda[i, i]
+        kernels.pull_factor(
+            kind, p, theta[sd:], theta[partial:], Lambda, by_Lambda, by_theta[sd:], by_theta[partial:]
+        )
+        start += q * p
+
+
+@compiled
+def _rows(
+    theta, b, X, gamma, owner, offsets, links, places, pointers, indices, data,
+    family, y, trials, weights, by_theta, by_b,
+):  # fmt: skip
+    """Pass over the rows: linear predictors, likelihood, and its slopes by gamma, constants and b."""
+    P, K = len(links), len(gamma)
+    total = 0.0
+    eta, value, slope = np.zeros(3), np.ones(3), np.zeros(3)
+    by_gamma, by_constant = np.zeros(K), np.zeros(3)
+    coefs = theta[gamma]
+    for s in range(P):
+        if links[s] < 0:
+            value[s] = theta[places[s]]
+    for i in range(len(y)):
+        for s in range(P):
+            eta[s] = offsets[s, i]
+        for k in range(K):
+            eta[owner[k]] += X[i, k] * coefs[k]
+        for s in range(P):
+            if links[s] >= 0:
+                for e in range(pointers[s, i], pointers[s, i + 1]):
+                    eta[s] += data[e] * b[indices[e]]
+        w = weights[i]
+        natural = False
+        if links[0] == 2 and (family == 1 or family == 2):
+            # In terms of eta, for which no probability rounds to 0 or 1.
+            part = y[i] * eta[0] - trials[i] * kernels.softplus(eta[0])
+            slope[0] = w * (y[i] - trials[i] * kernels.expit(eta[0]))
+            natural = True
+        elif links[0] == 1 and family == 3:
+            mu = np.exp(eta[0])
+            part = y[i] * eta[0] - mu
+            slope[0] = w * (y[i] - mu)
+            natural = True
+        else:
+            for s in range(P):
+                if links[s] >= 0:
+                    value[s], slope[s] = kernels.inverse_link(links[s], eta[s])
+            part, g0, g1, g2 = kernels.point(family, y[i], trials[i], value[0], value[1], value[2])
+            if links[0] >= 0:
+                slope[0] *= w * g0
+            if P > 1:
+                slope[1] = w * g1 * (slope[1] if links[1] >= 0 else 1.0)
+            if P > 2:
+                slope[2] = w * g2 * (slope[2] if links[2] >= 0 else 1.0)
+        total += w * part
+        for s in range(P):
+            if links[s] < 0 and not natural:
+                by_constant[s] += slope[s]
+            elif links[s] >= 0:
+                for e in range(pointers[s, i], pointers[s, i + 1]):
+                    by_b[indices[e]] += data[e] * slope[s]
+        for k in range(K):
+            by_gamma[k] += X[i, k] * slope[owner[k]]
+    for k in range(K):
+        by_theta[gamma[k]] += by_gamma[k]
+    for s in range(P):
+        if links[s] < 0:
+            by_theta[places[s]] += by_constant[s]
+    return total
+
+
+@compiled
+def _joint(
+    x, free, kinds, lower, upper, fixed, priors, arguments,
+    X, gamma, owner, offsets, links, places, pointers, indices, data,
+    terms, family, y, trials, weights,
+):  # fmt: skip
+    theta, slope, by_x, by_theta, total = _constrain(
+        x, free, kinds, lower, upper, fixed, priors, arguments
+    )
+    size, widest = 0, 1
+    for t in range(len(terms)):
+        size += terms[t, 1] * terms[t, 2]
+        widest = max(widest, terms[t, 2])
+    b, by_b = np.empty(size), np.zeros(size)
+    Lambdas = np.zeros((len(terms), widest, widest))
+    total += _to_effects(x, theta, terms, b, Lambdas)
+    total += _rows(
+        theta, b, X, gamma, owner, offsets, links, places, pointers, indices, data,
+        family, y, trials, weights, by_theta, by_b,
+    )  # fmt: skip
+    gradient = np.empty(len(x))
+    _from_effects(x, theta, terms, b, by_b, Lambdas, gradient, by_theta)
+    for k in range(len(free)):
+        j = free[k]
+        gradient[k] = by_theta[j] * slope[j] + by_x[j]
+    return total, gradient

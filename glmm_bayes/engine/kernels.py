@@ -1,0 +1,235 @@
+"""Scalar densities, links and structures with their derivatives, compiled by numba, by number."""
+
+import math
+
+import numpy as np
+from numba import njit
+
+# A family, link, structure or prior names its kernel by these numbers; what has none is evaluated
+# by the arrays' own formulas.
+LINKS = ("identity", "log", "logit", "probit", "cloglog", "inverse", "sqrt", "softplus")
+FAMILIES = (
+    "gaussian",
+    "bernoulli",
+    "binomial",
+    "poisson",
+    "negbinomial",
+    "gamma",
+    "student",
+    "lognormal",
+    "nbinom1",
+    "beta",
+    "beta_binomial",
+)
+STRUCTURES = ("diag", "homdiag", "us")
+PRIORS = (
+    "Normal",
+    "HalfNormal",
+    "StudentT",
+    "HalfStudentT",
+    "Cauchy",
+    "HalfCauchy",
+    "Gamma",
+    "InverseGamma",
+    "Exponential",
+    "LogNormal",
+    "Beta",
+    "Uniform",
+)
+
+compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+
+
+@compiled
+def digamma(x):
+    """Give the digamma function of x > 0: recurrence up to 6, then the asymptotic series."""
+    total = 0.0
+    while x < 6.0:
+        total -= 1.0 / x
+        x += 1.0
+    r = 1.0 / (x * x)
+    tail = r * (1 / 12 - r * (1 / 120 - r * (1 / 252 - r * (1 / 240 - r * (1 / 132 - r * 691 / 32760)))))
+    return total + math.log(x) - 0.5 / x - tail
+
+
+@compiled
+def expit(x):
+    """Give 1 / (1 + exp(-x)) without overflow."""
+    if x >= 0:
+        return 1.0 / (1.0 + math.exp(-x))
+    e = math.exp(x)
+    return e / (1.0 + e)
+
+
+@compiled
+def softplus(x):
+    """Give log(1 + exp(x)) without overflow."""
+    return max(x, 0.0) + math.log1p(math.exp(-abs(x)))
+
+
+@compiled
+def inverse_link(link, eta):
+    """Give mu and d mu / d eta."""
+    if link == 0:
+        return eta, 1.0
+    if link == 1:
+        mu = math.exp(eta)
+        return mu, mu
+    if link == 2:
+        mu = expit(eta)
+        return mu, mu * expit(-eta)
+    if link == 3:
+        return 0.5 * math.erfc(-eta / math.sqrt(2.0)), INV_SQRT_2PI * math.exp(-0.5 * eta * eta)
+    if link == 4:
+        e = math.exp(eta)
+        return -math.expm1(-e), math.exp(eta - e)
+    if link == 5:
+        return 1.0 / eta, -1.0 / (eta * eta)
+    if link == 6:
+        return eta * eta, 2.0 * eta
+    return softplus(eta), expit(eta)
+
+
+@compiled
+def point(family, y, n, a, b, c):
+    """Give one row's log density, up to a constant, and its slopes by the parameters a, b, c."""
+    if family == 0:
+        r = (y - a) / b
+        return -0.5 * r * r - math.log(b), r / b, (r * r - 1.0) / b, 0.0
+    if family == 1 or family == 2:
+        won = y * math.log(a) if y > 0 else 0.0
+        lost = (n - y) * math.log1p(-a) if n > y else 0.0
+        slope = (y / a if y > 0 else 0.0) - ((n - y) / (1.0 - a) if n > y else 0.0)
+        return won + lost, slope, 0.0, 0.0
+    if family == 3:
+        return (y * math.log(a) if y > 0 else 0.0) - a, y / a - 1.0, 0.0, 0.0
+    if family == 4:
+        return negbinomial(y, a, b)
+    if family == 5:
+        ratio = y / a
+        value = b * (math.log(b) + math.log(ratio) - ratio) - math.lgamma(b) - math.log(y)
+        by_b = math.log(b) + 1.0 + math.log(ratio) - ratio - digamma(b)
+        return value, b * (ratio - 1.0) / a, by_b, 0.0
+    if family == 6:
+        return student(y, a, b, c)
+    if family == 7:
+        r = (math.log(y) - a) / b
+        return -0.5 * r * r - math.log(b), r / b, (r * r - 1.0) / b, 0.0
+    if family == 8:
+        # Variance mu (1 + phi): a negative binomial of size mu / phi.
+        size = a / b
+        value, by_mu, by_size, _ = negbinomial(y, a, size)
+        return value, by_mu + by_size / b, -by_size * size / b, 0.0
+    return beta_like(family, y, n, a, b)
+
+
+@compiled
+def negbinomial(y, mu, size):
+    """Evaluate the negative binomial of variance mu + mu^2 / size."""
+    value = math.lgamma(y + size) - math.lgamma(size) - y * math.log1p(size / mu)
+    value -= size * math.log1p(mu / size)
+    by_mu = (y - mu) * size / (mu * (mu + size))
+    by_size = digamma(y + size) - digamma(size) - math.log1p(mu / size)
+    by_size += (mu - y) / (mu + size)
+    return value, by_mu, by_size, 0.0
+
+
+@compiled
+def student(y, mu, sigma, nu):
+    """Evaluate Student's t."""
+    r = (y - mu) / sigma
+    spread = nu + r * r
+    half = 0.5 * (nu + 1.0)
+    value = math.lgamma(half) - math.lgamma(0.5 * nu) - 0.5 * math.log(nu) - math.log(sigma)
+    value -= half * math.log1p(r * r / nu)
+    by_nu = 0.5 * (digamma(half) - digamma(0.5 * nu) - 1.0 / nu - math.log1p(r * r / nu))
+    by_nu += half * r * r / (nu * spread)
+    slope = (nu + 1.0) * r / spread
+    return value, slope / sigma, (slope * r - 1.0) / sigma, by_nu
+
+
+@compiled
+def beta_like(family, y, n, mu, phi):
+    """Evaluate the beta and the beta-binomial of mean mu and precision phi."""
+    a, b = mu * phi, (1.0 - mu) * phi
+    if family == 9:
+        won, lost = math.log(y), math.log1p(-y)
+        value = math.lgamma(phi) - math.lgamma(a) - math.lgamma(b) + a * won + b * lost - won - lost
+        by_a, by_b = won - digamma(a), lost - digamma(b)
+        return value, phi * (by_a - by_b), mu * by_a + (1 - mu) * by_b + digamma(phi), 0.0
+    value = math.lgamma(y + a) - math.lgamma(a) + math.lgamma(n - y + b) - math.lgamma(b)
+    value += math.lgamma(phi) - math.lgamma(n + phi)
+    by_a, by_b = digamma(y + a) - digamma(a), digamma(n - y + b) - digamma(b)
+    by_phi = mu * by_a + (1.0 - mu) * by_b + digamma(phi) - digamma(n + phi)
+    return value, phi * (by_a - by_b), by_phi, 0.0
+
+
+@compiled
+def prior(kind, x, a, b, c):
+    """Give a prior's log density up to a constant, and its slope."""
+    if kind == 0:
+        r = (x - a) / b
+        return -0.5 * r * r, -r / b
+    if kind == 1:
+        return -0.5 * (x / a) ** 2, -x / (a * a)
+    if kind == 2 or kind == 3:
+        r, scale = (x - b, c) if kind == 2 else (x, b)
+        spread = a * scale * scale + r * r
+        return -0.5 * (a + 1.0) * math.log(spread), -(a + 1.0) * r / spread
+    if kind == 4 or kind == 5:
+        r, scale = (x - a, b) if kind == 4 else (x, a)
+        spread = scale * scale + r * r
+        return -math.log(spread), -2.0 * r / spread
+    if kind == 6:
+        return (a - 1.0) * math.log(x) - b * x, (a - 1.0) / x - b
+    if kind == 7:
+        return -(a + 1.0) * math.log(x) - b / x, -(a + 1.0) / x + b / (x * x)
+    if kind == 8:
+        return -a * x, -a
+    if kind == 9:
+        r = (math.log(x) - a) / b
+        return -0.5 * r * r - math.log(x), -(r / b + 1.0) / x
+    if kind == 10:
+        value = (a - 1.0) * math.log(x) + (b - 1.0) * math.log1p(-x)
+        return value, (a - 1.0) / x - (b - 1.0) / (1.0 - x)
+    return 0.0, 0.0
+
+
+@compiled
+def fill_factor(kind, p, sd, partial, Lambda):
+    """Write the factor `(p, p)` of a structure; `partial` in (0, 1), as `covariance.unstructured`."""
+    k = 0
+    for i in range(p):
+        left, scale = 1.0, sd[0] if kind == 1 else sd[i]
+        for j in range(p):
+            Lambda[i, j] = 0.0
+        if kind == 2:
+            for j in range(i):
+                corr = 2.0 * partial[k] - 1.0
+                Lambda[i, j] = scale * corr * math.sqrt(left)
+                left *= 1.0 - corr * corr
+                k += 1
+        Lambda[i, i] = scale * math.sqrt(left)
+
+
+@compiled
+def pull_factor(kind, p, sd, partial, Lambda, slope, by_sd, by_partial):
+    """Add to the slopes by sd and partial those by the factor, `slope` `(p, p)`."""
+    k = 0
+    for i in range(p):
+        at = 0 if kind == 1 else i
+        for j in range(i + 1):
+            by_sd[at] += slope[i, j] * Lambda[i, j] / sd[at]
+        if kind == 2:
+            left = np.ones(i + 1)
+            for j in range(i):
+                corr = 2.0 * partial[k + j] - 1.0
+                left[j + 1] = left[j] * (1.0 - corr * corr)
+            by_left = 0.5 * slope[i, i] * sd[i] / math.sqrt(left[i])
+            for j in range(i - 1, -1, -1):
+                corr, g = 2.0 * partial[k + j] - 1.0, slope[i, j] * sd[i]
+                by_corr = g * math.sqrt(left[j]) - 2.0 * corr * left[j] * by_left
+                by_left = 0.5 * g * corr / math.sqrt(left[j]) + (1.0 - corr * corr) * by_left
+                by_partial[k + j] += 2.0 * by_corr
+            k += i
