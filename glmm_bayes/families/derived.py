@@ -26,11 +26,9 @@ def _compile(family: "Family", with_trials: bool) -> Compiled:
     import pytensor
     import pytensor.tensor as pt
 
-    from glmm_bayes.arrays import graph
-
     trials = pt.vector("trials") if with_trials else None
     params = {p.name: pt.vector(p.name) for p in family.parameters}
-    dist = family.symbolic().dist(**family.arguments(params, trials, graph()))
+    dist = family.symbolic().dist(**family.symbolic_arguments(params, trials))
     kind = np.dtype(int if np.dtype(dist.dtype).kind in WHOLE_KINDS else float)
     y = pt.vector("y", dtype=kind.name)
     logp = pm.logp(dist, y)
@@ -75,9 +73,7 @@ def derived_draw(
     """Draw from the family's PyMC distribution."""
     import pymc as pm
 
-    from glmm_bayes.arrays import graph
-
     full = {k: np.broadcast_to(v, size) for k, v in params.items()}
     given = None if trials is None else np.broadcast_to(trials, size)
-    dist = family.symbolic().dist(**family.arguments(full, given, graph()))
+    dist = family.symbolic().dist(**family.symbolic_arguments(full, given))
     return pm.draw(dist, random_seed=rng, mode=_mode())

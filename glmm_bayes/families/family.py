@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.arrays import graph
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.priors import Prior
 from glmm_bayes.registry import Registry
@@ -119,6 +120,14 @@ class Family:
         import pymc as pm
 
         return getattr(pm, self.distribution)
+
+    def symbolic_arguments(self, params: Params, trials: Any) -> dict[str, Any]:
+        """Give the arguments of the PyMC distribution, on PyTensor's graph."""
+        given = self.arguments(params, trials, graph())
+        # Of a Python number such as 2.5 PyTensor makes a constant of single precision.
+        return {
+            k: np.asarray(v, float) if isinstance(v, int | float) else v for k, v in given.items()
+        }
 
     def logp(self, y: Array, trials: Array | None, params: Params) -> Array:
         """Give the pointwise log density, with every constant."""
