@@ -1,0 +1,138 @@
+"""Model to `pm.Model`: theta, effects, linear predictors, parameters, response."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pymc as pm
+import pytensor.tensor as pt
+
+from glmm_bayes.arrays import graph
+from glmm_bayes.design import INTERCEPT, RandomTerm
+from glmm_bayes.draws import beta_name, coordinates
+from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.model import Model
+from glmm_bayes.parameters import Block
+from glmm_bayes.priors import grouped
+
+
+def compile_model(model: Model) -> pm.Model:
+    """
+    Write the whole hierarchical model in PyMC.
+
+    Returns
+    -------
+    pm.Model
+        With the names and dims that results have; rows are `__obs__`. Beside these, `gamma` are
+        the coefficients of centred columns, `v_<term>` the effects in standard units (where the
+        term is not centred) and `partial_<term>` what a correlation matrix is sampled by.
+    """
+    coords = {**coordinates(model), "__obs__": model.design.rows.kept}
+    with pm.Model(coords=coords) as built:
+        values = {block.name: _variable(model, block) for block in model.blocks}
+        eta = {}
+        for param, predictor in model.design.predictors.items():
+            eta[param] = pt.as_tensor(predictor.offset)
+            if predictor.names:
+                eta[param] = eta[param] + predictor.X @ _beta(model, param, values)
+        for term in model.design.terms:
+            b = _effects(model, term, values)
+            for loading in term.loadings:
+                part = _contribution(term, loading, b)
+                eta[loading.param] = eta[loading.param] + part
+        params = {name: values[name] for name in model.constants}
+        for name, predictor in eta.items():
+            params[name] = model.links[name].linkinv(predictor, graph())
+        _response(model, params)
+    return built
+
+
+def _variable(model: Model, block: Block) -> Any:
+    """Enter a block's variables: one where its priors are of one form, else joined ones."""
+    name = _sampled_name(model, block)
+    if block.scalar and not block.priors[0].is_fixed:
+        return block.priors[0].variable(name)
+    forms = grouped(block.priors)
+    if len(forms) == 1 and not forms[0][0].is_fixed:
+        prior = forms[0][0]
+        return prior.variable(name, dims=block.dim, shape=None if block.dim else (block.size,))
+    whole = pt.zeros(block.size)
+    for prior, at in forms:
+        part = (
+            prior.arguments["value"]
+            if prior.is_fixed
+            else prior.variable(f"{name}_{prior.distribution.lower()}", shape=(len(at),))
+        )
+        whole = pt.set_subtensor(whole[at], part)
+    return pm.Deterministic(name, whole[0] if block.scalar else whole, dims=block.dim)
+
+
+def _sampled_name(model: Model, block: Block) -> str:
+    """Call the coefficients `gamma` where they are not yet those of the columns as they are."""
+    for param in model.design.predictors:
+        if block.name == beta_name(param) and model.means(param).any():
+            return block.name.replace("beta", "gamma", 1)
+    return block.name
+
+
+def _beta(model: Model, param: str, values: Mapping[str, Any]) -> Any:
+    name, means = beta_name(param), model.means(param)
+    gamma = values[name]
+    if not means.any():
+        return gamma
+    at = model.design.predictors[param].names.index(INTERCEPT)
+    beta = pt.set_subtensor(gamma[at], gamma[at] - pt.dot(means, gamma))
+    return pm.Deterministic(name, beta, dims="coef" if param == "mu" else f"coef_{param}")
+
+
+def _effects(model: Model, term: RandomTerm, values: Mapping[str, Any]) -> Any:
+    """Enter one term's effects b `(q, p)`."""
+    theta = {
+        p.name: pt.atleast_1d(values[f"{p.name}_{term.name}"])
+        for p in term.structure.parameters(term.size)
+    }
+    columns = f"{term.name}__coef"
+    for key, value in term.structure.reported(theta, term.size, graph()).items():
+        pm.Deterministic(f"{key}_{term.name}", value, dims=(columns, f"{columns}2"))
+    Lambda = term.structure.factor(theta, term.size, graph())
+    dims = (term.label, columns)
+    if model.centering[term.name]:
+        return pm.MvNormal(f"b_{term.name}", mu=np.zeros(term.size), chol=Lambda, dims=dims)
+    v = pm.Normal(f"v_{term.name}", dims=dims)
+    return pm.Deterministic(f"b_{term.name}", v @ Lambda.T, dims=dims)
+
+
+def _contribution(term: RandomTerm, loading: Any, b: Any) -> Any:
+    members = [
+        term.weights[:, j] * (loading.Z * b[term.index[:, j], loading.columns]).sum(axis=1)
+        for j in range(term.index.shape[1])
+    ]
+    return sum(members[1:], members[0])
+
+
+def _response(model: Model, params: Mapping[str, Any]) -> None:
+    response, family = model.design.response, model.family
+    arguments = family.arguments(params, response.trials, graph())
+    distribution = family.symbolic()
+    observed = response.y.astype(int) if family.discrete else response.y
+    y = distribution("y", **arguments, observed=observed, dims="__obs__")
+    if response.weights is not None:
+        # Each row counts as `weights` rows alike: its log density that many times.
+        pm.Potential("weights", ((response.weights - 1) * pm.logp(y, observed)).sum())
+
+
+def model_graph(model: Model) -> Any:
+    """
+    Draw the model as a directed graph.
+
+    Raises
+    ------
+    NotSupportedError
+        If the package graphviz is not installed.
+    """
+    try:
+        return pm.model_to_graphviz(model.pymc)
+    except ImportError as error:
+        raise NotSupportedError(
+            'model.graph() needs the package graphviz: pip install "glmm-bayes[graph]".'
+        ) from error
