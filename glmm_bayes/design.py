@@ -187,7 +187,10 @@ class Design:
     def predictor_columns(self) -> tuple[str, ...]:
         """The columns that predictions need: every used one but the response's."""
         texts = [t for part in self.formula.predictors.values() for t in _texts_of(part)]
-        return columns_of(texts, self.context)
+        return self._columns(texts)
+
+    def _columns(self, texts: Sequence[str]) -> tuple[str, ...]:
+        return columns_of(texts, list(self.rows.frame.columns), self.context)
 
     def encode(self, data: Frame, *, response: bool = False) -> "Design":
         """
@@ -200,8 +203,8 @@ class Design:
         """
         texts = _response_texts(self.formula) if response else []
         extra = [t for name, t in self.formula.response.extras if name == "trials"]
-        wanted = dict.fromkeys([*self.predictor_columns, *columns_of(texts, self.context)])
-        trials = [c for c in columns_of(extra, self.context) if c in column_names(data)]
+        wanted = dict.fromkeys([*self.predictor_columns, *self._columns(texts)])
+        trials = [c for c in self._columns(extra) if c in column_names(data)]
         frame = complete_columns(data, list({**wanted, **dict.fromkeys(trials)}), where="the new data")
         made = None
         if response:
@@ -238,7 +241,7 @@ def build_design(
     """
     _refuse_unbuilt(formula)
     texts = [t for part in formula.predictors.values() for t in _texts_of(part)]
-    names = columns_of([*_response_texts(formula), *texts], context)
+    names = columns_of([*_response_texts(formula), *texts], column_names(data), context)
     where = " and ".join(repr(t) for t in formula.texts)
     rows = usable_rows(read_columns(data, names, where=where), missing)
     predictors = {

@@ -69,7 +69,7 @@ class Matrix:
         except FormulaicError as error:
             raise DataError(f"The terms {text!r} cannot be evaluated: {error}") from error
         spec = made.model_spec
-        used = [str(v) for v in spec.required_variables if str(v) in frame.columns]
+        used = columns_of([text], list(frame.columns), context)
         levels = {v: labels(frame[v])[1] for v in used if is_factor(frame[v])}
         matrix = cls(text, spec, tuple(map(str, spec.column_names)), levels)
         return matrix, matrix._checked(made)
@@ -105,10 +105,18 @@ class Matrix:
         return X
 
 
-def columns_of(texts: Sequence[str], context: Context) -> tuple[str, ...]:
-    """List the columns that expressions need; names of the context are not columns."""
+def columns_of(texts: Sequence[str], known: Sequence[str], context: Context) -> tuple[str, ...]:
+    """
+    List the columns that expressions need, those of `known` first looked for by their full name.
+
+    Names of the context, of functions and of Python's attributes are not columns.
+    """
     names: dict[str, None] = {}
     for text in texts:
-        variables = FixedFormula(f"0 + {text}").required_variables
-        names.update(dict.fromkeys(sorted(str(v) for v in variables)))
+        found = set()
+        for term in FixedFormula(f"0 + {text}"):
+            for factor in term.factors:
+                # formulaic's own root of `leaf.area` is `leaf`, as if it were an attribute.
+                found |= {v if str(v) in known else v.root for v in factor.required_variables}
+        names.update(dict.fromkeys(sorted(str(v) for v in found if v not in TRANSFORMS)))
     return tuple(n for n in names if n not in context)
