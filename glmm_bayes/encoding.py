@@ -13,6 +13,7 @@ from formulaic.errors import DataMismatchWarning, FormulaicError
 from formulaic.transforms import TRANSFORMS
 from formulaic.utils.layered_mapping import LayeredMapping
 from formulaic.utils.stateful_transforms import stateful_eval
+from formulaic.utils.variables import Variable
 
 from glmm_bayes.data import is_factor, labels
 from glmm_bayes.errors import DataError
@@ -113,10 +114,17 @@ def columns_of(texts: Sequence[str], known: Sequence[str], context: Context) -> 
     """
     names: dict[str, None] = {}
     for text in texts:
-        found = set()
+        found: set[str] = set()
         for term in FixedFormula(f"0 + {text}"):
             for factor in term.factors:
-                # formulaic's own root of `leaf.area` is `leaf`, as if it were an attribute.
-                found |= {v if str(v) in known else v.root for v in factor.required_variables}
-        names.update(dict.fromkeys(sorted(str(v) for v in found if v not in TRANSFORMS)))
+                found |= {_column(variable, known) for variable in factor.required_variables}
+        names.update(dict.fromkeys(sorted(found - {""})))
     return tuple(n for n in names if n not in context)
+
+
+def _column(variable: Variable, known: Sequence[str]) -> str:
+    """Name the column that a variable of formulaic's is, or nothing where it is a function."""
+    if str(variable) in known and Variable.Role.VALUE in variable.roles:
+        return str(variable)
+    # Only what is no column by its whole name is an attribute of something: `leaf.area` may be one.
+    return "" if variable.root in TRANSFORMS else str(variable.root)
