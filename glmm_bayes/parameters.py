@@ -127,11 +127,12 @@ def centred_intercept(predictor: Predictor, user: Mapping[str, Any]) -> bool:
     """
     Tell whether the predictor's columns are centred about their means while sampling.
 
-    They are if there is an Intercept, unless a user's prior speaks of the Intercept itself.
+    They are if there is an Intercept, unless a user's prior speaks of the Intercept itself: by
+    `beta[Intercept]`, or by `beta` without a prior of its own for `intercept`.
     """
     suffix = "" if predictor.param == "mu" else f"_{predictor.param}"
     spoken = {f"beta{suffix}", f"beta{suffix}[{INTERCEPT}]"} & set(user)
-    return INTERCEPT in predictor.names and not spoken
+    return INTERCEPT in predictor.names and (f"intercept{suffix}" in user or not spoken)
 
 
 def structure_blocks(term: RandomTerm, scales: Mapping[str, Scale]) -> Iterator[Block]:
