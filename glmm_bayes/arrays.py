@@ -22,6 +22,7 @@ NUMPY = SimpleNamespace(
     gammaln=special.gammaln,
     softplus=lambda x: np.logaddexp(0, x),
     where=np.where,
+    clip=np.clip,
     stack=np.stack,
     eye=np.eye,
 )
@@ -47,6 +48,7 @@ def graph() -> Any:
         gammaln=pt.gammaln,
         softplus=pt.softplus,
         where=pt.switch,
+        clip=pt.clip,
         stack=pt.stack,
         eye=pt.eye,
     )

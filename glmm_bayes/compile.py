@@ -1,6 +1,6 @@
 """Model to `pm.Model`: theta, effects, linear predictors, parameters, response."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -13,7 +13,7 @@ from glmm_bayes.draws import beta_name, coordinates
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.parameters import Block
-from glmm_bayes.priors import grouped
+from glmm_bayes.priors import Prior, grouped
 
 
 def compile_model(model: Model) -> pm.Model:
@@ -49,7 +49,7 @@ def compile_model(model: Model) -> pm.Model:
 
 def _variable(model: Model, block: Block) -> Any:
     """Enter a block's variables: one where its priors are of one form, else joined ones."""
-    name = _sampled_name(model, block)
+    name = sampled_name(model, block)
     if block.scalar and not block.priors[0].is_fixed:
         return block.priors[0].variable(name)
     forms = grouped(block.priors)
@@ -57,17 +57,26 @@ def _variable(model: Model, block: Block) -> Any:
         prior = forms[0][0]
         return prior.variable(name, dims=block.dim, shape=None if block.dim else (block.size,))
     whole = pt.zeros(block.size)
-    for prior, at in forms:
+    for part_name, (prior, at) in zip(part_names(name, forms), forms, strict=True):
         part = (
             prior.arguments["value"]
             if prior.is_fixed
-            else prior.variable(f"{name}_{prior.distribution.lower()}", shape=(len(at),))
+            else prior.variable(part_name, shape=(len(at),))
         )
         whole = pt.set_subtensor(whole[at], part)
     return pm.Deterministic(name, whole[0] if block.scalar else whole, dims=block.dim)
 
 
-def _sampled_name(model: Model, block: Block) -> str:
+def part_names(name: str, forms: Sequence[tuple[Prior, Any]]) -> list[str]:
+    """Name the variables that a block with several forms of prior is joined from."""
+    kinds = [prior.distribution.lower() for prior, _ in forms]
+    return [
+        f"{name}_{kind}" if kinds.count(kind) == 1 else f"{name}_{kind}_{kinds[:k].count(kind) + 1}"
+        for k, kind in enumerate(kinds)
+    ]
+
+
+def sampled_name(model: Model, block: Block) -> str:
     """Call the coefficients `gamma` where they are not yet those of the columns as they are."""
     for param in model.design.predictors:
         if block.name == beta_name(param) and model.means(param).any():
@@ -112,7 +121,7 @@ def _contribution(term: RandomTerm, loading: Any, b: Any) -> Any:
 
 def _response(model: Model, params: Mapping[str, Any]) -> None:
     response, family = model.design.response, model.family
-    arguments = family.arguments(params, response.trials, graph())
+    arguments = family.symbolic_arguments(params, response.trials)
     distribution = family.symbolic()
     observed = response.y.astype(int) if family.discrete else response.y
     y = distribution("y", **arguments, observed=observed, dims="__obs__")

@@ -17,7 +17,7 @@ from formulaic.utils.variables import Variable
 
 from glmm_bayes.data import is_factor, labels
 from glmm_bayes.errors import DataError
-from glmm_bayes.formula import plain_name
+from glmm_bayes.formula import plain_name, variables
 
 type Context = Mapping[str, Any]
 
@@ -117,7 +117,7 @@ def columns_of(texts: Sequence[str], known: Sequence[str], context: Context) -> 
         found: set[str] = set()
         for term in FixedFormula(f"0 + {text}"):
             for factor in term.factors:
-                found |= {_column(variable, known) for variable in factor.required_variables}
+                found |= {_column(variable, known) for variable in variables(factor)}
         names.update(dict.fromkeys(sorted(found - {""})))
     return tuple(n for n in names if n not in context)
 

@@ -29,16 +29,25 @@ class PosteriorFit:
         observed_data, constant_data`; every function of ArviZ takes it.
     method, seed, elapsed
         How it came about, and the seconds it took.
+    options
+        The method's options, as they were used.
     """
 
     def __init__(
-        self, model: Model, idata: "xr.DataTree", method: str, seed: int, elapsed: float
+        self,
+        model: Model,
+        idata: "xr.DataTree",
+        method: str,
+        seed: int,
+        elapsed: float,
+        options: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
         self.idata = idata
         self.method = method
         self.seed = seed
         self.elapsed = elapsed
+        self.options = dict(options or {})
 
     @cached_property
     def draws(self) -> Draws:

@@ -246,7 +246,9 @@ def _overridden(block: Block, given: Mapping[str, Prior]) -> Block:
 
 def _check_shape(prior: Prior, key: str, members: Sequence[str]) -> None:
     for name, value in prior.arguments.items():
-        if np.ndim(value) and np.shape(value) != (len(members),):
+        if isinstance(value, Prior):
+            _check_shape(value, key, members)
+        elif np.ndim(value) and np.shape(value) != (len(members),):
             raise DataError(
                 f"The prior of {key!r} has {name} with {np.shape(value)} entries, but it speaks "
                 f"of {len(members)}: {', '.join(members)}."

@@ -1,7 +1,6 @@
 """From draws of the parameters to linear predictors, distribution parameters and responses."""
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
 
 import numpy as np
 
@@ -9,12 +8,11 @@ from glmm_bayes.design import Design, RandomTerm
 from glmm_bayes.draws import Draws, factors
 from glmm_bayes.model import Model
 
-type Groups = Literal["conditional", "population", "new", "marginal"]
 type Effects = Mapping[str, np.ndarray]
 CELLS = 4_000_000  # draws times rows worked on at once: 32 MB an array
 
 
-def effects_for(design: Design, draws: Draws, groups: Groups, rng: np.random.Generator) -> Effects:
+def effects_for(design: Design, draws: Draws, groups: str, rng: np.random.Generator) -> Effects:
     """
     Give every term's effects `(S, q, p)` for the rows of a design.
 
@@ -79,3 +77,10 @@ def in_rows(design: Design, size: int) -> Iterator[tuple[slice, Design]]:
     for start in range(0, design.n, step):
         rows = slice(start, min(start + step, design.n))
         yield rows, (design if step >= design.n else design.take(rows))
+
+
+def evenly_thinned(draws: Draws, most: int) -> Draws:
+    """Keep at most `most` draws of S, evenly spaced, as one chain; all of them where S is less."""
+    if draws.size <= most:
+        return draws
+    return draws.thinned(np.linspace(0, draws.size - 1, max(1, most)).round().astype(int))

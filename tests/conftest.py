@@ -2,6 +2,7 @@
 
 import json
 import os
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -37,3 +38,25 @@ def reference() -> Callable[[str], Any]:
         return json.loads(path.read_text(encoding="utf-8"))
 
     return read
+
+
+def _quick_fit(formula: str, dataset: str, family: str) -> Any:
+    import glmm_bayes as gb
+
+    model = gb.Model(formula, gb.load_dataset(dataset), family)
+    with warnings.catch_warnings():
+        # So few draws are enough for arithmetic on them, and the diagnostics say they are few.
+        warnings.simplefilter("ignore", gb.ConvergenceWarning)
+        return model.fit(seed=1, draws=200, tune=300, chains=2, cores=1, progressbar=False)
+
+
+@pytest.fixture(scope="session")
+def sleepstudy_fit() -> Any:
+    """A short gaussian fit with random slopes."""
+    return _quick_fit("Reaction ~ Days + (1 + Days | Subject)", "sleepstudy", "gaussian")
+
+
+@pytest.fixture(scope="session")
+def cbpp_fit() -> Any:
+    """A short binomial fit with a random intercept."""
+    return _quick_fit("cbind(incidence, size - incidence) ~ period + (1 | herd)", "cbpp", "binomial")

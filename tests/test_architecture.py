@@ -39,7 +39,7 @@ LAYERS: dict[str, set[str]] = {
         "inference": "compile density design draws engine errors families fit model parameters "
         "predictive priors registry",
         "verbs": "arrays covariance data density design draws encoding engine errors families fit "
-        "formula model parameters predictive priors registry",
+        "formula inference model parameters predictive priors registry",
     }.items()
 }
 

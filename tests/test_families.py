@@ -217,7 +217,8 @@ NATURAL = [(n, link) for n, f in FAMILIES.items() for link in f.natural]
 def test_natural_kernel_is_the_kernel_at_the_inverse_link(name, link):
     family, natural = FAMILIES[name], FAMILIES[name].natural[link]
     for y, n in responses(family):
-        eta = np.linspace(-6.0, 6.0, 13)
+        # Further out the probability rounds to 1, and only the natural kernel is exact.
+        eta = np.linspace(-2.5, 2.5, 13)
         y, trials = np.full(13, y), None if n is None else np.full(13, n)
         core, score = family.kernel
         params = {"mu": LINKS[link].linkinv(eta)}

@@ -245,10 +245,13 @@ def _rows(
                     eta[s] += data[e] * b[indices[e]]
         w = weights[i]
         natural = False
-        if links[0] == 2 and (family == 1 or family == 2):
+        if 2 <= links[0] <= 4 and (family == 1 or family == 2):
             # In terms of eta, for which no probability rounds to 0 or 1.
-            part = y[i] * eta[0] - trials[i] * kernels.softplus(eta[0])
-            slope[0] = w * (y[i] - trials[i] * kernels.expit(eta[0]))
+            lost = trials[i] - y[i]
+            won, not_won, by_won, by_lost = kernels.log_shares(links[0], eta[0])
+            part = (y[i] * won if y[i] > 0 else 0.0) + (lost * not_won if lost > 0 else 0.0)
+            slope[0] = (y[i] * by_won if y[i] > 0 else 0.0) + (lost * by_lost if lost > 0 else 0.0)
+            slope[0] *= w
             natural = True
         elif links[0] == 1 and family == 3:
             mu = np.exp(eta[0])

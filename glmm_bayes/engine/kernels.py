@@ -39,6 +39,8 @@ PRIORS = (
 
 compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
+# As in `families.links`: a probability is kept off 0 and 1, to which it rounds.
+TINY, ALMOST_ONE = 1e-100, 1.0 - float(np.finfo(float).epsneg)
 
 
 @compiled
@@ -69,6 +71,34 @@ def softplus(x):
 
 
 @compiled
+def log_normal_share(x):
+    """Give log P(Z < x), Z standard normal, and its derivative."""
+    if x > -30.0:
+        value = math.log(0.5 * math.erfc(-x / math.sqrt(2.0)))
+        if x > 1.0:
+            value = math.log1p(-0.5 * math.erfc(x / math.sqrt(2.0)))
+    else:
+        r = 1.0 / (x * x)
+        tail = math.log1p(-r * (1.0 - r * (3.0 - r * (15.0 - r * (105.0 - r * 945.0)))))
+        value = -0.5 * x * x + math.log(INV_SQRT_2PI) - math.log(-x) + tail
+    return value, math.exp(math.log(INV_SQRT_2PI) - 0.5 * x * x - value)
+
+
+@compiled
+def log_shares(link, eta):
+    """Give log F(eta), log(1 - F(eta)) and their slopes, F the inverse logit, probit or cloglog."""
+    if link == 2:
+        return -softplus(-eta), -softplus(eta), expit(-eta), -expit(eta)
+    if link == 3:
+        won, by_won = log_normal_share(eta)
+        lost, by_lost = log_normal_share(-eta)
+        return won, lost, by_won, -by_lost
+    hazard = math.exp(eta)
+    won = math.log(-math.expm1(-math.exp(max(eta, -40.0)))) + min(eta + 40.0, 0.0)
+    return won, -hazard, math.exp(eta - hazard - won), -hazard
+
+
+@compiled
 def inverse_link(link, eta):
     """Give mu and d mu / d eta."""
     if link == 0:
@@ -78,12 +108,13 @@ def inverse_link(link, eta):
         return mu, mu
     if link == 2:
         mu = expit(eta)
-        return mu, mu * expit(-eta)
+        return min(max(mu, TINY), ALMOST_ONE), mu * expit(-eta)
     if link == 3:
-        return 0.5 * math.erfc(-eta / math.sqrt(2.0)), INV_SQRT_2PI * math.exp(-0.5 * eta * eta)
+        mu = 0.5 * math.erfc(-eta / math.sqrt(2.0))
+        return min(max(mu, TINY), ALMOST_ONE), INV_SQRT_2PI * math.exp(-0.5 * eta * eta)
     if link == 4:
         e = math.exp(eta)
-        return -math.expm1(-e), math.exp(eta - e)
+        return min(max(-math.expm1(-e), TINY), ALMOST_ONE), math.exp(eta - e)
     if link == 5:
         return 1.0 / eta, -1.0 / (eta * eta)
     if link == 6:

@@ -1,11 +1,12 @@
 """Families of yes and no, and of successes among trials."""
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import betaln, digamma, expit, gammaln, xlog1py, xlogy
+from scipy.special import betaln, digamma, expit, gammaln, log_ndtr, xlog1py, xlogy
 
-from glmm_bayes.families.continuous import UNIT_LINKS, scipy_stats, shape
+from glmm_bayes.families.continuous import HALF_LOG_2PI, UNIT_LINKS, scipy_stats, shape
 from glmm_bayes.families.family import (
     Array,
     Family,
@@ -16,7 +17,7 @@ from glmm_bayes.families.family import (
     first,
     whole,
 )
-from glmm_bayes.families.links import UNIT
+from glmm_bayes.families.links import LINKS, UNIT
 
 MU = Parameter("mu", "logit", UNIT_LINKS, UNIT)
 
@@ -37,6 +38,64 @@ LOGIT = Natural(
     core=lambda y, n, eta: y * eta - (1.0 if n is None else n) * np.logaddexp(0, eta),
     score=lambda y, n, eta: y - (1.0 if n is None else n) * expit(eta),
 )
+
+# The logarithm of a probability, and its derivative by eta, without rounding to 0 or 1 on the way.
+type Tail = Callable[[Array], tuple[Array, Array]]
+
+
+def _normal(eta: Array) -> tuple[Array, Array]:
+    log_p = log_ndtr(eta)
+    return log_p, np.exp(-0.5 * eta * eta - HALF_LOG_2PI - log_p)
+
+
+def _cauchy(eta: Array) -> tuple[Array, Array]:
+    p = LINKS["cauchit"].linkinv(eta)
+    return np.log(p), 1 / (np.pi * (1 + eta * eta) * p)
+
+
+def _event(eta: Array) -> tuple[Array, Array]:
+    """1 - exp(-h), h = exp(eta): an event before time 1 at the constant rate h."""
+    # Below -40 the logarithm is eta to every digit, and further on h would round to 0.
+    log_p = np.log(-np.expm1(-np.exp(np.maximum(eta, -40.0)))) + np.minimum(eta + 40.0, 0.0)
+    return log_p, np.exp(eta - np.exp(eta) - log_p)
+
+
+def _no_event(eta: Array) -> tuple[Array, Array]:
+    """exp(-h), h = exp(eta)."""
+    h = np.exp(eta)
+    return -h, -h
+
+
+def _mirrored(tail: Tail) -> Tail:
+    def mirrored(eta: Array) -> tuple[Array, Array]:
+        log_p, slope = tail(-eta)
+        return log_p, -slope
+
+    return mirrored
+
+
+def _natural(success: Tail, failure: Tail) -> Natural:
+    """Put a kernel together from the probabilities of success and failure."""
+
+    def part(k: int) -> Callable[[Array, Array | None, Array], Array]:
+        def evaluate(y: Array, trials: Array | None, eta: Array) -> Array:
+            lost = (1.0 if trials is None else trials) - y
+            with np.errstate(over="ignore", invalid="ignore"):
+                by_success, by_failure = y * success(eta)[k], lost * failure(eta)[k]
+            return np.where(y > 0, by_success, 0.0) + np.where(lost > 0, by_failure, 0.0)
+
+        return evaluate
+
+    return Natural(core=part(0), score=part(1))
+
+
+NATURAL = {
+    "logit": LOGIT,
+    "probit": _natural(_normal, _mirrored(_normal)),
+    "cauchit": _natural(_cauchy, _mirrored(_cauchy)),
+    "cloglog": _natural(_event, _no_event),
+    "loglog": _natural(_mirrored(_no_event), _mirrored(_event)),
+}
 
 
 def zero_or_one(y: Array, trials: Array | None) -> tuple[int, str] | None:
@@ -76,7 +135,7 @@ BERNOULLI = add_family(
         variance=lambda p, trials: p["mu"] * (1 - p["mu"]),
         core=_core,
         score=_score,
-        natural={"logit": LOGIT},
+        natural=NATURAL,
         problem=zero_or_one,
         deviance=_deviance,
         discrete=True,
@@ -102,7 +161,7 @@ BINOMIAL = add_family(
         core=_core,
         score=_score,
         constant=lambda y, trials: _choose(y, trials),
-        natural={"logit": LOGIT},
+        natural=NATURAL,
         problem=successes,
         deviance=_deviance,
         discrete=True,

@@ -10,7 +10,8 @@ from glmm_bayes.arrays import NUMPY
 from glmm_bayes.registry import Registry
 
 type Function = Callable[..., Any]
-TINY = np.finfo(float).tiny
+TINY = 1e-100
+ALMOST_ONE = 1.0 - np.finfo(float).epsneg
 REAL = (-np.inf, np.inf)
 POSITIVE = (0.0, np.inf)
 UNIT = (0.0, 1.0)
@@ -51,6 +52,11 @@ def add_link(link: Link) -> Link:
     return LINKS.add(link.name, link)
 
 
+def _inside(mu: Any, xp: Any) -> Any:
+    """Keep a probability in [1e-100, 1 - 1e-16]: rounded to 0 or 1 it would have no log density."""
+    return xp.clip(mu, TINY, ALMOST_ONE)
+
+
 def _normal_density(x: np.ndarray) -> np.ndarray:
     return np.exp(-0.5 * x * x) / np.sqrt(2 * np.pi)
 
@@ -79,7 +85,7 @@ add_link(
     Link(
         "logit",
         lambda mu, xp=NUMPY: xp.logit(mu),
-        lambda eta, xp=NUMPY: xp.expit(eta),
+        lambda eta, xp=NUMPY: _inside(xp.expit(eta), xp),
         lambda eta: NUMPY.expit(eta) * NUMPY.expit(-eta),
         UNIT,
         compiled="logit",
@@ -89,7 +95,7 @@ add_link(
     Link(
         "probit",
         lambda mu, xp=NUMPY: xp.ndtri(mu),
-        lambda eta, xp=NUMPY: xp.ndtr(eta),
+        lambda eta, xp=NUMPY: _inside(xp.ndtr(eta), xp),
         _normal_density,
         UNIT,
         compiled="probit",
@@ -99,7 +105,7 @@ add_link(
     Link(
         "cloglog",
         lambda mu, xp=NUMPY: xp.log(-xp.log1p(-mu)),
-        lambda eta, xp=NUMPY: -xp.expm1(-xp.exp(eta)),
+        lambda eta, xp=NUMPY: _inside(-xp.expm1(-xp.exp(eta)), xp),
         lambda eta: np.exp(eta - np.exp(eta)),
         UNIT,
         compiled="cloglog",
@@ -109,7 +115,7 @@ add_link(
     Link(
         "loglog",
         lambda mu, xp=NUMPY: -xp.log(-xp.log(mu)),
-        lambda eta, xp=NUMPY: xp.exp(-xp.exp(-eta)),
+        lambda eta, xp=NUMPY: _inside(xp.exp(-xp.exp(-eta)), xp),
         lambda eta: np.exp(-eta - np.exp(-eta)),
         UNIT,
     )

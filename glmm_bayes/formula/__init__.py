@@ -10,7 +10,7 @@ from glmm_bayes.formula.parts import (
     SpecialPart,
 )
 from glmm_bayes.formula.reader import read_formula
-from glmm_bayes.formula.tokens import plain_name
+from glmm_bayes.formula.tokens import plain_name, variables
 
 __all__ = [
     "STRUCTURE_NAMES",
@@ -22,4 +22,5 @@ __all__ = [
     "SpecialPart",
     "plain_name",
     "read_formula",
+    "variables",
 ]

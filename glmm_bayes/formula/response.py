@@ -1,8 +1,19 @@
 """The left side: the response, and what is known about each of its values."""
 
+from formulaic.transforms import TRANSFORMS
+
 from glmm_bayes.errors import FormulaError, NotSupportedError, UnknownNameError
 from glmm_bayes.formula.parts import Response
-from glmm_bayes.formula.tokens import addends, arguments, bars, call_of, expression, lex, terms
+from glmm_bayes.formula.tokens import (
+    addends,
+    arguments,
+    bars,
+    call_of,
+    expression,
+    lex,
+    terms,
+    variables,
+)
 from glmm_bayes.registry import suggestion
 
 # How many arguments each takes at most.
@@ -56,7 +67,8 @@ def _values(text: str) -> tuple[str, str | None]:
 def _column(text: str) -> str:
     checked = expression(text)
     factors = [factor for term in terms(checked, intercept=False) for factor in term.factors]
-    if not any(factor.required_variables for factor in factors):
+    named = [v.root for factor in factors for v in variables(factor)]
+    if all(name in TRANSFORMS for name in named):
         raise FormulaError(f"The response {text!r} names no column.")
     return checked
 

@@ -8,6 +8,7 @@ from formulaic.parser import DefaultFormulaParser
 from formulaic.parser.algos.tokenize import tokenize
 from formulaic.parser.types import Factor, Term, Token
 from formulaic.utils.code import sanitize_variable_names
+from formulaic.utils.variables import Variable, get_required_variables
 
 from glmm_bayes.errors import FormulaError
 
@@ -250,6 +251,21 @@ def expression(text: str) -> str:
     # A comment at the end of the text would swallow the parenthesis.
     _check_python(term)
     return term
+
+
+def variables(factor: Factor) -> set[Variable]:
+    """
+    List the names in a factor of formulaic's.
+
+    Examples
+    --------
+    >>> sorted(map(str, variables(Factor("bs(`my x`, df=5)", eval_method="python"))))
+    ['bs', 'my x']
+    """
+    if factor.eval_method is Factor.EvalMethod.PYTHON:
+        # Not `required_variables`: of bs(x), poly(x, 2) or scale(x) it knows none.
+        return get_required_variables(factor.expr, {})
+    return factor.required_variables
 
 
 def _check_python(text: str) -> None:

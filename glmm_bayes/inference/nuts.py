@@ -105,7 +105,8 @@ def nuts(
     began = time.perf_counter()
     found, statistics = SAMPLERS[name](model, seed, settings, options)
     idata = posterior_tree(model, found, statistics, seed)
-    fit = PosteriorFit(model, idata, "nuts", seed, time.perf_counter() - began)
+    used = {"sampler": sampler, **settings, **options}
+    fit = PosteriorFit(model, idata, "nuts", seed, time.perf_counter() - began, used)
     _warn(fit)
     return fit
 

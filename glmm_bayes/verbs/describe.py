@@ -1,0 +1,137 @@
+"""Say in words and tables what a model is, before it is fitted."""
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+from glmm_bayes.covariance import Covariance
+from glmm_bayes.design import RandomTerm
+from glmm_bayes.model import Model
+from glmm_bayes.parameters import Block
+from glmm_bayes.priors import Prior, as_prior
+from glmm_bayes.verbs.audit import audit
+from glmm_bayes.verbs.printing import Facts, Grid, Page, Part, Row, right
+
+
+def describe(model: Model) -> Page:
+    """Lay out formula, family, rows, groups, priors, and what the audit finds."""
+    parts: list[Part] = [Facts(model_facts(model))]
+    if model.design.terms:
+        parts.append(_groups(model))
+    parts += [_priors(model), audit(model).sentences]
+    return Page(f"{model_title(model)}, not yet fitted", tuple(parts))
+
+
+def model_title(model: Model) -> str:
+    """Name the kind of model."""
+    return f"Generalized linear {'mixed ' if model.design.terms else ''}model"
+
+
+def model_facts(model: Model) -> tuple[tuple[str, str], ...]:
+    """Give formulas, family and links, and rows used and left out."""
+    heads = ["Formula", *[""] * (len(model.formula.texts) - 1)]
+    links = ", ".join(
+        f"of {param}: {model.links[param].name}" for param in model.design.predictors
+    )
+    return (
+        *zip(heads, model.formula.texts, strict=True),
+        ("Family", f"{model.family.name} (link {links})"),
+        ("Rows", _rows(model)),
+    )
+
+
+def prior_table(model: Model) -> pd.DataFrame:
+    """
+    List every parameter's prior.
+
+    Returns
+    -------
+    DataFrame
+        `parameter`, as it is called in `priors`; `distribution`, `arguments` as text (`Fixed` for
+        one held at a value); `source`, "default" or "user" with the name it was given under.
+    """
+    rows = [
+        (name, prior.distribution, _arguments(prior), _source(source))
+        for block in model.blocks
+        for name, prior, source in _stated(model, block)
+    ]
+    return pd.DataFrame(rows, columns=["parameter", "distribution", "arguments", "source"])
+
+
+def _stated(model: Model, block: Block) -> Iterator[tuple[str, Prior, str]]:
+    """Give a block's priors as they are stated: of the reported values, not of the sampled."""
+    stated = _stand_ins(model).get(block.name)
+    if stated is None:
+        yield from zip((keys[0] for keys in block.keys), block.priors, block.sources, strict=True)
+        return
+    structure, key = stated
+    source = block.sources[0]
+    default = structure.default_prior(key)
+    if source in model.user_priors:
+        yield block.keys[0][0], as_prior(model.user_priors[source], source), source
+    elif default is not None:
+        yield block.keys[0][0], default, source
+
+
+def _stand_ins(model: Model) -> dict[str, tuple[Covariance, str]]:
+    """Find the blocks that are sampled in place of a reported value."""
+    return {
+        f"{p.name}_{term.name}": (structure, p.key)
+        for term in model.design.terms
+        for structure, size in (
+            (term.structure, term.size),
+            (term.level_structure, len(term.levels)),
+        )
+        for p in structure.parameters(size)
+        if p.name != p.key
+    }
+
+
+def _arguments(prior: Prior) -> str:
+    return repr(prior).removeprefix(f"{prior.distribution}(").removesuffix(")")
+
+
+def _source(source: str) -> str:
+    return source if source == "default" else f"user: {source}"
+
+
+def _rows(model: Model) -> str:
+    rows = model.design.rows
+    if len(rows.kept) == rows.total:
+        return f"{model.nobs}"
+    missing = ", ".join(f"{name} ({count})" for name, count in rows.missing.items())
+    left = rows.total - len(rows.kept)
+    return f"{model.nobs} of {rows.total}; {left} left out, with values missing in {missing}"
+
+
+def _groups(model: Model) -> Grid:
+    terms = model.design.terms
+    numbers = right("levels", [str(len(term.levels)) for term in terms])
+    rows = tuple(
+        (
+            term.text,
+            term.group.label,
+            "centred" if model.centering[term.name] else "non-centred",
+            _rows_a_level(term),
+            count,
+        )
+        for term, count in zip(terms, numbers[1:], strict=True)
+    )
+    header = ("term", "group", "sampled", "rows a level", numbers[0])
+    return Grid("Groups", header, (("", rows),), words=4)
+
+
+def _rows_a_level(term: RandomTerm) -> str:
+    counts = np.bincount(term.index.ravel(), minlength=len(term.levels))
+    low, high = counts.min(), counts.max()
+    return f"{low}" if low == high else f"{low} to {high}, median {np.median(counts):g}"
+
+
+def _priors(model: Model) -> Grid:
+    rows: list[Row] = [
+        (name, repr(prior), _source(source))
+        for block in model.blocks
+        for name, prior, source in _stated(model, block)
+    ]
+    return Grid("Priors", ("parameter", "prior", "source"), (("", tuple(rows)),), words=3)

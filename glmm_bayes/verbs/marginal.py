@@ -1,0 +1,134 @@
+"""Integrate random effects out of a row's expectation, by Gauss-Hermite quadrature."""
+
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+
+import numpy as np
+
+from glmm_bayes.design import Design, RandomTerm
+from glmm_bayes.draws import Draws, factors
+from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.model import Model
+from glmm_bayes.predictive import linear_predictor
+
+# Nodes of each dimension, by how many predictors have random effects.
+NODES = {1: 32, 2: 15, 3: 9}
+# A normal eta reaches the pole of these, and the integral has no value.
+WITHOUT_MEAN = {"inverse", "inverse_squared"}
+
+
+def all_factors(design: Design, draws: Draws) -> dict[str, np.ndarray]:
+    """Give Lambda `(S, p, p)` of every term, by its name."""
+    return {term.name: factors(term, draws.theta) for term in design.terms}
+
+
+def spread(term: RandomTerm, param: str, Lambda: np.ndarray) -> np.ndarray:
+    """
+    Give what a term adds to eta of one predictor, as multiples of p standard normals.
+
+    Returns
+    -------
+    ndarray
+        `(S, n, p)`; its sum of squares over the last axis is the term's variance in eta,
+        z' Lambda Lambda' z times the sum of squared weights, where a level that a row belongs
+        to twice counts once, with both weights.
+    """
+    z = np.zeros((len(term.index), term.size))
+    for loading in term.loadings:
+        if loading.param == param:
+            z[:, loading.columns] += loading.Z
+    same = term.index[:, :, None] == term.index[:, None, :]
+    squared = np.einsum("nj,nk,njk->n", term.weights, term.weights, same)
+    return (z * np.sqrt(squared)[:, None]) @ Lambda
+
+
+def random_parameters(design: Design) -> tuple[str, ...]:
+    """List the distribution parameters whose predictors have random effects."""
+    loaded = {loading.param for term in design.terms for loading in term.loadings}
+    return tuple(param for param in design.predictors if param in loaded)
+
+
+def marginal(
+    model: Model, design: Design, draws: Draws, Lambda: Mapping[str, np.ndarray], target: str | None
+) -> np.ndarray:
+    """
+    Average an expectation over the distribution of the random effects, for every draw.
+
+    Parameters
+    ----------
+    Lambda
+        Of every term, `(S, p, p)`; see `all_factors`.
+    target
+        The distribution parameter to average; None for the mean of the response.
+
+    Returns
+    -------
+    ndarray
+        `(S, n)`, exact where the expectation is a polynomial in eta.
+    """
+    random = random_parameters(design)
+    if target is not None:
+        random = tuple(param for param in random if param == target)
+    _check_links(model, random)
+    eta = {param: linear_predictor(design, draws, {}, param) for param in design.predictors}
+    root = _root(design, Lambda, random)
+    total = np.zeros((draws.size, design.n))
+    for node, weight in _nodes(len(random)):
+        moved = dict(eta)
+        for i, param in enumerate(random):
+            moved[param] = eta[param] + sum(root[i][j] * node[j] for j in range(i + 1))
+        params = {name: values[:, None] for name, values in draws.constants.items()}
+        params |= {name: model.links[name].linkinv(value) for name, value in moved.items()}
+        total += weight * (model.family.expectation(params) if target is None else params[target])
+    return total
+
+
+def _check_links(model: Model, random: Sequence[str]) -> None:
+    for param in random:
+        name = model.links[param].name
+        if name in WITHOUT_MEAN:
+            raise NotSupportedError(
+                f"With the link {name!r} of {param!r} the average over the random effects does "
+                f"not exist; use groups='population' or groups='new'."
+            )
+
+
+def _nodes(dimensions: int) -> Iterator[tuple[tuple[float, ...], float]]:
+    """Give the nodes and weights for independent standard normals; one empty node for none."""
+    if dimensions == 0:
+        yield (), 1.0
+        return
+    x, w = np.polynomial.hermite_e.hermegauss(NODES[dimensions])
+    w = w / w.sum()
+    for at in product(range(len(x)), repeat=dimensions):
+        yield tuple(x[list(at)]), float(np.prod(w[list(at)]))
+
+
+def _root(
+    design: Design, Lambda: Mapping[str, np.ndarray], random: Sequence[str]
+) -> list[list[np.ndarray]]:
+    """Factor the covariance between the predictors' random parts, row by row: `(S, n)` entries."""
+    root: list[list[np.ndarray]] = []
+    for i, a in enumerate(random):
+        root.append([])
+        for j, b in enumerate(random[: i + 1]):
+            value = _covariance(design, Lambda, a, b)
+            value = value - sum(root[i][k] * root[j][k] for k in range(j))
+            if i == j:
+                root[i].append(np.sqrt(np.maximum(value, 0.0)))
+            else:
+                # A predictor whose random part is zero in a row varies with nothing there.
+                pivot = root[j][j]
+                root[i].append(np.divide(value, pivot, out=np.zeros_like(value), where=pivot > 0))
+    return root
+
+
+def _covariance(design: Design, Lambda: Mapping[str, np.ndarray], a: str, b: str) -> np.ndarray:
+    total = np.zeros((1, 1))
+    for term in design.terms:
+        params = {loading.param for loading in term.loadings}
+        if {a, b} <= params:
+            left = spread(term, a, Lambda[term.name])
+            right = left if a == b else spread(term, b, Lambda[term.name])
+            total = total + np.einsum("snp,snp->sn", left, right)
+    return total

@@ -1,0 +1,152 @@
+"""Which values of the predictors a curve is drawn at; nothing is predicted here."""
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from glmm_bayes.data import is_factor, labels
+from glmm_bayes.design import Design
+from glmm_bayes.errors import DataError, UnknownNameError
+from glmm_bayes.registry import suggestion
+
+POINTS = 100
+CURVES = 30
+FEW = 5  # distinct numbers of `by` that each get a curve
+
+
+@dataclass(frozen=True, eq=False)
+class Grid:
+    """
+    The rows to predict for one panel.
+
+    Attributes
+    ----------
+    frame
+        Complete new data.
+    x, by
+        Which column is along the axis, and which has the curves' values `curves`.
+    held
+        What the other predictors are held at.
+    """
+
+    frame: pd.DataFrame
+    x: str
+    by: str | None
+    curves: tuple[Any, ...] = ()
+    held: dict[str, Any] = field(default_factory=dict)
+
+
+def fixed_variables(design: Design) -> tuple[str, ...]:
+    """List the columns of the data in the fixed part of mu."""
+    spec = design.predictors["mu"].matrix.spec
+    used = {str(v) for v in spec.required_variables}
+    return tuple(c for c in design.predictor_columns if c in used)
+
+
+def grouping_variables(design: Design) -> set[str]:
+    """List the columns that only group rows."""
+    parts = design.formula.predictors.values()
+    groups = {f for part in parts for term in part.random for f in term.group.factors}
+    return (groups & set(design.predictor_columns)) - set(fixed_variables(design))
+
+
+def make_grid(design: Design, x: str, by: str | None) -> Grid:
+    """
+    Vary one or two columns and hold the others: numbers at their mean, factors at their mode.
+
+    Raises
+    ------
+    UnknownNameError
+        If the model does not use such a column.
+    DataError
+        If there would be too many curves.
+    """
+    for name in (x, by):
+        if name is not None and name not in design.predictor_columns:
+            raise UnknownNameError(
+                f"{name!r} is no predictor of {design.formula.texts[0]!r}. "
+                f"{suggestion(name, design.predictor_columns)}"
+            )
+    data = design.rows.frame
+    grouping = grouping_variables(design)
+    typical = {c: _typical(data[c], c in grouping) for c in design.predictor_columns}
+    curves = () if by is None else _curves(data[by], grouped=by in grouping)
+    places = _places(data[x])
+    rows = [(place, curve) for curve in curves or (None,) for place in places]
+    frame = pd.DataFrame({c: _repeated(data[c], v, len(rows)) for c, v in typical.items()})
+    frame[x] = _like(data[x], [place for place, _ in rows])
+    if by is not None:
+        frame[by] = _like(data[by], [curve for _, curve in rows])
+    held = {c: v for c, v in typical.items() if c not in {x, by, *grouping}}
+    return Grid(frame, x, by, curves, held)
+
+
+def categorical(column: pd.Series) -> bool:
+    """Tell whether a column is shown as separate values: labels and truth values."""
+    return is_factor(column) or pd.api.types.is_bool_dtype(column.dtype)
+
+
+def values_of(column: pd.Series) -> list[Any]:
+    """List a factor's values in the order of its levels."""
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return list(column.cat.categories)
+    return sorted(column.unique())
+
+
+def _typical(column: pd.Series, grouping: bool) -> Any:
+    if not (grouping or categorical(column)):
+        return _rounded_mean(column)
+    counts = column.value_counts(sort=False)
+    return max(values_of(column), key=lambda value: counts[value])
+
+
+def _rounded_mean(column: pd.Series) -> float:
+    """Give the mean to a thousandth of the standard deviation, so that it can be quoted exactly."""
+    mean, sd = float(column.mean()), float(column.std())
+    # Adding 0.0 makes a zero of a negative zero.
+    return round(mean, 3 - math.floor(math.log10(sd))) + 0.0 if sd > 0 else mean
+
+
+def _places(column: pd.Series) -> list[Any]:
+    if categorical(column):
+        return values_of(column)
+    return list(np.linspace(float(column.min()), float(column.max()), POINTS))
+
+
+def _curves(column: pd.Series, *, grouped: bool) -> tuple[Any, ...]:
+    found = values_of(column)
+    if not (grouped or categorical(column)) and len(found) > FEW:
+        mean, sd = float(column.mean()), float(column.std())
+        return mean - sd, mean, mean + sd
+    if len(found) > CURVES:
+        raise DataError(
+            f"by={column.name!r} has {len(found)} levels: too many curves for one panel; "
+            f"give another variable."
+        )
+    return tuple(found)
+
+
+def _like(column: pd.Series, values: Sequence[Any]) -> Any:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return pd.Categorical(values, dtype=column.dtype)
+    return np.asarray(values) if categorical(column) else np.asarray(values, dtype=float)
+
+
+def _repeated(column: pd.Series, value: Any, n: int) -> Any:
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        return pd.Categorical([value] * n, dtype=column.dtype)
+    return np.repeat(value, n)
+
+
+def nearest(column: pd.Series, curves: Sequence[Any]) -> np.ndarray:
+    """Give for every row the position of the curve it belongs to, or for numbers lies nearest."""
+    if categorical(column):
+        codes, levels = labels(column)
+        place = {str(c): k for k, c in enumerate(curves)}
+        return np.array([place[level] for level in levels])[codes]
+    distance = np.abs(column.to_numpy(dtype=float)[:, None] - np.asarray(curves, dtype=float))
+    return distance.argmin(axis=1)

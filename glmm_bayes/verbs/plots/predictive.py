@@ -1,0 +1,133 @@
+"""Replicated responses beside the observed ones, by ArviZ."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import xarray as xr
+from matplotlib.lines import Line2D
+
+from glmm_bayes.errors import UnknownNameError
+from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.plots.look import (
+    INK,
+    PALETTE,
+    log_axis,
+    plain,
+    positive_and_unbounded,
+    response_name,
+    with_meaning,
+)
+
+DISTRIBUTIONS = ("kde", "hist", "ecdf", "dot")
+KINDS = (*DISTRIBUTIONS, "rootogram", "calibration")
+HEIGHTS = {
+    "kde": "density",
+    "hist": "density",
+    "ecdf": "share of responses up to this",
+    "dot": "responses",
+    "rootogram": "frequency (square-root axis)",
+}
+DOTS = ("dot", "rootogram")
+WIDE = 80  # characters that the horizontal label has room for
+SQUASHED = 10.0  # how far the largest response may lie above the middle on a linear axis
+BARS = 60  # distinct counts that a rootogram shows legibly
+
+
+def plot_ppc(fit: PosteriorFit, *, draws: int = 50, kind: str | None = None) -> Any:
+    """
+    Compare replicated responses with the observed ones.
+
+    Parameters
+    ----------
+    draws
+        How many replicated data sets are drawn over one another.
+    kind
+        `"kde"`, `"hist"`, `"ecdf"` or `"dot"`; for counts also `"rootogram"` (observed
+        frequencies on a square-root scale, and the intervals of the replicated ones, which use
+        all draws); for 0/1 also `"calibration"` (isotonic regression of the response on its
+        predicted probability). By default `"kde"` for continuous responses, `"rootogram"` for
+        counts, `"ecdf"` for large counts and long tails, and `"calibration"` for 0/1.
+
+    Returns
+    -------
+    arviz_plots.PlotCollection
+        Its figure is `.viz["figure"].item()`.
+    """
+    import arviz_plots as azp
+
+    if kind is not None and kind not in KINDS:
+        raise UnknownNameError(f"There is no kind {kind!r} of check. {suggestion(kind, KINDS)}")
+    kind = kind or _suited(fit)
+    tree = _typed(fit)
+    with warnings.catch_warnings():
+        # ArviZ advises other figures for discrete data: the choice was made above.
+        warnings.filterwarnings("ignore", message=".*look (binary|discrete)", category=UserWarning)
+        if kind == "rootogram":
+            collection = azp.plot_ppc_rootogram(tree, backend="matplotlib")
+        elif kind == "calibration":
+            collection = azp.plot_ppc_pava(tree, backend="matplotlib")
+        else:
+            collection = azp.plot_ppc_dist(
+                tree,
+                kind=kind,
+                num_samples=min(draws, fit.draws.size),
+                backend="matplotlib",
+                visuals={
+                    "predictive_dist": {"color": PALETTE[0], "alpha": 0.25},
+                    "observed_dist": {"color": INK, "width": 2},
+                    "title": False,
+                    "remove_axis": False,
+                },
+            )
+    _labelled(fit, collection, kind)
+    return collection
+
+
+def _suited(fit: PosteriorFit) -> str:
+    if not fit.model.family.discrete:
+        return "ecdf" if _long_tailed(fit) else "kde"
+    if fit.model.family.binary:
+        return "calibration"
+    return "rootogram" if fit.model.design.y.max() <= BARS else "ecdf"
+
+
+def _typed(fit: PosteriorFit) -> xr.DataTree:
+    """Give whole numbers the type by which ArviZ knows a discrete response."""
+    names = ("posterior_predictive", "observed_data")
+    groups = {name: fit.idata[name].to_dataset() for name in names}
+    if fit.model.family.discrete:
+        groups = {name: data.astype(np.int64) for name, data in groups.items()}
+    return xr.DataTree.from_dict(groups)
+
+
+def _labelled(fit: PosteriorFit, collection: Any, kind: str) -> None:
+    figure = collection.viz["figure"].item()
+    figure.set_layout_engine("constrained")
+    ax = figure.axes[0]
+    plain(ax)
+    ax.set_title("")
+    name = response_name(fit.model)
+    if kind == "calibration":
+        ax.set_xlabel(f"predicted probability of {name}")
+        ax.set_ylabel("observed proportion (isotonic)")
+        return
+    ax.set_xlabel(with_meaning(fit.model, name, WIDE))
+    ax.set_ylabel(HEIGHTS[kind])
+    if kind == "ecdf" and _long_tailed(fit):
+        log_axis(ax.xaxis, np.append(fit.model.design.y, ax.get_xlim()[1]))
+        ax.set_xlabel(f"{ax.get_xlabel()} ({ax.get_xscale()} axis)")
+    drawn: dict[str, Any] = {"lw": 0, "marker": "o"} if kind in DOTS else {"lw": 2}
+    handles = [
+        Line2D([], [], color=PALETTE[0], lw=1.5, label="replicated"),
+        Line2D([], [], color=INK, label="observed", **drawn),
+    ]
+    ax.legend(handles=handles, frameon=False)
+
+
+def _long_tailed(fit: PosteriorFit) -> bool:
+    y = fit.model.design.y
+    return positive_and_unbounded(fit.model) and y.max() > SQUASHED * max(
+        np.median(y), y.mean() / 2
+    )

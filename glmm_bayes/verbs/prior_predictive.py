@@ -1,0 +1,75 @@
+"""Draw parameters and responses from the prior, to see what the model believes before the data."""
+
+from dataclasses import replace
+
+import numpy as np
+import xarray as xr
+
+from glmm_bayes.draws import Draws, split_outer, to_dataset
+from glmm_bayes.errors import DataError
+from glmm_bayes.model import Model
+from glmm_bayes.predictive import in_rows, new_effects, parameters, responses
+from glmm_bayes.verbs.predict import by_row
+
+FAR = 1e12
+
+
+def prior_predictive(model: Model, draws: int = 500, *, seed: int | None = None) -> xr.DataTree:
+    """
+    Draw from the prior, and from it responses for the rows of the data.
+
+    Parameters
+    ----------
+    draws
+        How many.
+    seed
+        Makes the answer reproducible.
+
+    Returns
+    -------
+    DataTree
+        `prior`, named as a posterior, and `prior_predictive`, `y[chain, draw, __obs__]`.
+
+    Notes
+    -----
+    A wide prior may reach where a response cannot be drawn. While drawing, parameters that lie
+    within bounds are kept 10^-12 away from them, and below 10^12.
+    """
+    if not isinstance(draws, int | np.integer) or draws < 1:
+        raise DataError(f"draws={draws!r} must be a whole number of at least 1.")
+    rng = np.random.default_rng(seed)
+    found = _prior_draws(model, draws, rng)
+    y = np.empty((draws, model.nobs))
+    for rows, design in in_rows(model.design, draws):
+        with np.errstate(over="ignore"):
+            params = _inside(model, parameters(model, design, found, found.effects))
+        y[:, rows] = responses(model, design, params, rng)
+    return xr.DataTree.from_dict(
+        {
+            "prior": to_dataset(model, found),
+            "prior_predictive": xr.Dataset({"y": by_row(y, 1, model.design)}),
+        }
+    )
+
+
+def _prior_draws(model: Model, size: int, rng: np.random.Generator) -> Draws:
+    priors = [prior for block in model.blocks for prior in block.priors]
+    outer = np.column_stack([prior.sample(rng, (size,)) for prior in priors])
+    beta, constants, theta = split_outer(model, outer)
+    draws = Draws(beta, constants, theta, {}, chains=1)
+    effects = {
+        term.name: new_effects(term, draws, len(term.levels), rng) for term in model.design.terms
+    }
+    return replace(draws, effects=effects)
+
+
+def _inside(model: Model, params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Keep the parameters that have bounds within them."""
+    kept = {}
+    for parameter in model.family.parameters:
+        lower, upper = parameter.support
+        value = params[parameter.name]
+        if np.isfinite(lower):
+            value = np.clip(value, lower + 1 / FAR, min(upper - 1 / FAR, FAR))
+        kept[parameter.name] = value
+    return kept

@@ -1,0 +1,128 @@
+"""Fit again: a changed model, or another response."""
+
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from glmm_bayes.data import read_columns
+from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
+from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.formula import plain_name
+from glmm_bayes.model import Model
+from glmm_bayes.registry import suggestion
+
+
+def update(fit: PosteriorFit, *, seed: int | None = None, **changes: Any) -> PosteriorFit:
+    """
+    Fit a changed model in the same way.
+
+    Parameters
+    ----------
+    seed
+        As in `Model.fit`.
+    **changes
+        Arguments of `gb.Model` (`formula, data, family, link, priors, context, missing,
+        centering`) or options of the fit, such as `draws`, in place of those that were used.
+        Another family has its own links, unless `link` says otherwise.
+
+    Raises
+    ------
+    UnknownNameError
+        If a change is neither.
+    """
+    arguments, options = model_arguments(fit.model), dict(fit.options)
+    for name in changes:
+        if name not in arguments and name not in options:
+            known = [*arguments, *options]
+            raise UnknownNameError(f"There is no {name!r} to change. {suggestion(name, known)}")
+    if "family" in changes:
+        arguments["link"] = None
+    arguments |= {k: v for k, v in changes.items() if k in arguments}
+    options |= {k: v for k, v in changes.items() if k in options}
+    model = Model(arguments.pop("formula"), arguments.pop("data"), **arguments)
+    return model.fit(fit.method, seed=seed, **options)
+
+
+def refit(fit: PosteriorFit, y: Any, *, seed: int | None = None) -> PosteriorFit:
+    """
+    Fit the same model to another response.
+
+    Parameters
+    ----------
+    y
+        As many responses as the rows used, or as the user's data have; missing ones are left
+        out. With trials, counts of successes; of a two-level factor, levels or 0 and 1.
+    seed
+        As in `Model.fit`.
+
+    Raises
+    ------
+    DataError
+        If there are more or fewer, or they do not fit the family.
+    NotSupportedError
+        If the formula computes the response from columns, so that it cannot be put in place.
+
+    Notes
+    -----
+    Default priors are scaled anew, as they depend on the response.
+    """
+    model = fit.model
+    response = model.formula.response
+    name = plain_name(response.expression)
+    if name is None:
+        raise NotSupportedError(
+            f"The response {response.text!r} is computed from columns, so another one cannot be "
+            f"put in its place; use update(data=…)."
+        )
+    values = np.asarray(y)
+    frame = _frame_for(model, values)
+    levels = model.design.response.levels
+    as_codes = levels is not None and values.dtype.kind in "biuf"
+    frame[name] = _as_levels(values, levels) if as_codes else values
+    failures = plain_name(response.failures) if response.failures else None
+    if failures is not None:
+        # The trials stay: what is no longer a success is a failure.
+        trials = model.design.response.trials
+        if len(frame) != model.nobs:
+            raise DataError(f"Give {model.nobs} responses, as many as the rows used.")
+        frame[failures] = trials - values
+    arguments = model_arguments(model) | {"data": frame}
+    changed = Model(arguments.pop("formula"), arguments.pop("data"), **arguments)
+    return changed.fit(fit.method, seed=seed, **fit.options)
+
+
+def model_arguments(model: Model) -> dict[str, Any]:
+    """Give the arguments that make the model again."""
+    return {
+        "formula": list(model.formula.texts),
+        "data": model.data,
+        "family": model.family,
+        "link": {param: link.name for param, link in model.links.items()},
+        "priors": model.user_priors,
+        "context": model.context,
+        "missing": model.missing,
+        "centering": model.asked_centering,
+    }
+
+
+def _frame_for(model: Model, y: np.ndarray) -> pd.DataFrame:
+    """Give the columns that the model uses, of as many rows as there are responses."""
+    rows = model.design.rows
+    if y.shape == (model.nobs,):
+        return rows.frame.copy()
+    if y.shape == (rows.total,):
+        return read_columns(model.data, list(rows.frame.columns), where="the formula")
+    raise DataError(
+        f"The new response has shape {y.shape}, but {model.nobs} rows were used of "
+        f"{rows.total}; give one number for each."
+    )
+
+
+def _as_levels(y: np.ndarray, levels: tuple[str, ...]) -> pd.Categorical:
+    absent = pd.isna(y)
+    if not np.isin(y[~absent], (0, 1)).all():
+        raise DataError(f"The new response must be 0 ({levels[0]}) or 1 ({levels[1]}).")
+    return pd.Categorical.from_codes(
+        np.where(absent, -1, y).astype(int), categories=pd.Index(levels)
+    )

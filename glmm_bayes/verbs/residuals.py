@@ -1,0 +1,133 @@
+"""Residuals of the rows that were fitted."""
+
+from collections.abc import Callable
+
+import numpy as np
+import pandas as pd
+from scipy.special import ndtri
+
+from glmm_bayes.draws import Draws
+from glmm_bayes.errors import NotSupportedError, UnknownNameError
+from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.model import Model
+from glmm_bayes.predictive import evenly_thinned, in_rows, parameters
+from glmm_bayes.registry import suggestion
+
+MOST_DRAWS = 1000  # that a distribution function is averaged over
+EDGE = 2.0**-53  # a response in the far tail gets a residual of about 8, not infinity
+
+
+def residuals(fit: PosteriorFit, kind: str = "quantile", *, seed: int | None = None) -> pd.Series:
+    """
+    Give the residuals, conditional on the random effects.
+
+    Parameters
+    ----------
+    kind
+        `"quantile"`: the standard normal quantile of the response's posterior-averaged
+        distribution function; of a discrete response, at a uniform point between P(Y < y) and
+        P(Y <= y). Standard normal where the model is right.
+        `"pearson"`: (y - E) / sd, and `"deviance"`: the signed root of the unit deviance, both at
+        the posterior mean of the distribution's parameters and times the root of the weights.
+        `"response"`: y less its posterior mean; with trials, the proportion less its mean.
+    seed
+        Of the uniform points; by default the fit's own.
+
+    Returns
+    -------
+    Series
+        Indexed as the user's data, without the rows that were left out.
+
+    Raises
+    ------
+    NotSupportedError
+        If the family has no distribution function, variance or deviance.
+
+    Notes
+    -----
+    Dunn & Smyth (1996), J. Computational and Graphical Statistics 5, 236-244; the average is
+    over at most 1,000 evenly spaced draws.
+    """
+    if kind not in KINDS:
+        raise UnknownNameError(
+            f"There are no residuals of kind {kind!r}. {suggestion(kind, KINDS)}"
+        )
+    model = fit.model
+    rng = np.random.default_rng(fit.seed if seed is None else seed)
+    values = KINDS[kind](model, fit.draws, rng)
+    return pd.Series(values, index=model.design.rows.frame.index, name=f"{kind}_residual")
+
+
+def _quantile(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarray:
+    draws = evenly_thinned(draws, MOST_DRAWS)
+    at = np.empty(model.nobs)
+    for rows, design in in_rows(model.design, draws.size):
+        params = parameters(model, design, draws, draws.effects)
+        response = design.response
+        high = model.family.cdf(response.y, params, response.trials).mean(axis=0)
+        if model.family.discrete:
+            low = model.family.cdf(response.y - 1, params, response.trials).mean(axis=0)
+            high = low + rng.uniform(size=design.n) * (high - low)
+        at[rows] = high
+    return ndtri(np.clip(at, EDGE, 1 - EDGE))
+
+
+def _pearson(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarray:
+    if model.family.variance is None:
+        raise NotSupportedError(
+            f"The family {model.family.name!r} states no variance; "
+            f"ask for residuals of kind 'quantile' or 'response'."
+        )
+    response, params = model.design.response, mean_parameters(model, draws)
+    n = 1.0 if response.trials is None else response.trials
+    mean = n * model.family.expectation(params)
+    sd = np.sqrt(np.broadcast_to(model.family.variance(params, response.trials), mean.shape))
+    # A row without trials has no variance and tells nothing.
+    apart = np.divide(response.y - mean, sd, out=np.full(model.nobs, np.nan), where=sd > 0)
+    return apart * _root_weights(model)
+
+
+def _deviance(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarray:
+    if model.family.deviance is None:
+        raise NotSupportedError(
+            f"The family {model.family.name!r} has no deviance; ask for kind 'quantile'."
+        )
+    response, params = model.design.response, mean_parameters(model, draws)
+    n = 1.0 if response.trials is None else response.trials
+    deviance = model.family.deviance(response.y, response.trials, params)
+    side = np.sign(response.y - n * model.family.expectation(params))
+    return side * np.sqrt(np.maximum(deviance, 0.0)) * _root_weights(model)
+
+
+def _response(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarray:
+    response = model.design.response
+    found = np.empty(model.nobs)
+    for rows, design in in_rows(model.design, draws.size):
+        params = parameters(model, design, draws, draws.effects)
+        found[rows] = model.family.expectation(params).mean(axis=0)
+    if response.trials is None:
+        return response.y - found
+    n = response.trials
+    return np.divide(response.y, n, out=np.full(model.nobs, np.nan), where=n > 0) - found
+
+
+def mean_parameters(model: Model, draws: Draws) -> dict[str, np.ndarray]:
+    """Average the distribution's parameters over the draws: `(n,)` each."""
+    found = {p.name: np.empty(model.nobs) for p in model.family.parameters}
+    for rows, design in in_rows(model.design, draws.size):
+        for name, values in parameters(model, design, draws, draws.effects).items():
+            found[name][rows] = values.mean(axis=0)
+    return found
+
+
+def _root_weights(model: Model) -> np.ndarray:
+    weights = model.design.response.weights
+    return np.ones(model.nobs) if weights is None else np.sqrt(weights)
+
+
+KINDS: dict[str, Callable[[Model, Draws, np.random.Generator], np.ndarray]] = {
+    "quantile": _quantile,
+    "pearson": _pearson,
+    "deviance": _deviance,
+    "response": _response,
+}

@@ -1,0 +1,144 @@
+"""What is read first of a fit: its estimates in tables, and whether they can be trusted."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from itertools import groupby
+
+import numpy as np
+import pandas as pd
+
+from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.verbs.describe import model_facts, model_title
+from glmm_bayes.verbs.diagnostics import Diagnostics, diagnostics
+from glmm_bayes.verbs.intervals import table
+from glmm_bayes.verbs.printing import Facts, Grid, Page, Part, Row, Sentences, estimate_cells
+from glmm_bayes.verbs.tables import fixef, reliability, varcorr
+
+
+@dataclass(frozen=True, eq=False)
+class Summary:
+    """
+    The tables of a fit, which print as a page.
+
+    Attributes
+    ----------
+    title, facts
+        What was fitted, to which data, how.
+    fixef, varcorr
+        As `fit.fixef()` and `fit.varcorr()` give them.
+    family
+        The family's parameters that have no formula, one a row.
+    diagnostics
+        As `fit.diagnostics()` gives them.
+    levels
+        The number of levels by group.
+    level
+        The probability of the intervals.
+    """
+
+    title: str
+    facts: tuple[tuple[str, str], ...]
+    fixef: pd.DataFrame
+    varcorr: pd.DataFrame
+    family: pd.DataFrame
+    diagnostics: Diagnostics
+    levels: Mapping[str, int]
+    level: float
+
+    @property
+    def page(self) -> Page:
+        """The printed page."""
+        grids = (self._group_grid(), self._population_grid(), self._family_grid())
+        words = Sentences("Diagnostics", tuple(repr(self.diagnostics).splitlines()))
+        parts: list[Part] = [Facts(self.facts), *(g for g in grids if g.sections), words]
+        return Page(self.title, tuple(parts))
+
+    def text(self, width: int | None = None) -> str:
+        """Lay the tables out as text: see `Page.text`."""
+        return self.page.text(width)
+
+    def html(self) -> str:
+        """Write the tables as HTML."""
+        return self.page.html()
+
+    def __repr__(self) -> str:
+        return self.text()
+
+    def _repr_html_(self) -> str:
+        return self.html()
+
+    def _group_grid(self) -> Grid:
+        # The residual sd has no structure; it stands among the family's parameters.
+        shown = self.varcorr[self.varcorr["structure"] != ""]
+        names = [
+            f"{row.kind}({', '.join(c for c in (row.coef1, row.coef2) if c)})"
+            if row.coef1
+            else str(row.kind)
+            for row in shown.itertuples()
+        ]
+        headings = [self._heading(g, p) for g, p in zip(shown["group"], shown["param"], strict=True)]
+        return self._grid("Group-level effects", shown, headings, names)
+
+    def _population_grid(self) -> Grid:
+        headings = [""] * len(self.fixef)
+        if "param" in self.fixef:
+            headings = list(self.fixef["param"])
+        return self._grid("Population-level effects", self.fixef, headings, self.fixef.index)
+
+    def _family_grid(self) -> Grid:
+        headings = [""] * len(self.family)
+        return self._grid("Family parameters", self.family, headings, self.family.index)
+
+    def _heading(self, group: str, param: str) -> str:
+        count = self.levels[group]
+        words = f"{group} ({count} level{'s' if count > 1 else ''})"
+        return words if param == "mu" else f"{words}, for {param.replace('+', ' and ')}"
+
+    def _grid(self, title: str, shown: pd.DataFrame, headings: list[str], names: "pd.Index | list[str]") -> Grid:
+        if not len(shown):
+            return Grid(title, (), ())
+        header, cells = estimate_cells(shown, self.level)
+        rows: list[tuple[str, Row]] = [
+            (heading, (str(name), *row))
+            for heading, name, row in zip(headings, names, cells, strict=True)
+        ]
+        sections = tuple(
+            (heading, tuple(row for _, row in members))
+            for heading, members in groupby(rows, key=lambda pair: pair[0])
+        )
+        return Grid(title, ("", *header), sections)
+
+
+def summary(fit: PosteriorFit, *, level: float = 0.95) -> Summary:
+    """
+    Collect what is read first of a fit.
+
+    Parameters
+    ----------
+    level
+        The probability of the equal-tailed intervals.
+    """
+    model = fit.model
+    draws = fit.draws
+    drawn = (
+        f"{fit.method}: {draws.chains} chain{'s' if draws.chains > 1 else ''} of "
+        f"{draws.size // draws.chains} draws after warm-up; seed {fit.seed}; {fit.elapsed:.1f} s"
+    )
+    shown = f"posterior mean, standard deviation and {100 * level:g}% equal-tailed interval"
+    return Summary(
+        title=model_title(model),
+        facts=(*model_facts(model), ("Draws", drawn), ("Estimates", shown)),
+        fixef=fixef(fit, level=level),
+        varcorr=varcorr(fit, level=level),
+        family=_constants(fit, level),
+        diagnostics=diagnostics(fit),
+        levels={term.label: len(term.levels) for term in model.design.terms},
+        level=level,
+    )
+
+
+def _constants(fit: PosteriorFit, level: float) -> pd.DataFrame:
+    found = fit.draws.constants
+    draws = np.stack(list(found.values()), axis=1) if found else np.empty((fit.draws.size, 0))
+    names = pd.Index(found, name="name", dtype=object)
+    return table(draws, level, names).assign(**reliability(draws, fit.draws.chains))

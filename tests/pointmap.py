@@ -1,0 +1,41 @@
+"""A point of our density as the point of PyMC's that it stands for, and PyMC's density there."""
+
+import numpy as np
+import pytensor
+from pytensor.compile.mode import Mode
+
+from glmm_bayes.compile import part_names, sampled_name
+from glmm_bayes.priors import grouped
+
+PYTHON = Mode(linker="py", optimizer="fast_compile")
+
+
+def pymc_logp(model):
+    """Compile the log density of `model.pymc` as a function of its value variables, by name."""
+    built = model.pymc
+    return pytensor.function(built.value_vars, built.logp(), mode=PYTHON)
+
+
+def pymc_point(model, joint, x):
+    """Give the value variables of `model.pymc` at x, both on the unconstrained scale."""
+    z = np.full(len(joint.outer.value), np.nan)
+    z[joint.outer.free] = x[: joint.outer.size]
+    named = {}
+    for block in model.blocks:
+        named |= _block_values(model, block, z[model.layout[block.name]])
+    for term, effects in zip(model.design.terms, joint.effects, strict=True):
+        prefix = "b" if model.centering[term.name] else "v"
+        named[f"{prefix}_{term.name}"] = x[effects.at].reshape(effects.q, effects.p)
+    values = model.pymc.rvs_to_values
+    assert set(named) == {rv.name for rv in model.pymc.free_RVs}
+    return {values[rv].name: np.asarray(named[rv.name]) for rv in model.pymc.free_RVs}
+
+
+def _block_values(model, block, z):
+    name, forms = sampled_name(model, block), grouped(block.priors)
+    if block.scalar:
+        return {} if block.priors[0].is_fixed else {name: z[0]}
+    if len(forms) == 1 and not forms[0][0].is_fixed:
+        return {name: z}
+    parts = zip(part_names(name, forms), forms, strict=True)
+    return {part: z[at] for part, (prior, at) in parts if not prior.is_fixed}

@@ -1,0 +1,170 @@
+"""Posteriors against long runs of brms and rstanarm, with the same priors."""
+
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import glmm_bayes as gb
+from glmm_bayes.verbs.tables import outer_draws, reliability
+
+# Of some 60 comparisons, a standard normal passes this limit once in 1,500 runs.
+LIMIT = 4.5
+
+
+def normal(mu: float, sigma: float) -> gb.Prior:
+    return gb.Prior("Normal", mu=mu, sigma=sigma)
+
+
+def half(sigma: float) -> gb.Prior:
+    return gb.Prior("HalfNormal", sigma=sigma)
+
+
+def exponential(_: float = 1.0) -> gb.Prior:
+    return gb.Prior("Exponential", lam=1.0)
+
+
+SLEEP_PRIORS = {
+    "beta[Days]": normal(0, 50),
+    "beta[Intercept]": normal(250, 100),
+    "sd_Subject[Days]": half(50),
+    "sd_Subject[Intercept]": half(100),
+    "sigma": half(100),
+}
+DEGREES = gb.Prior("Truncated", dist=gb.Prior("Gamma", alpha=2, beta=0.1), lower=1)
+
+
+def cbpp(**priors: gb.Prior) -> gb.Model:
+    data = gb.load_dataset("cbpp")
+    return gb.Model("incidence | trials(size) ~ period + (1 | herd)", data, "binomial", None, priors)
+
+
+def culcita(**priors: gb.Prior) -> gb.Model:
+    data = gb.load_dataset("culcita")
+    return gb.Model("predation ~ ttt + (1 | block)", data, "bernoulli", None, priors)
+
+
+def sleepstudy(family: str, **more: gb.Prior) -> gb.Model:
+    data = gb.load_dataset("sleepstudy")
+    priors = SLEEP_PRIORS | more
+    return gb.Model("Reaction ~ Days + (Days | Subject)", data, family, None, priors)
+
+
+def coral_acr() -> gb.Model:
+    data = gb.load_dataset("coral_acr")
+    data = data.assign(ctrsize=data["Previous.size"] - 1)
+    used = ["Mortality", "PERIOD", "ctrsize", "Treatment", "Reef.size", "PR", "REEF"]
+    data = data.dropna(subset=used)
+    return gb.Model(
+        "Mortality ~ PERIOD * ctrsize * Treatment + `Reef.size` + (1 | PR) + (1 | REEF)",
+        data,
+        "bernoulli",
+        priors={"beta": normal(0, 31.6227766), "sd": gb.Prior("Uniform", lower=0, upper=20)},
+    )
+
+
+def grouseticks() -> gb.Model:
+    data = gb.load_dataset("grouseticks")
+    data = data.assign(ch=data["cHEIGHT"] / 100)
+    return gb.Model(
+        "TICKS ~ YEAR + ch + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)",
+        data,
+        "poisson",
+        priors={"intercept": normal(0, 5), "beta": normal(0, 5), "sd": exponential()},
+    )
+
+
+CASES: dict[str, Callable[[], gb.Model]] = {
+    "bayes_cbpp": lambda: cbpp(beta=normal(0, 2.5), sd=half(1)),
+    "bayes_cbpp_rstanarm": lambda: cbpp(
+        intercept=normal(0, 2.5), beta=normal(0, 2.5), sd=exponential()
+    ),
+    "bayes_culcita": lambda: culcita(beta=normal(0, 10), sd=half(5)),
+    "bayes_culcita_rstanarm": lambda: culcita(
+        intercept=normal(0, 10), beta=normal(0, 10), sd=exponential()
+    ),
+    "bayes_sleepstudy_slopes": lambda: sleepstudy("gaussian"),
+    "bayes_sleepstudy_student": lambda: sleepstudy("student", nu=DEGREES),
+    "bayes_coral_acr": coral_acr,
+    "bayes_grouseticks_rstanarm": grouseticks,
+}
+
+# Its standard deviations of places and broods can hardly be told apart: some 5 effective draws a
+# hundred, so that it takes minutes.
+HARD = {"bayes_grouseticks_rstanarm"}
+
+
+def mark(case: str) -> Any:
+    return pytest.param(case, marks=pytest.mark.slow) if case in HARD else case
+
+
+def peers_name(name: str, known: dict[str, Any]) -> str:
+    """Find the name that brms (`b_x`, `sd_g__x`, `cor_g__x__z`) or rstanarm has for ours."""
+    kind, _, inside = name.partition("[")
+    inside = inside.removesuffix("]")
+    plain = inside.replace("[T.", "").replace("]", "")
+    group = kind.partition("_")[2]
+    by_kind = {
+        "beta": {f"b_{plain}", plain, f"({plain})"},
+        "sd": {f"sd_{group}__{plain}", f"Sigma[{group}:(Intercept),(Intercept)]"},
+        "corr": {f"cor_{group}__{plain.replace(', ', '__')}"},
+    }
+    candidates = by_kind.get(kind.partition("_")[0], {kind})
+    found = candidates & set(known)
+    assert len(found) == 1, (name, sorted(known))
+    return found.pop()
+
+
+def monte_carlo_errors(draws: np.ndarray, chains: int) -> tuple[float, float]:
+    """Give the errors of the mean and of the standard deviation, by effective sample sizes."""
+    square = (draws - draws.mean()) ** 2
+    found = reliability(np.stack([draws, square], axis=1), chains)
+    mean, second = found["ess_bulk"]
+    of_sd = square.std() / np.sqrt(second) / (2 * draws.std())
+    return draws.std() / np.sqrt(mean), of_sd
+
+
+@pytest.mark.usefixtures("shared_data")
+@pytest.mark.parametrize("case", [mark(case) for case in CASES])
+def test_posterior_agrees_with_the_peer(case, reference):
+    theirs = reference(case)["fits"][0]["posterior"]
+    draws = 6000 if case in HARD else 2000
+    fit = CASES[case]().fit(
+        seed=20, draws=draws, tune=draws // 2, target_accept=0.95, progressbar=False
+    )
+    rows = []
+    for name, ours in outer_draws(fit).items():
+        other = peers_name(name, theirs)
+        draws = ours**2 if other.startswith("Sigma") else ours
+        his = theirs[other]
+        of_mean, of_sd = monte_carlo_errors(draws, fit.draws.chains)
+        z_mean = (draws.mean() - his["mean"]) / np.hypot(of_mean, his["mcse_mean"])
+        z_sd = (draws.std() - his["sd"]) / np.hypot(of_sd, his["mcse_sd"])
+        rows.append((name, z_mean, z_sd))
+    table = pd.DataFrame(rows, columns=["name", "mean", "sd"]).set_index("name")
+    assert len(table) >= 5
+    assert (table.abs() < LIMIT).all(axis=None), table
+
+
+@pytest.mark.usefixtures("shared_data")
+def test_eight_schools_agrees_with_quadrature(reference):
+    """The known standard errors stand as the offset of a formula for sigma without coefficients."""
+    model = gb.Model(
+        ["y ~ 1 + (1 | school)", "sigma ~ 0 + offset(log(sigma))"],
+        gb.load_dataset("eight_schools"),
+        priors={"beta": normal(0, 5), "sd": gb.Prior("HalfCauchy", beta=5)},
+        centering="noncentered",
+    )
+    fit = model.fit(seed=8, draws=4000, target_accept=0.99, progressbar=False)
+    exact = reference("bayes_eight_schools")["fits"][0]
+    mu = fit.draws.beta["mu"][:, 0]
+    tau = outer_draws(fit)["sd_school[Intercept]"]
+    pairs = [(mu, exact["mu"]["mean"]), (tau, exact["tau"]["mean"])]
+    theta = mu[:, None] + fit.draws.effects["school"][:, :, 0]
+    pairs += list(zip(theta.T, exact["theta_mean"], strict=True))
+    for draws, mean in pairs:
+        of_mean, _ = monte_carlo_errors(draws, fit.draws.chains)
+        assert abs(draws.mean() - mean) < LIMIT * of_mean
+    assert np.quantile(tau, 0.5) == pytest.approx(exact["tau"]["q"]["50"], abs=0.15)
