@@ -10,6 +10,8 @@ from glmm_bayes.engine import kernels
 from glmm_bayes.engine.joint import Joint
 from glmm_bayes.engine.kernels import compiled
 
+BLOCK = 256  # rows whose predictors stay in the nearest cache
+
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
@@ -77,7 +79,7 @@ def _predictors(joint: Joint, parts: Parts) -> tuple[Any, ...]:
     offsets = np.zeros((len(parts.slots), n))
     links = np.full(len(parts.slots), -1)
     places = np.zeros(len(parts.slots), dtype=np.int64)
-    pointers, indices, data = [], [np.empty(0, np.int64)], [np.empty(0)]
+    pointers, indices, data = [], [np.empty(0, np.int32)], [np.empty(0)]
     entries = 0
     for s, name in enumerate(parts.slots):
         pointer = np.full(n + 1, entries)
@@ -93,12 +95,12 @@ def _predictors(joint: Joint, parts: Parts) -> tuple[Any, ...]:
             owner += [s] * k
             if linear.Z is not None:
                 pointer = pointer + linear.Z.indptr
-                indices.append(linear.Z.indices.astype(np.int64))
+                indices.append(linear.Z.indices.astype(np.int32))
                 data.append(linear.Z.data)
                 entries += linear.Z.nnz
         pointers.append(pointer.astype(np.int64))
     return (
-        np.ascontiguousarray(np.hstack(X)),
+        np.ascontiguousarray(np.hstack(X).T),
         np.array(gamma, dtype=np.int64),
         np.array(owner, dtype=np.int64),
         offsets,
@@ -221,68 +223,102 @@ def _from_effects(x, theta, terms, b, by_b, Lambdas, gradient, by_theta):
 
 
 @compiled
+def _likelihood(family, links, y, trials, weights, eta, value, slope):
+    """Give a run of rows' log likelihood, and write its slopes by eta (or constants) `(P, m)`."""
+    P, m = slope.shape
+    total = 0.0
+    if links[0] == 2 and (family == 1 or family == 2):
+        # In terms of eta, for which no probability rounds to 0 or 1.
+        for i in range(m):
+            z = eta[0, i]
+            e = np.exp(-abs(z))
+            p = (1.0 if z >= 0 else e) / (1.0 + e)
+            total += weights[i] * (y[i] * z - trials[i] * (max(z, 0.0) + np.log1p(e)))
+            slope[0, i] = weights[i] * (y[i] - trials[i] * p)
+    elif links[0] == 1 and family == 3:
+        for i in range(m):
+            mu = np.exp(eta[0, i])
+            total += weights[i] * (y[i] * eta[0, i] - mu)
+            slope[0, i] = weights[i] * (y[i] - mu)
+    elif links[0] == 0 and family == 0 and links[1] < 0:
+        sigma = value[1]
+        by_sigma, constant = 0.0, np.log(sigma)
+        for i in range(m):
+            r = (y[i] - eta[0, i]) / sigma
+            total -= weights[i] * (0.5 * r * r + constant)
+            slope[0, i] = weights[i] * r / sigma
+            by_sigma += weights[i] * (r * r - 1.0)
+        slope[1, :] = 0.0
+        slope[1, 0] = by_sigma / sigma
+    else:
+        for i in range(m):
+            d0 = d1 = d2 = 1.0
+            a, b, c = value[0], value[1], value[2]
+            if links[0] >= 0:
+                a, d0 = kernels.inverse_link(links[0], eta[0, i])
+            if P > 1 and links[1] >= 0:
+                b, d1 = kernels.inverse_link(links[1], eta[1, i])
+            if P > 2 and links[2] >= 0:
+                c, d2 = kernels.inverse_link(links[2], eta[2, i])
+            part, g0, g1, g2 = kernels.point(family, y[i], trials[i], a, b, c)
+            w = weights[i]
+            total += w * part
+            slope[0, i] = w * g0 * d0
+            if P > 1:
+                slope[1, i] = w * g1 * d1
+            if P > 2:
+                slope[2, i] = w * g2 * d2
+    return total
+
+
+@compiled
 def _rows(
     theta, b, X, gamma, owner, offsets, links, places, pointers, indices, data,
     family, y, trials, weights, by_theta, by_b,
 ):  # fmt: skip
     """Pass over the rows: linear predictors, likelihood, and its slopes by gamma, constants and b."""
-    P, K = len(links), len(gamma)
-    total = 0.0
-    eta, value, slope = np.zeros(3), np.ones(3), np.zeros(3)
-    by_gamma, by_constant = np.zeros(K), np.zeros(3)
-    coefs = theta[gamma]
+    P, n, total = len(links), len(y), 0.0
+    value = np.ones(3)
+    eta, slope = np.empty((P, BLOCK)), np.empty((P, BLOCK))
     for s in range(P):
         if links[s] < 0:
             value[s] = theta[places[s]]
-    for i in range(len(y)):
-        for s in range(P):
-            eta[s] = offsets[s, i]
-        for k in range(K):
-            eta[owner[k]] += X[i, k] * coefs[k]
+    for start in range(0, n, BLOCK):
+        m = min(BLOCK, n - start)
         for s in range(P):
             if links[s] >= 0:
-                for e in range(pointers[s, i], pointers[s, i + 1]):
-                    eta[s] += data[e] * b[indices[e]]
-        w = weights[i]
-        natural = False
-        if 2 <= links[0] <= 4 and (family == 1 or family == 2):
-            # In terms of eta, for which no probability rounds to 0 or 1.
-            lost = trials[i] - y[i]
-            won, not_won, by_won, by_lost = kernels.log_shares(links[0], eta[0])
-            part = (y[i] * won if y[i] > 0 else 0.0) + (lost * not_won if lost > 0 else 0.0)
-            slope[0] = (y[i] * by_won if y[i] > 0 else 0.0) + (lost * by_lost if lost > 0 else 0.0)
-            slope[0] *= w
-            natural = True
-        elif links[0] == 1 and family == 3:
-            mu = np.exp(eta[0])
-            part = y[i] * eta[0] - mu
-            slope[0] = w * (y[i] - mu)
-            natural = True
-        else:
-            for s in range(P):
-                if links[s] >= 0:
-                    value[s], slope[s] = kernels.inverse_link(links[s], eta[s])
-            part, g0, g1, g2 = kernels.point(family, y[i], trials[i], value[0], value[1], value[2])
-            if links[0] >= 0:
-                slope[0] *= w * g0
-            if P > 1:
-                slope[1] = w * g1 * (slope[1] if links[1] >= 0 else 1.0)
-            if P > 2:
-                slope[2] = w * g2 * (slope[2] if links[2] >= 0 else 1.0)
-        total += w * part
+                for i in range(m):
+                    eta[s, i] = offsets[s, start + i]
+        for k in range(len(gamma)):
+            row, coef = owner[k], theta[gamma[k]]
+            for i in range(m):
+                eta[row, i] += X[k, start + i] * coef
         for s in range(P):
-            if links[s] < 0 and not natural:
-                by_constant[s] += slope[s]
-            elif links[s] >= 0:
-                for e in range(pointers[s, i], pointers[s, i + 1]):
-                    by_b[indices[e]] += data[e] * slope[s]
-        for k in range(K):
-            by_gamma[k] += X[i, k] * slope[owner[k]]
-    for k in range(K):
-        by_theta[gamma[k]] += by_gamma[k]
-    for s in range(P):
-        if links[s] < 0:
-            by_theta[places[s]] += by_constant[s]
+            if pointers[s, n] > pointers[s, 0]:
+                for i in range(m):
+                    part = 0.0
+                    for e in range(pointers[s, start + i], pointers[s, start + i + 1]):
+                        part += data[e] * b[indices[e]]
+                    eta[s, i] += part
+        rows = slice(start, start + m)
+        total += _likelihood(
+            family, links, y[rows], trials[rows], weights[rows], eta, value, slope[:, :m]
+        )
+        for s in range(P):
+            if links[s] < 0:
+                part = 0.0
+                for i in range(m):
+                    part += slope[s, i]
+                by_theta[places[s]] += part
+            elif pointers[s, n] > pointers[s, 0]:
+                for i in range(m):
+                    for e in range(pointers[s, start + i], pointers[s, start + i + 1]):
+                        by_b[indices[e]] += data[e] * slope[s, i]
+        for k in range(len(gamma)):
+            row, part = owner[k], 0.0
+            for i in range(m):
+                part += X[k, start + i] * slope[row, i]
+            by_theta[gamma[k]] += part
     return total
 
 

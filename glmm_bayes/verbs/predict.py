@@ -138,11 +138,18 @@ def rows_of(model: Model, newdata: Frame | None, *, trials: bool) -> Design:
     if newdata is None:
         return model.design
     design = model.design.encode(newdata)
-    if not trials or not model.family.needs_trials or design.response is not None:
+    if not trials or not model.family.needs_trials:
         return design
-    response = model.formula.response
-    counts = Response(response.text, np.full(design.n, np.nan), _trials(model, design, newdata))
-    return design.with_response(counts)
+    n = _trials(model, design, newdata)
+    problem = model.family.problem(np.zeros(design.n), n)
+    if problem:
+        at, words = problem
+        raise DataError(
+            f"The new data's trials do not fit family {model.family.name!r}: {words}, but row "
+            f"{design.rows.frame.index[at]} has {n[at]:g}."
+        )
+    unknown = np.full(design.n, np.nan)
+    return design.with_response(Response(model.formula.response.text, unknown, n))
 
 
 def by_row(values: np.ndarray, chains: int, design: Design) -> "xr.DataArray":
@@ -189,15 +196,7 @@ def _trials(model: Model, design: Design, newdata: Frame) -> np.ndarray:
         )
     frame = complete_columns(newdata, list(columns), where="the new data")
     parts = [Expression(text).numbers(frame, model.context, "trials") for text in texts]
-    trials = np.sum(parts, axis=0)
-    problem = model.family.problem(np.zeros(design.n), trials)
-    if problem:
-        at, words = problem
-        raise DataError(
-            f"The new data's trials do not fit family {model.family.name!r}: {words}, but row "
-            f"{frame.index[at]} has {trials[at]:g}."
-        )
-    return trials
+    return np.sum(parts, axis=0)
 
 
 def _in_parts(

@@ -213,7 +213,7 @@ def _points(ax: Axes, fit: PosteriorFit, grid: Grid, y: np.ndarray, ink: list[st
 
 def _unsquash(fit: PosteriorFit, ax: Axes, y: np.ndarray, typical: float) -> None:
     if positive_and_unbounded(fit.model) and y.max() > SQUASHED * typical:
-        log_axis(ax.yaxis, y)
+        log_axis(ax, y)
 
 
 # ---- words around the panels

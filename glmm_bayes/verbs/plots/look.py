@@ -7,7 +7,6 @@ import matplotlib.pyplot as plt
 import numpy as np
 from matplotlib import colormaps
 from matplotlib.axes import Axes
-from matplotlib.axis import Axis
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
@@ -89,16 +88,22 @@ def positive_and_unbounded(model: Model) -> bool:
     return problem(np.array([-1.0]), None) is not None and problem(np.array([2.0]), None) is None
 
 
-def log_axis(axis: Axis, values: np.ndarray) -> None:
-    """Give an axis a logarithmic scale; with zeros asinh, which is linear below 1."""
-    ax = axis.axes
-    set_scale = ax.set_yscale if axis is ax.yaxis else ax.set_xscale
+def log_axis(ax: Axes, values: np.ndarray) -> None:
+    """Give the vertical axis a logarithmic scale; with zeros asinh, which is linear below 1."""
     if values.min() > 0:
-        set_scale("log")
+        ax.set_yscale("log")
         return
-    set_scale("asinh", linear_width=1)
-    top = float(values.max())
-    decades = range(int(np.log10(max(top, 1.0))) + 1)
-    ticks = [0, *(m * 10**e for e in decades for m in (1, 3) if m * 10**e <= top)]
-    axis.set_ticks(ticks, labels=[f"{tick:,}" for tick in ticks])
-    axis.set_ticks([], minor=True)
+    ax.set_yscale("asinh", linear_width=1)
+    ticks = round_ticks(float(values.min()), float(values.max()))
+    ax.set_yticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_yticks([], minor=True)
+
+
+def round_ticks(lower: float, upper: float) -> list[float]:
+    """List 1 and 3 times powers of ten, or few enough powers of ten, and 0 if it is within."""
+    first = 0 if lower <= 0 else int(np.floor(np.log10(lower)))
+    last = max(first, int(np.ceil(np.log10(max(upper, 1e-300)))))
+    multiples = (1, 3) if last - first < 5 else (1,)
+    every = 1 + (last - first) // 10
+    powers = [m * 10.0**e for e in range(first, last + 1, every) for m in multiples]
+    return [0.0] * (lower <= 0) + [tick for tick in powers if lower <= tick <= upper]

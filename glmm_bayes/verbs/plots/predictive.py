@@ -1,6 +1,7 @@
 """Replicated responses beside the observed ones, by ArviZ."""
 
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -13,10 +14,10 @@ from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.plots.look import (
     INK,
     PALETTE,
-    log_axis,
     plain,
     positive_and_unbounded,
     response_name,
+    round_ticks,
     with_meaning,
 )
 
@@ -28,6 +29,12 @@ HEIGHTS = {
     "ecdf": "share of responses up to this",
     "dot": "responses",
     "rootogram": "frequency (square-root axis)",
+}
+# Long-tailed responses are changed before ArviZ sees them: its curves are on an even grid.
+SCALES: dict[str, Callable[[Any], Any]] = {
+    "linear": lambda y: y,
+    "log": np.log,
+    "asinh": np.arcsinh,
 }
 DOTS = ("dot", "rootogram")
 WIDE = 80  # characters that the horizontal label has room for
@@ -48,19 +55,21 @@ def plot_ppc(fit: PosteriorFit, *, draws: int = 50, kind: str | None = None) -> 
         frequencies on a square-root scale, and the intervals of the replicated ones, which use
         all draws); for 0/1 also `"calibration"` (isotonic regression of the response on its
         predicted probability). By default `"kde"` for continuous responses, `"rootogram"` for
-        counts, `"ecdf"` for large counts and long tails, and `"calibration"` for 0/1.
+        counts, `"ecdf"` where these are large, and `"calibration"` for 0/1.
 
     Returns
     -------
     arviz_plots.PlotCollection
-        Its figure is `.viz["figure"].item()`.
+        Its figure is `.viz["figure"].item()`. Positive responses with a long tail are shown on
+        a logarithmic axis, asinh for counts.
     """
     import arviz_plots as azp
 
     if kind is not None and kind not in KINDS:
         raise UnknownNameError(f"There is no kind {kind!r} of check. {suggestion(kind, KINDS)}")
     kind = kind or _suited(fit)
-    tree = _typed(fit)
+    scale = _scale(fit, kind)
+    tree = _shown(fit, scale)
     with warnings.catch_warnings():
         # ArviZ advises other figures for discrete data: the choice was made above.
         warnings.filterwarnings("ignore", message=".*look (binary|discrete)", category=UserWarning)
@@ -81,28 +90,38 @@ def plot_ppc(fit: PosteriorFit, *, draws: int = 50, kind: str | None = None) -> 
                     "remove_axis": False,
                 },
             )
-    _labelled(fit, collection, kind)
+    _labelled(fit, collection, kind, scale)
     return collection
 
 
 def _suited(fit: PosteriorFit) -> str:
     if not fit.model.family.discrete:
-        return "ecdf" if _long_tailed(fit) else "kde"
+        return "kde"
     if fit.model.family.binary:
         return "calibration"
     return "rootogram" if fit.model.design.y.max() <= BARS else "ecdf"
 
 
-def _typed(fit: PosteriorFit) -> xr.DataTree:
-    """Give whole numbers the type by which ArviZ knows a discrete response."""
+def _shown(fit: PosteriorFit, scale: str) -> xr.DataTree:
+    """Take the responses as they are shown, whole numbers with the type that ArviZ looks for."""
     names = ("posterior_predictive", "observed_data")
-    groups = {name: fit.idata[name].to_dataset() for name in names}
-    if fit.model.family.discrete:
+    groups = {name: SCALES[scale](fit.idata[name].to_dataset()) for name in names}
+    if fit.model.family.discrete and scale == "linear":
         groups = {name: data.astype(np.int64) for name, data in groups.items()}
     return xr.DataTree.from_dict(groups)
 
 
-def _labelled(fit: PosteriorFit, collection: Any, kind: str) -> None:
+def _scale(fit: PosteriorFit, kind: str) -> str:
+    """Choose a scale for the responses: one on which long tails leave room for the rest."""
+    y = fit.model.design.y
+    middle = max(np.median(y), y.mean() / 2)
+    long_tailed = positive_and_unbounded(fit.model) and y.max() > SQUASHED * middle
+    if kind not in DISTRIBUTIONS or not long_tailed:
+        return "linear"
+    return "log" if y.min() > 0 and not fit.model.family.discrete else "asinh"
+
+
+def _labelled(fit: PosteriorFit, collection: Any, kind: str, scale: str) -> None:
     figure = collection.viz["figure"].item()
     figure.set_layout_engine("constrained")
     ax = figure.axes[0]
@@ -113,21 +132,17 @@ def _labelled(fit: PosteriorFit, collection: Any, kind: str) -> None:
         ax.set_xlabel(f"predicted probability of {name}")
         ax.set_ylabel("observed proportion (isotonic)")
         return
-    ax.set_xlabel(with_meaning(fit.model, name, WIDE))
+    label = with_meaning(fit.model, name, WIDE)
     ax.set_ylabel(HEIGHTS[kind])
-    if kind == "ecdf" and _long_tailed(fit):
-        log_axis(ax.xaxis, np.append(fit.model.design.y, ax.get_xlim()[1]))
-        ax.set_xlabel(f"{ax.get_xlabel()} ({ax.get_xscale()} axis)")
+    if scale != "linear":
+        label = f"{label} ({scale} axis)"
+        seen = fit.idata["posterior_predictive"]["y"]
+        ticks = round_ticks(float(seen.min()), float(seen.max()))
+        ax.set_xticks(SCALES[scale](ticks), [f"{tick:g}" for tick in ticks])
+    ax.set_xlabel(label)
     drawn: dict[str, Any] = {"lw": 0, "marker": "o"} if kind in DOTS else {"lw": 2}
     handles = [
         Line2D([], [], color=PALETTE[0], lw=1.5, label="replicated"),
         Line2D([], [], color=INK, label="observed", **drawn),
     ]
     ax.legend(handles=handles, frameon=False)
-
-
-def _long_tailed(fit: PosteriorFit) -> bool:
-    y = fit.model.design.y
-    return positive_and_unbounded(fit.model) and y.max() > SQUASHED * max(
-        np.median(y), y.mean() / 2
-    )

@@ -39,7 +39,7 @@ def plot_residuals(fit: PosteriorFit, *, seed: int | None = None) -> Figure:
     Notes
     -----
     Dunn & Smyth (1996), J. Computational and Graphical Statistics 5, 236-244. Residuals are
-    conditional on the random effects: where a term has a level for every row, its effects take
+    conditional on the random effects: where levels have few rows, or one each, the effects take
     up part of the scatter and the residuals are narrower than normal though nothing is wrong.
     """
     residuals = fit.residuals("quantile", seed=fit.seed if seed is None else seed).to_numpy()
