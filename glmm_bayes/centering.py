@@ -26,9 +26,11 @@ def resolve_centering(
         If a choice or a term is not known.
     """
     names = [term.name for term in design.terms]
-    chosen = dict.fromkeys(names, asked) if isinstance(asked, str) else dict(asked)
-    if isinstance(asked, str) and asked not in CHOICES:
-        raise UnknownNameError(f"centering={asked!r} is not known. {suggestion(asked, CHOICES)}")
+    if not isinstance(asked, Mapping) and asked not in CHOICES:
+        raise UnknownNameError(
+            f"centering={asked!r} is not known. {suggestion(str(asked), CHOICES)}"
+        )
+    chosen = asked if isinstance(asked, Mapping) else dict.fromkeys(names, asked)
     for name, choice in chosen.items():
         if name not in names:
             raise UnknownNameError(f"There is no random term {name!r}. {suggestion(name, names)}")

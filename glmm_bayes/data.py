@@ -50,7 +50,8 @@ def read_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.DataFra
         if name not in known:
             raise UnknownNameError(f"The column {name!r} of {where} is not in the data. {suggestion(name, known)}")
     if isinstance(data, pd.DataFrame):
-        return data.loc[:, list(names)].copy()
+        chosen = data.iloc[:, [known.index(name) for name in names]]
+        return chosen.set_axis(list(names), axis=1).copy()
     return pd.DataFrame({name: _as_pandas(frame[name]) for name in names}, index=pd.RangeIndex(len(frame)))
 
 
@@ -98,7 +99,7 @@ def usable_rows(frame: pd.DataFrame, missing: Literal["drop", "raise"]) -> Rows:
             stacklevel=2,
         )
     frame = frame.iloc[kept]
-    _refuse_infinite(frame, kept)
+    _refuse_unusable(frame)
     unused = {}
     for name in frame.columns:
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
@@ -117,10 +118,10 @@ def complete_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.Dat
         absent = np.flatnonzero(frame[name].isna().to_numpy())
         if len(absent):
             raise DataError(
-                f"The new data have no value of {name!r} in row {_listed(absent)}; "
+                f"The new data have no value of {name!r} in row {_listed(frame.index[absent])}; "
                 f"leave those rows out or fill them in."
             )
-    _refuse_infinite(frame, np.arange(len(frame)))
+    _refuse_unusable(frame)
     return frame
 
 
@@ -142,7 +143,12 @@ def labels(column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     """
     if isinstance(column.dtype, pd.CategoricalDtype):
         return column.cat.codes.to_numpy().astype(np.intp), _texts(column.cat.categories)
-    codes, values = pd.factorize(column, sort=True)
+    try:
+        codes, values = pd.factorize(column, sort=True)
+    except TypeError as error:
+        raise DataError(
+            f"The values of {column.name!r} cannot be the levels of a factor: {error}."
+        ) from error
     return codes.astype(np.intp), _texts(values)
 
 
@@ -150,18 +156,20 @@ def _texts(values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in values)
 
 
-def _listed(positions: np.ndarray) -> str:
-    shown = ", ".join(str(k) for k in positions[:5])
-    return shown + (f" and {len(positions) - 5} more" if len(positions) > 5 else "")
+def _listed(rows: Sequence[Any]) -> str:
+    shown = ", ".join(str(k) for k in rows[:5])
+    return shown + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
 
 
-def _refuse_infinite(frame: pd.DataFrame, positions: np.ndarray) -> None:
+def _refuse_unusable(frame: pd.DataFrame) -> None:
     for name in frame.columns:
+        if pd.api.types.is_complex_dtype(frame[name].dtype):
+            raise DataError(f"The column {name!r} holds complex numbers; take a real part of them.")
         if pd.api.types.is_float_dtype(frame[name].dtype):
             bad = np.flatnonzero(~np.isfinite(frame[name].to_numpy(dtype=float)))
             if len(bad):
                 raise DataError(
-                    f"The column {name!r} is infinite in row {_listed(positions[bad])}; "
+                    f"The column {name!r} is infinite in row {_listed(frame.index[bad])}; "
                     f"leave those rows out or mend the values."
                 )
 

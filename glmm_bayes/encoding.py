@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 from formulaic import Formula as FixedFormula
 from formulaic import ModelSpec, model_matrix
-from formulaic.errors import DataMismatchWarning, FormulaicError
+from formulaic.errors import DataMismatchWarning
 from formulaic.transforms import TRANSFORMS
 from formulaic.utils.layered_mapping import LayeredMapping
 from formulaic.utils.stateful_transforms import stateful_eval
@@ -32,13 +32,21 @@ class Expression:
     def evaluate(self, frame: pd.DataFrame, context: Context) -> pd.Series:
         """Evaluate on the rows of `frame`, as a series with its index."""
         name = plain_name(self.text)
-        if name is not None:
+        if name is not None and name in frame:
             return frame[name]
         space = LayeredMapping({c: frame[c] for c in frame.columns}, context, TRANSFORMS)
         try:
             value = stateful_eval(self.text, space, {}, self.state, ModelSpec(formula=[]))
         except Exception as error:  # whatever the user's expression raises
             raise DataError(f"The expression {self.text!r} cannot be evaluated: {error}.") from error
+        shape = np.shape(value)
+        if shape not in ((), (len(frame),)):
+            raise DataError(
+                f"The expression {self.text!r} has values of shape {shape} for {len(frame)} rows; "
+                f"it should give one number a row."
+            )
+        if isinstance(value, pd.Series):
+            return value.set_axis(frame.index)
         return pd.Series(np.broadcast_to(value, len(frame)), index=frame.index)
 
     def numbers(self, frame: pd.DataFrame, context: Context, role: str) -> np.ndarray:
@@ -67,8 +75,8 @@ class Matrix:
         """Fit the encoding to data, and give the `(n, k)` matrix."""
         try:
             made = model_matrix(text, frame, context=context, na_action="ignore")
-        except FormulaicError as error:
-            raise DataError(f"The terms {text!r} cannot be evaluated: {error}") from error
+        except Exception as error:  # formulaic's own, and whatever its transforms raise
+            raise DataError(f"The terms {text!r} cannot be evaluated: {error}.") from error
         spec = made.model_spec
         used = columns_of([text], list(frame.columns), context)
         levels = {v: labels(frame[v])[1] for v in used if is_factor(frame[v])}
@@ -90,8 +98,10 @@ class Matrix:
             warnings.simplefilter("error", DataMismatchWarning)
             try:
                 made = self.spec.get_model_matrix(frame, context=context)
-            except (FormulaicError, DataMismatchWarning) as error:
-                raise DataError(f"The terms {self.text!r} cannot encode the new data: {error}") from error
+            except Exception as error:  # as above
+                raise DataError(
+                    f"The terms {self.text!r} cannot encode the new data: {error}."
+                ) from error
         return self._checked(made)
 
     def _checked(self, made: pd.DataFrame) -> np.ndarray:

@@ -84,6 +84,7 @@ class Model:
     ) -> None:
         if missing not in ("drop", "raise"):
             raise UnknownNameError(f"missing={missing!r} is not known. {suggestion(missing, ('drop', 'raise'))}")
+        _check_mappings(priors=priors, context=context)
         self.formula = read_formula(formula)
         self.family = FAMILIES[family] if isinstance(family, str) else family
         self.context = dict(context or {})
@@ -239,8 +240,17 @@ class Model:
         return blocks
 
 
+def _check_mappings(**given: Any) -> None:
+    for name, value in given.items():
+        named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
+        if value is not None and not named:
+            raise UnknownNameError(f"{name}={value!r} should map names to values, {{'name': value}}.")
+
+
 def _links(family: Family, link: str | Mapping[str, str] | None) -> dict[str, Link]:
-    chosen = {"mu": link} if isinstance(link, str) else dict(link or {})
+    chosen = {"mu": link} if isinstance(link, str) else link or {}
+    if not isinstance(chosen, Mapping):
+        raise UnknownNameError(f"link={link!r} should be a name, or map parameters to names.")
     known = {p.name: p for p in family.parameters}
     for param, name in chosen.items():
         if param not in known:

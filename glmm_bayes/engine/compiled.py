@@ -181,94 +181,159 @@ def _to_effects(x, theta, terms, b, Lambdas):
 
 
 @compiled
+def _back_centered(p, Lambda, b, by_b, by_Lambda, gradient):
+    """Carry one level's slopes back, where b itself is sampled: w = Lambda^-T Lambda^-1 b."""
+    v, w = np.empty(p), np.empty(p)
+    for i in range(p):
+        left = b[i]
+        for j in range(i):
+            left -= Lambda[i, j] * v[j]
+        v[i] = left / Lambda[i, i]
+    for i in range(p - 1, -1, -1):
+        left = v[i]
+        for j in range(i + 1, p):
+            left -= Lambda[j, i] * w[j]
+        w[i] = left / Lambda[i, i]
+    for i in range(p):
+        gradient[i] = by_b[i] - w[i]
+        for j in range(i + 1):
+            by_Lambda[i, j] += w[i] * v[j]
+
+
+@compiled
+def _back_standard(p, Lambda, v, by_b, by_Lambda, gradient):
+    """Carry one level's slopes back, where v is sampled: b = Lambda v."""
+    for j in range(p):
+        total = -v[j]
+        for i in range(j, p):
+            total += Lambda[i, j] * by_b[i]
+            by_Lambda[i, j] += by_b[i] * v[j]
+        gradient[j] = total
+
+
+@compiled
 def _from_effects(x, theta, terms, b, by_b, Lambdas, gradient, by_theta):
     """Carry slopes by b back to the coordinates and to the structures' parameters."""
     start = 0
     for t in range(len(terms)):
         at, q, p, centered, kind, sd, partial = terms[t]
-        Lambda = Lambdas[t, :p, :p]
-        by_Lambda = np.zeros((p, p))
-        v, w = np.empty(p), np.empty(p)
+        Lambda, by_Lambda = Lambdas[t, :p, :p], np.zeros((p, p))
         for r in range(q):
             o, i0 = start + r * p, at + r * p
             if centered:
-                for i in range(p):
-                    left = b[o + i]
-                    for j in range(i):
-                        left -= Lambda[i, j] * v[j]
-                    v[i] = left / Lambda[i, i]
-                for i in range(p - 1, -1, -1):
-                    left = v[i]
-                    for j in range(i + 1, p):
-                        left -= Lambda[j, i] * w[j]
-                    w[i] = left / Lambda[i, i]
-                for i in range(p):
-                    gradient[i0 + i] = by_b[o + i] - w[i]
-                    for j in range(i + 1):
-                        by_Lambda[i, j] += w[i] * v[j]
+                _back_centered(p, Lambda, b[o:], by_b[o:], by_Lambda, gradient[i0:])
             else:
-                for j in range(p):
-                    total = 0.0
-                    for i in range(j, p):
-                        total += Lambda[i, j] * by_b[o + i]
-                        by_Lambda[i, j] += by_b[o + i] * x[i0 + j]
-                    gradient[i0 + j] = total - x[i0 + j]
+                _back_standard(p, Lambda, x[i0:], by_b[o:], by_Lambda, gradient[i0:])
         if centered:
             for i in range(p):
                 by_Lambda[i, i] -= q / Lambda[i, i]
+        by_sd, by_partial = by_theta[sd:], by_theta[partial:]
         kernels.pull_factor(
-            kind, p, theta[sd:], theta[partial:], Lambda, by_Lambda, by_theta[sd:], by_theta[partial:]
+            kind, p, theta[sd:], theta[partial:], Lambda, by_Lambda, by_sd, by_partial
         )
         start += q * p
 
 
 @compiled
+def _binary_rows(y, trials, weights, eta, slope):
+    """Evaluate successes with a logit link, in eta: no probability is rounded to 0 or 1."""
+    total = 0.0
+    for i in range(len(y)):
+        z = eta[0, i]
+        e = np.exp(-abs(z))
+        p = (1.0 if z >= 0 else e) / (1.0 + e)
+        total += weights[i] * (y[i] * z - trials[i] * (max(z, 0.0) + np.log1p(e)))
+        slope[0, i] = weights[i] * (y[i] - trials[i] * p)
+    return total
+
+
+@compiled
+def _poisson_rows(y, weights, eta, slope):
+    """Evaluate counts with a log link."""
+    total = 0.0
+    for i in range(len(y)):
+        mu = np.exp(eta[0, i])
+        total += weights[i] * (y[i] * eta[0, i] - mu)
+        slope[0, i] = weights[i] * (y[i] - mu)
+    return total
+
+
+@compiled
+def _gaussian_rows(y, weights, eta, sigma, slope):
+    """Evaluate normal responses with one standard deviation; its slope stands in one row."""
+    total, by_sigma, constant = 0.0, 0.0, np.log(sigma)
+    for i in range(len(y)):
+        r = (y[i] - eta[0, i]) / sigma
+        total -= weights[i] * (0.5 * r * r + constant)
+        slope[0, i] = weights[i] * r / sigma
+        slope[1, i] = 0.0
+        by_sigma += weights[i] * (r * r - 1.0)
+    slope[1, 0] = by_sigma / sigma
+    return total
+
+
+@compiled
+def _general_rows(family, links, y, trials, weights, eta, value, slope):
+    """Evaluate any family with any links."""
+    P, total = len(links), 0.0
+    params, by_eta, by_param = value.copy(), np.ones(3), np.empty(3)
+    for i in range(len(y)):
+        for s in range(P):
+            if links[s] >= 0:
+                params[s], by_eta[s] = kernels.inverse_link(links[s], eta[s, i])
+        part, by_param[0], by_param[1], by_param[2] = kernels.point(
+            family, y[i], trials[i], params[0], params[1], params[2]
+        )
+        total += weights[i] * part
+        for s in range(P):
+            slope[s, i] = weights[i] * by_param[s] * by_eta[s]
+    return total
+
+
+@compiled
 def _likelihood(family, links, y, trials, weights, eta, value, slope):
     """Give a run of rows' log likelihood, and write its slopes by eta (or constants) `(P, m)`."""
-    P, m = slope.shape
-    total = 0.0
     if links[0] == 2 and (family == 1 or family == 2):
-        # In terms of eta, for which no probability rounds to 0 or 1.
+        return _binary_rows(y, trials, weights, eta, slope)
+    if links[0] == 1 and family == 3:
+        return _poisson_rows(y, weights, eta, slope)
+    if links[0] == 0 and family == 0 and links[1] < 0:
+        return _gaussian_rows(y, weights, eta, value[1], slope)
+    return _general_rows(family, links, y, trials, weights, eta, value, slope)
+
+
+@compiled
+def _predict_rows(start, m, coefs, b, X, owner, offsets, pointers, indices, data, eta):
+    """Write eta = offset + X gamma + Z b of m rows."""
+    for s in range(len(eta)):
         for i in range(m):
-            z = eta[0, i]
-            e = np.exp(-abs(z))
-            p = (1.0 if z >= 0 else e) / (1.0 + e)
-            total += weights[i] * (y[i] * z - trials[i] * (max(z, 0.0) + np.log1p(e)))
-            slope[0, i] = weights[i] * (y[i] - trials[i] * p)
-    elif links[0] == 1 and family == 3:
+            eta[s, i] = offsets[s, start + i]
+    for k in range(len(coefs)):
+        row = owner[k]
         for i in range(m):
-            mu = np.exp(eta[0, i])
-            total += weights[i] * (y[i] * eta[0, i] - mu)
-            slope[0, i] = weights[i] * (y[i] - mu)
-    elif links[0] == 0 and family == 0 and links[1] < 0:
-        sigma = value[1]
-        by_sigma, constant = 0.0, np.log(sigma)
+            eta[row, i] += X[k, start + i] * coefs[k]
+    for s in range(len(eta)):
+        if pointers[s, -1] > pointers[s, 0]:
+            for i in range(m):
+                part = 0.0
+                for e in range(pointers[s, start + i], pointers[s, start + i + 1]):
+                    part += data[e] * b[indices[e]]
+                eta[s, i] += part
+
+
+@compiled
+def _collect_rows(start, m, slope, X, owner, pointers, indices, data, by_coefs, by_b):
+    """Add X' slope and Z' slope of m rows."""
+    for k in range(len(by_coefs)):
+        row, part = owner[k], 0.0
         for i in range(m):
-            r = (y[i] - eta[0, i]) / sigma
-            total -= weights[i] * (0.5 * r * r + constant)
-            slope[0, i] = weights[i] * r / sigma
-            by_sigma += weights[i] * (r * r - 1.0)
-        slope[1, :] = 0.0
-        slope[1, 0] = by_sigma / sigma
-    else:
-        for i in range(m):
-            d0 = d1 = d2 = 1.0
-            a, b, c = value[0], value[1], value[2]
-            if links[0] >= 0:
-                a, d0 = kernels.inverse_link(links[0], eta[0, i])
-            if P > 1 and links[1] >= 0:
-                b, d1 = kernels.inverse_link(links[1], eta[1, i])
-            if P > 2 and links[2] >= 0:
-                c, d2 = kernels.inverse_link(links[2], eta[2, i])
-            part, g0, g1, g2 = kernels.point(family, y[i], trials[i], a, b, c)
-            w = weights[i]
-            total += w * part
-            slope[0, i] = w * g0 * d0
-            if P > 1:
-                slope[1, i] = w * g1 * d1
-            if P > 2:
-                slope[2, i] = w * g2 * d2
-    return total
+            part += X[k, start + i] * slope[row, i]
+        by_coefs[k] += part
+    for s in range(len(slope)):
+        if pointers[s, -1] > pointers[s, 0]:
+            for i in range(m):
+                for e in range(pointers[s, start + i], pointers[s, start + i + 1]):
+                    by_b[indices[e]] += data[e] * slope[s, i]
 
 
 @compiled
@@ -276,49 +341,30 @@ def _rows(
     theta, b, X, gamma, owner, offsets, links, places, pointers, indices, data,
     family, y, trials, weights, by_theta, by_b,
 ):  # fmt: skip
-    """Pass over the rows: linear predictors, likelihood, and its slopes by gamma, constants and b."""
+    """Pass over the rows: likelihood, and its slopes by gamma, the constants and b."""
     P, n, total = len(links), len(y), 0.0
-    value = np.ones(3)
+    coefs, by_coefs = theta[gamma], np.zeros(len(gamma))
+    value, by_value = np.ones(3), np.zeros(3)
     eta, slope = np.empty((P, BLOCK)), np.empty((P, BLOCK))
     for s in range(P):
         if links[s] < 0:
             value[s] = theta[places[s]]
     for start in range(0, n, BLOCK):
         m = min(BLOCK, n - start)
-        for s in range(P):
-            if links[s] >= 0:
-                for i in range(m):
-                    eta[s, i] = offsets[s, start + i]
-        for k in range(len(gamma)):
-            row, coef = owner[k], theta[gamma[k]]
-            for i in range(m):
-                eta[row, i] += X[k, start + i] * coef
-        for s in range(P):
-            if pointers[s, n] > pointers[s, 0]:
-                for i in range(m):
-                    part = 0.0
-                    for e in range(pointers[s, start + i], pointers[s, start + i + 1]):
-                        part += data[e] * b[indices[e]]
-                    eta[s, i] += part
         rows = slice(start, start + m)
+        _predict_rows(start, m, coefs, b, X, owner, offsets, pointers, indices, data, eta)
         total += _likelihood(
             family, links, y[rows], trials[rows], weights[rows], eta, value, slope[:, :m]
         )
+        _collect_rows(start, m, slope, X, owner, pointers, indices, data, by_coefs, by_b)
         for s in range(P):
             if links[s] < 0:
-                part = 0.0
-                for i in range(m):
-                    part += slope[s, i]
-                by_theta[places[s]] += part
-            elif pointers[s, n] > pointers[s, 0]:
-                for i in range(m):
-                    for e in range(pointers[s, start + i], pointers[s, start + i + 1]):
-                        by_b[indices[e]] += data[e] * slope[s, i]
-        for k in range(len(gamma)):
-            row, part = owner[k], 0.0
-            for i in range(m):
-                part += X[k, start + i] * slope[row, i]
-            by_theta[gamma[k]] += part
+                by_value[s] += slope[s, :m].sum()
+    for k in range(len(gamma)):
+        by_theta[gamma[k]] += by_coefs[k]
+    for s in range(P):
+        if links[s] < 0:
+            by_theta[places[s]] += by_value[s]
     return total
 
 

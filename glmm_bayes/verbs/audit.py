@@ -6,9 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from glmm_bayes.design import INTERCEPT, Predictor, RandomTerm
+from glmm_bayes.design import Predictor, RandomTerm
 from glmm_bayes.model import Model
-from glmm_bayes.verbs.columns import aliases, inflation, listed
+from glmm_bayes.verbs.columns import aliases, inflation, left_over, listed
 from glmm_bayes.verbs.printing import Page, Sentences
 from glmm_bayes.verbs.separation import separation
 
@@ -239,20 +239,17 @@ def _noiseless(model: Model) -> Iterator[Note]:
         f"the response {model.design.response.name!r}"
     )
     k = len(predictor.names)
-    if k:
-        left = eta - predictor.X @ np.linalg.lstsq(predictor.X, eta)[0]
-        exact = np.abs(left).max() <= EXACT * max(np.abs(eta).max(), np.finfo(float).tiny)
-        if exact and k < model.nobs:
-            same = "All responses are equal" if np.ptp(eta) == 0 else "The fixed part fits every row"
-            yield Note("fatal", model.design.response.name, f"{same} exactly; {remedy}.")
-            return
-        if k >= model.nobs:
-            yield Note(
-                "warning",
-                "mu",
-                f"There are {k} coefficients for {model.nobs} rows: {listed(_dispersion(model))} is "
-                f"known only by its prior; leave columns out.",
-            )
+    if k >= model.nobs:
+        yield Note(
+            "warning",
+            "mu",
+            f"There are {k} coefficients for {model.nobs} rows: {listed(_dispersion(model))} is "
+            f"known only by its prior; leave columns out.",
+        )
+    elif left_over(eta, predictor.X) < EXACT:
+        same = "All responses are equal" if np.ptp(eta) == 0 else "The fixed part fits every row"
+        yield Note("fatal", model.design.response.name, f"{same} exactly; {remedy}.")
+        return
     for term in model.design.terms:
         loading = next((g for g in term.loadings if g.param == "mu"), None)
         if loading is None or term.index.shape[1] > 1 or len(term.levels) == model.nobs:
@@ -287,7 +284,8 @@ def _separated(model: Model) -> Iterator[Note]:
             f"coefficients of mu are held by their priors only; check the response.",
         )
         return
-    kept = [k for k, name in enumerate(predictor.names) if name not in aliases(X, predictor.names)]
+    dependent = aliases(X, predictor.names)
+    kept = [k for k, name in enumerate(predictor.names) if name not in dependent]
     if not kept or not (falls | rises).any():
         return
     found = separation(X[:, kept], falls, rises)

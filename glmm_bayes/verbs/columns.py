@@ -82,6 +82,20 @@ def listed(names: Iterable[str], last: str = "and") -> str:
     return f" {last} ".join([", ".join(names[:-1]), names[-1]] if len(names) > 1 else names)
 
 
+def left_over(y: np.ndarray, X: np.ndarray) -> float:
+    """
+    Give the length of what columns leave of y, as a part of y's; n > k.
+
+    Examples
+    --------
+    >>> left_over(np.array([3.0, 4.0, 0.0]), np.array([[1.0], [0.0], [0.0]]))
+    0.8
+    """
+    R = np.linalg.qr(np.column_stack([X, y]), mode="r")
+    whole = float(np.linalg.norm(R[:, -1]))
+    return abs(float(R[-1, -1])) / whole if whole else 0.0
+
+
 def _reduced(
     X: np.ndarray, names: Sequence[str]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:

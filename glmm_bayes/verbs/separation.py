@@ -1,12 +1,12 @@
-"""Find the directions in which coefficients could run off to infinity; by linear programming."""
+"""Find the directions in which coefficients could run off to infinity."""
 
 from dataclasses import dataclass
 
 import numpy as np
 
-STEPS = 50
 TOLERANCE = 1e-6
-FIRST_ROWS = 500
+NEWTON_STEPS = 15
+FEW_ROWS = 2000
 
 
 @dataclass(frozen=True, eq=False)
@@ -15,7 +15,7 @@ class Separation:
     A direction along which the likelihood never falls.
 
     `columns` are the positions of the coefficients that run off; `rows` the number of rows that
-    it fits ever better; `complete` if these are all of them.
+    it fits ever better; `complete` if these can be all of them.
     """
 
     columns: tuple[int, ...]
@@ -25,7 +25,7 @@ class Separation:
 
 def separation(X: np.ndarray, falls: np.ndarray, rises: np.ndarray) -> Separation | None:
     """
-    Look for `d != 0` such that `X d <= 0` where a predictor may fall, `>= 0` where it may rise.
+    Look for `d` such that `x d <= 0` where a predictor may fall, `>= 0` where it may rise.
 
     Parameters
     ----------
@@ -42,40 +42,96 @@ def separation(X: np.ndarray, falls: np.ndarray, rises: np.ndarray) -> Separatio
 
     Notes
     -----
-    Maximises the sum of `s x d` within a box, s = -1 or 1: Konis (2007), Linear programming
-    algorithms for detecting separated data, DPhil thesis, Oxford; for log links and zero
-    counts: Correia, Guimaraes & Zylkin (2019), arXiv:1903.01633.
+    Such a d maximises the sum of `s x d` within a box, s = -1 or 1: Konis (2007), Linear
+    programming algorithms for detecting separated data, DPhil thesis, Oxford; for counts:
+    Correia, Guimaraes & Zylkin (2019), arXiv:1903.01633. The programme is spared where Newton's
+    method finds the finite estimate of a model that has one in the same cases.
     """
-    means, spread = X.mean(axis=0), np.ptp(X, axis=0)
-    constant = np.flatnonzero(spread == 0)
-    # Centring is a change of coordinates only where a constant column takes the means up.
-    means = np.where(spread == 0, 0.0, means) if len(constant) else np.zeros_like(means)
-    S = (X - means) / np.abs(X - means).max(axis=0)
-    S = np.where(falls[:, None], -S, S)
-    mixed = S[~(falls | rises)]
-    rows = np.vstack([S, -mixed])
-    d = _maximise(rows, rows.sum(axis=0))
+    scaled, means, size = _scaled(X)
+    S = np.where(falls[:, None], -scaled, scaled)
+    target = np.where(falls | rises, 1.0, 0.5)
+    # Where a part of the rows has a finite estimate, so have all.
+    for step in sorted({max(1, len(S) // FEW_ROWS), 1}, reverse=True):
+        moved = _newton(S[::step], target[::step])
+        if moved is None:
+            return None
+    d = _along(S, target, moved) if len(S) > FEW_ROWS else None
+    searched = d is None
+    if searched:
+        d = _programme(np.vstack([S, -S[target < 1]]), S.sum(axis=0))
     gained = S @ d > TOLERANCE
     if not gained.any():
         return None
-    complete = len(mixed) == 0 and _complete(S)
-    d = d / np.abs(X - means).max(axis=0)
-    if len(constant):
-        d[constant[0]] -= (d @ means) / X[0, constant[0]]
-    # In units of what a column moves the predictor by.
+    free = not (target < 1).any()
+    complete = free and (bool(gained.all()) or (searched and _has_margin(S)))
+    columns = _columns(d / size, means, X)
+    return Separation(columns, len(X) if complete else int(gained.sum()), complete)
+
+
+def _scaled(X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Centre the columns, if a constant one takes the means up, and scale them to at most 1."""
+    constant = np.ptp(X, axis=0) == 0
+    means = np.where(constant, 0.0, X.mean(axis=0)) if constant.any() else np.zeros(X.shape[1])
+    size = np.abs(X - means).max(axis=0)
+    return (X - means) / size, means, size
+
+
+def _columns(d: np.ndarray, means: np.ndarray, X: np.ndarray) -> tuple[int, ...]:
+    """Name the coefficients that a direction moves, in units of what they add to the predictor."""
+    if means.any():
+        constant = int(np.argmax(np.ptp(X, axis=0) == 0))
+        d = d.copy()
+        d[constant] -= (d @ means) / X[0, constant]
     weight = np.abs(d) * np.abs(X).max(axis=0)
-    named = np.flatnonzero(weight > TOLERANCE * weight.max())
-    return Separation(tuple(named.tolist()), len(X) if complete else int(gained.sum()), complete)
+    return tuple(np.flatnonzero(weight > TOLERANCE * weight.max()).tolist())
 
 
-def _complete(S: np.ndarray) -> bool:
+def _newton(S: np.ndarray, target: np.ndarray) -> np.ndarray | None:
+    """
+    Fit a logistic regression, whose estimate is finite just where the separation is none.
+
+    Returns
+    -------
+    None or ndarray
+        None if the steps come to an end at a finite estimate; else the last step: where there is
+        none, every step moves some rows by about 1.
+    """
+    beta = np.zeros(S.shape[1])
+    step = beta
+    for _ in range(NEWTON_STEPS):
+        p = 1 / (1 + np.exp(-np.clip(S @ beta, -500, 500)))
+        H = S.T @ ((p * (1 - p))[:, None] * S)
+        scales, axes = np.linalg.eigh(H)
+        known = scales > 1e-12 * scales[-1]
+        step = axes[:, known] @ ((axes[:, known].T @ (S.T @ (target - p))) / scales[known])
+        if known.all() and np.abs(S @ step).max() < 1e-3:
+            return None
+        beta = beta + step
+    return step
+
+
+def _along(S: np.ndarray, target: np.ndarray, step: np.ndarray) -> np.ndarray | None:
+    """Make Newton's last step a direction of separation, or give None if it is none."""
+    stays = (np.abs(S @ step) < 0.1) | (target < 1)
+    scales, axes = np.linalg.eigh(S[stays].T @ S[stays])
+    null = axes[:, scales <= 1e-12 * max(scales[-1], 1.0)]
+    d = null @ (null.T @ step)
+    reach = np.abs(S @ d).max(initial=0.0)
+    if reach < TOLERANCE:
+        return None
+    d = d / reach
+    wrong = np.where(target < 1, np.abs(S @ d), -(S @ d)).max()
+    return d if wrong < TOLERANCE / 10 else None
+
+
+def _has_margin(S: np.ndarray) -> bool:
     """Tell whether one direction is strictly right for every row."""
     margin = np.column_stack([S, -np.ones(len(S))])
-    found = _maximise(margin, np.eye(margin.shape[1])[-1])
+    found = _programme(margin, np.eye(margin.shape[1])[-1])
     return bool(found[-1] > TOLERANCE)
 
 
-def _maximise(rows: np.ndarray, objective: np.ndarray) -> np.ndarray:
+def _programme(rows: np.ndarray, objective: np.ndarray) -> np.ndarray:
     """
     Maximise `objective . v` with `rows v >= 0` and every entry of v in [-1, 1].
 
@@ -85,13 +141,11 @@ def _maximise(rows: np.ndarray, objective: np.ndarray) -> np.ndarray:
 
     cost = -objective / max(np.abs(objective).max(), 1.0)
     used = np.zeros(len(rows), dtype=bool)
-    used[:: max(1, len(rows) // FIRST_ROWS)] = True
-    batch = FIRST_ROWS
+    used[:: max(1, len(rows) // FEW_ROWS)] = True
     while True:
-        solved = linprog(cost, A_ub=-rows[used], b_ub=np.zeros(used.sum()), bounds=(-1, 1))
-        value = rows @ solved.x
+        found = linprog(cost, A_ub=-rows[used], b_ub=np.zeros(used.sum()), bounds=(-1, 1))
+        value = rows @ found.x
         violated = np.flatnonzero((value < -TOLERANCE / 10) & ~used)
-        if len(violated) == 0 or -solved.fun <= 0:
-            return solved.x
-        used[violated[np.argsort(value[violated])[:batch]]] = True
-        batch *= 2
+        if len(violated) == 0 or -found.fun <= 0:
+            return found.x
+        used[violated[np.argsort(value[violated])[:FEW_ROWS]]] = True
