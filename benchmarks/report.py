@@ -13,7 +13,7 @@ from rich.table import Table
 from benchmarks.cases import CASES
 from benchmarks.runner import OURS, TRUSTED_R_HAT, Measurement, Settings
 
-WIDTH = 132  # what the table needs; a file or a pipe has no width of its own
+WIDTH = 150  # what the table needs; a file or a pipe has no width of its own
 UNTRUSTED = "?"
 
 type Number = Callable[[Measurement], float | None]
@@ -25,6 +25,7 @@ COLUMNS: tuple[tuple[str, Number, str, bool], ...] = (
     ("compile s", lambda m: m.seconds.get("compile"), ".2f", True),
     ("sampling s", lambda m: m.seconds.get("sampling"), ".2f", True),
     ("first posterior s", lambda m: m.first_posterior, ".1f", True),
+    ("CPU s", lambda m: m.cpu, ".1f", True),
     ("ESS", lambda m: m.ess, ",.0f", False),
     ("R-hat", lambda m: m.r_hat, ".3f", False),
     ("ESS/s sampling", lambda m: m.ess_per_second, ",.3g", True),
@@ -34,7 +35,7 @@ COLUMNS: tuple[tuple[str, Number, str, bool], ...] = (
 
 EXPLAINED = (
     "first posterior: from the start of the process to its draws; cold: nothing compiled before, "
-    "warm: the next process.",
+    "warm: the next process. CPU: the same, over all cores.",
     "ESS: the smallest bulk ESS of fixed effects, standard deviations, correlations and family "
     "parameters; sampling includes warm-up.",
     "compile: our first call of the density; bambi's call of the sampler but for the sampling. "

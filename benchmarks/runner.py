@@ -19,6 +19,7 @@ from benchmarks.cases import Case
 ROOT = Path(__file__).resolve().parents[1]
 OURS = "glmm_bayes"
 TRUSTED_R_HAT = 1.01
+SHARED = ("draws", "tune", "chains", "cores")  # settings that every side has by these names
 GLANCE = 1.0  # seconds between two looks at the memory of a process's children
 
 
@@ -59,6 +60,8 @@ class Measurement:
         By phase: import, data, model, compile, sampling; a phase that is not told apart is absent.
     first_posterior
         Seconds from the start of the process to its draws.
+    cpu
+        Processor seconds for the same, over all cores and child processes.
     ess, r_hat
         The smallest bulk effective sample size and the largest R-hat of the outer parameters.
     peak
@@ -72,6 +75,7 @@ class Measurement:
     start: str
     seconds: Mapping[str, float] = field(default_factory=dict)
     first_posterior: float | None = None
+    cpu: float | None = None
     ess: float | None = None
     r_hat: float | None = None
     peak: float | None = None
@@ -123,7 +127,7 @@ def _task(case: Case, side: str, settings: Settings, folder: Path) -> dict[str, 
         "formula": case.formula if side == OURS else case.peer_formula,
         "sampler": case.sampler,
         "seed": settings.seed,
-        "settings": {name: getattr(settings, name) for name in ("draws", "tune", "chains", "cores")},
+        "settings": {name: getattr(settings, name) for name in SHARED},
     }
 
 
@@ -209,6 +213,7 @@ def _judged(case: Case, blank: Measurement, folder: Path, peak: int) -> Measurem
         blank,
         seconds=report["seconds"],
         first_posterior=report["first_posterior"],
+        cpu=report["cpu"],
         peak=peak,
         version=report["version"],
         problem=problem,

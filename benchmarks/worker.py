@@ -6,6 +6,7 @@ is not in both, and nothing heavy before the clock runs.
 """
 
 import json
+import os
 import resource
 import sys
 import time
@@ -140,6 +141,7 @@ def main(path: Path) -> None:
     report = {
         "first_posterior": time.time() - task["spawned"],
         "seconds": clock.seconds,
+        "cpu": sum(os.times()[:4]),
         "peak": peak_bytes(),
         "version": import_module(task["side"]).__version__,
     }

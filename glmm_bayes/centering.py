@@ -35,7 +35,7 @@ def resolve_centering(
         if name not in names:
             raise UnknownNameError(f"There is no random term {name!r}. {suggestion(name, names)}")
         if choice not in CHOICES:
-            raise UnknownNameError(f"centering={choice!r} is not known. {suggestion(choice, CHOICES)}")
+            raise UnknownNameError(f"centering={choice!r} is not known. {suggestion(str(choice), CHOICES)}")
     resolved = {}
     for term in design.terms:
         choice = chosen.get(term.name, "auto")

@@ -59,4 +59,5 @@ def sleepstudy_fit() -> Any:
 @pytest.fixture(scope="session")
 def cbpp_fit() -> Any:
     """A short binomial fit with a random intercept."""
-    return _quick_fit("cbind(incidence, size - incidence) ~ period + (1 | herd)", "cbpp", "binomial")
+    formula = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
+    return _quick_fit(formula, "cbpp", "binomial")

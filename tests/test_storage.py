@@ -87,7 +87,7 @@ def test_everything_comes_back(sleepstudy_fit, tmp_path):
 def test_columns_of_every_kind_keep_their_type_order_and_index(tmp_path):
     data = kinds_of_columns()
     model = gb.Model(
-        "y ~ whole + nullable + yes + C(dose) + year + word + `an odd name` + day.dt.day + (1 | g)",
+        "y ~ whole + nullable + yes + dose + year + word + `an odd name` + I(day.dt.day) + (1 | g)",
         data,
     )
     fit = quick(model)

@@ -10,6 +10,9 @@ from glmm_bayes.covariance.base import Covariance, CovarianceParameter, refuse_p
 from glmm_bayes.priors import Prior
 
 
+LARGEST = 1 - 1e-15  # of a partial correlation read back from a rounded matrix
+
+
 class Unstructured(Covariance):
     """
     `(1 + x | g)`, `us(1 + x | g)`: cov = diag(sd) C diag(sd), C any correlation matrix.
@@ -50,17 +53,22 @@ class Unstructured(Covariance):
     def sampled(self, values: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
         if size == 1:
             return {"sd": values["sd"]}
-        L = np.linalg.cholesky(values["corr"])
+        C = values["corr"]
+        # Row by row, not by LAPACK, which refuses a correlation that has rounded to 1.
+        L = np.zeros_like(C)
+        L[:, 0, 0] = 1.0
         partials = []
-        for i in range(size):
-            left = np.ones(len(L))
+        for i in range(1, size):
+            left = np.ones(len(C))
             for j in range(i):
-                c = np.clip(L[:, i, j] / np.sqrt(left), -1.0, 1.0)
-                partials.append(0.5 * (1 + c))
+                rest = C[:, i, j] - (L[:, i, :j] * L[:, j, :j]).sum(axis=1)
+                c = np.clip(rest / (L[:, j, j] * np.sqrt(left)), -LARGEST, LARGEST)
+                L[:, i, j] = c * np.sqrt(left)
                 left = left * (1 - c * c)
+                partials.append(0.5 * (1 + c))
+            L[:, i, i] = np.sqrt(left)
         return {"sd": values["sd"], "partial": np.stack(partials, axis=1)}
 
-    @override
     def priors(self, key: str, prior: Prior, size: int) -> tuple[Prior, ...]:
         if key != "corr":
             return super().priors(key, prior, size)
