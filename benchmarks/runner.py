@@ -231,8 +231,11 @@ def reliability(draws: np.ndarray) -> tuple[float | None, float | None]:
     cube = np.moveaxis(draws, 2, 0)
     ess = array_stats.ess(cube, method="bulk", chain_axis=1, draw_axis=2)
     r_hat = array_stats.rhat(cube, chain_axis=1, draw_axis=2)
-    worst = float(np.min(ess)), float(np.max(r_hat))
-    return tuple(value if np.isfinite(value) else None for value in worst)
+    return _finite(np.min(ess)), _finite(np.max(r_hat))
+
+
+def _finite(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
 
 
 def lacks(python: str, packages: Sequence[str]) -> list[str]:

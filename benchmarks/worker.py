@@ -71,7 +71,7 @@ def evaluate_once(model: Any, seed: int) -> None:
 
 def measure_bambi(task: Task, clock: Clock) -> Found:
     with clock.phase("import"):
-        import bambi
+        bambi = import_module("bambi")
     with clock.phase("data"):
         data = read_table(task)
     with clock.phase("model"):

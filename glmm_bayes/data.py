@@ -5,7 +5,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import narwhals as nw
+import narwhals.stable.v2 as nw
 import numpy as np
 import pandas as pd
 
@@ -98,7 +98,7 @@ def usable_rows(frame: pd.DataFrame, missing: Literal["drop", "raise"]) -> Rows:
             DataWarning,
             stacklevel=2,
         )
-    frame = frame.iloc[kept]
+    frame = _plain(frame.iloc[kept])
     _refuse_unusable(frame)
     unused = {}
     for name in frame.columns:
@@ -121,6 +121,7 @@ def complete_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.Dat
                 f"The new data have no value of {name!r} in row {_listed(frame.index[absent])}; "
                 f"leave those rows out or fill them in."
             )
+    frame = _plain(frame)
     _refuse_unusable(frame)
     return frame
 
@@ -172,6 +173,26 @@ def _refuse_unusable(frame: pd.DataFrame) -> None:
                     f"The column {name!r} is infinite in row {_listed(frame.index[bad])}; "
                     f"leave those rows out or mend the values."
                 )
+
+
+def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+    """Turn columns without gaps into NumPy's dtypes: formulaic takes pandas' others for objects."""
+    return frame.assign(**{str(name): _plain_column(frame[name]) for name in frame.columns})
+
+
+def _plain_column(column: pd.Series) -> pd.Series:
+    kinds = pd.api.types
+    if isinstance(column.dtype, pd.CategoricalDtype) or isinstance(column.dtype, np.dtype):
+        return column.infer_objects()
+    for is_kind, plain in (
+        (kinds.is_bool_dtype, bool),
+        (kinds.is_integer_dtype, int),
+        (kinds.is_float_dtype, float),
+        (kinds.is_string_dtype, "str"),
+    ):
+        if is_kind(column.dtype):
+            return column.astype(plain)
+    return column.astype(object)
 
 
 def _as_pandas(series: Any) -> pd.Series:

@@ -21,6 +21,16 @@ from glmm_bayes.formula import plain_name, variables
 
 type Context = Mapping[str, Any]
 
+# As R has them, beside formulaic's own log, exp and others.
+FUNCTIONS = {
+    "sqrt": np.sqrt,
+    "abs": np.abs,
+    "log1p": np.log1p,
+    "expm1": np.expm1,
+    "sin": np.sin,
+    "cos": np.cos,
+}
+
 
 @dataclass(frozen=True, eq=False)
 class Expression:
@@ -34,9 +44,10 @@ class Expression:
         name = plain_name(self.text)
         if name is not None and name in frame:
             return frame[name]
-        space = LayeredMapping({c: frame[c] for c in frame.columns}, context, TRANSFORMS)
+        space = LayeredMapping({c: frame[c] for c in frame.columns}, context, FUNCTIONS, TRANSFORMS)
         try:
-            value = stateful_eval(self.text, space, {}, self.state, ModelSpec(formula=[]))
+            with np.errstate(all="ignore"):  # the values are checked after
+                value = stateful_eval(self.text, space, {}, self.state, ModelSpec(formula=[]))
         except Exception as error:  # whatever the user's expression raises
             raise DataError(f"The expression {self.text!r} cannot be evaluated: {error}.") from error
         shape = np.shape(value)
@@ -74,7 +85,8 @@ class Matrix:
     def learn(cls, text: str, frame: pd.DataFrame, context: Context) -> tuple["Matrix", np.ndarray]:
         """Fit the encoding to data, and give the `(n, k)` matrix."""
         try:
-            made = model_matrix(text, frame, context=context, na_action="ignore")
+            with np.errstate(all="ignore"):  # the values are checked after
+                made = model_matrix(text, frame, context=_space(context), na_action="ignore")
         except Exception as error:  # formulaic's own, and whatever its transforms raise
             raise DataError(f"The terms {text!r} cannot be evaluated: {error}.") from error
         spec = made.model_spec
@@ -94,10 +106,10 @@ class Matrix:
                 )
         if not self.names:
             return np.empty((len(frame), 0))
-        with warnings.catch_warnings():
+        with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("error", DataMismatchWarning)
             try:
-                made = self.spec.get_model_matrix(frame, context=context)
+                made = self.spec.get_model_matrix(frame, context=_space(context))
             except Exception as error:  # as above
                 raise DataError(
                     f"The terms {self.text!r} cannot encode the new data: {error}."
@@ -114,6 +126,10 @@ class Matrix:
                 f"in row {made.index[row]}."
             )
         return X
+
+
+def _space(context: Context) -> dict[str, Any]:
+    return {**FUNCTIONS, **context}
 
 
 def columns_of(texts: Sequence[str], known: Sequence[str], context: Context) -> tuple[str, ...]:
@@ -137,4 +153,4 @@ def _column(variable: Variable, known: Sequence[str]) -> str:
     if str(variable) in known and Variable.Role.VALUE in variable.roles:
         return str(variable)
     # Only what is no column by its whole name is an attribute of something: `leaf.area` may be one.
-    return "" if variable.root in TRANSFORMS else str(variable.root)
+    return "" if variable.root in TRANSFORMS or variable.root in FUNCTIONS else str(variable.root)

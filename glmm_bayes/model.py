@@ -14,11 +14,10 @@ from glmm_bayes.families import FAMILIES, LINKS, Family, Link
 from glmm_bayes.formula import read_formula
 from glmm_bayes.parameters import (
     Block,
-    Scale,
     centred_intercept,
     coefficient_block,
     constant_block,
-    default_scale,
+    default_scales,
     structure_blocks,
     with_user_priors,
 )
@@ -97,7 +96,7 @@ class Model:
         design = build_design(self.formula, data, context=self.context, missing=missing)
         self._check_names(design)
         self.design = design.with_response(_fitting_response(self.family, design))
-        self.scales = self._scales()
+        self.scales = default_scales(self.family, self.links, self.design)
         self.blocks = with_user_priors(self._default_blocks(), self.user_priors)
         self.centering = resolve_centering(self.family, self.links, self.design, centering)
 
@@ -220,11 +219,6 @@ class Model:
                     f"The group {term.label!r} of {term.text!r} has a name that results use for "
                     f"something else; rename the column."
                 )
-
-    def _scales(self) -> dict[str, Scale]:
-        scales = {p.name: Scale(0.0, 2.5) for p in self.family.parameters}
-        mu = default_scale(self.family, self.links["mu"], self.design)
-        return {**scales, "mu": mu}
 
     def _default_blocks(self) -> list[Block]:
         blocks = [

@@ -67,30 +67,43 @@ class Block:
 
 @dataclass(frozen=True)
 class Scale:
-    """Where a linear predictor lies by default, and how far its effects reach: `m` and `s`."""
+    """Where a linear predictor's intercept lies by default, `m` within `s`, and its effects' `reach`."""
 
     m: float
     s: float
+    reach: float
 
 
-def default_scale(family: Family, link: Link, design: Design) -> Scale:
+def default_scales(
+    family: Family, links: Mapping[str, Link], design: Design
+) -> dict[str, Scale]:
     """
-    Read the scale of the default priors off the response.
+    Read the scales of the default priors off the response, for every parameter of the family.
 
     Notes
     -----
-    m = median g(y), s = max(2.5, 1.4826 MAD g(y)) where the link of mu is identity or log, with
-    0.1 for log(0); else m = 0, s = 2.5. The same rule as brms's.
+    For mu, m = median g(y) and s = max(2.5, 1.4826 MAD g(y)) where its link is identity or log,
+    with 0.1 for log(0); else m = 0, s = 2.5. The same rule as brms's; effects reach as far as s.
+    For the other parameters m = 0, or g(s of mu) where they are in the response's own unit,
+    s = 2.5, and effects reach 1.
     """
+    mu = _scale_of_mean(family, links["mu"], design)
+    scales = {"mu": mu}
+    for parameter in family.parameters[1:]:
+        m = links[parameter.name].linkfun(mu.s) if parameter.scaled else 0.0
+        scales[parameter.name] = Scale(_rounded(float(m)), 2.5, 1.0)
+    return scales
+
+
+def _scale_of_mean(family: Family, link: Link, design: Design) -> Scale:
     if link.name not in ("identity", "log"):
-        return Scale(0.0, 2.5)
+        return Scale(0.0, 2.5, 2.5)
     y = family.working(design.y)
     if link.name == "log":
         y = np.log(np.where(y > 0, y, 0.1))
     m = float(np.median(y))
-    s = 1.4826 * float(np.median(np.abs(y - m)))
-    m -= float(np.mean(design.predictors["mu"].offset))
-    return Scale(_rounded(m), max(2.5, _rounded(s)))
+    s = max(2.5, _rounded(1.4826 * float(np.median(np.abs(y - m)))))
+    return Scale(_rounded(m - float(np.mean(design.predictors["mu"].offset))), s, s)
 
 
 def coefficient_block(predictor: Predictor, scale: Scale, user: Mapping[str, Any]) -> Block:
@@ -111,7 +124,7 @@ def coefficient_block(predictor: Predictor, scale: Scale, user: Mapping[str, Any
         else:
             keys.append((f"{name}[{label}]", name))
             spread = float(np.std(predictor.X[:, k])) or 1.0
-            priors.append(Prior("Normal", mu=0.0, sigma=_rounded(2.5 * scale.s / spread)))
+            priors.append(Prior("Normal", mu=0.0, sigma=_rounded(2.5 * scale.reach / spread)))
     return Block(
         name=name,
         labels=predictor.names,
@@ -187,7 +200,7 @@ def _reach(term: RandomTerm, k: int, scales: Mapping[str, Scale]) -> float:
     loading = next(g for g in term.loadings if g.columns.start <= k < g.columns.stop)
     z = loading.Z[:, k - loading.columns.start]
     indicator = np.isin(z, (0.0, 1.0)).all() or np.ptp(z) == 0
-    return scales[loading.param].s / (1.0 if indicator else float(np.std(z)))
+    return scales[loading.param].reach / (1.0 if indicator else float(np.std(z)))
 
 
 def constant_block(parameter: Parameter, scale: Scale, user: Mapping[str, Any]) -> Block:

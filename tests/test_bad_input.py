@@ -45,7 +45,6 @@ NAMES = [
     (Y, {"link": 3}, UnknownNameError, "link=3"),
     (Y, {"link": {"mu": 3}}, UnknownNameError, "no link 3"),
     ("count ~ x", {"family": "poisson", "link": "identty"}, UnknownNameError, "'identity'"),
-    (Y, {"link": {"sigma": "logm1", "mu": "identity"}}, None, ""),
     (Y, {"link": {"sigma": "inverse"}}, NotSupportedError, "'inverse' does not keep 'sigma'"),
     ("y ~ x + ss(1 | g)", {}, UnknownNameError, "no structure 'ss'"),
     (["y ~ x", "sigmma ~ x"], {}, UnknownNameError, "'sigmma ~ x'. Did you mean 'sigma'?"),
@@ -125,12 +124,12 @@ CELLS = [
 ]
 
 PRIORS = [
-    ({"beta": Prior("Normal", mu=[1, 2, 3])}, DataError, "mu with (3,) entries, but it speaks of 2: Intercept, x"),
-    ({"beta": Prior("Truncated", dist=Prior("Normal", mu=[1, 2, 3]), lower=0)}, DataError, "mu with (3,) entries"),
+    ({"beta": Prior("Normal", mu=[1, 2, 3])}, DataError, "it speaks of 2: Intercept, x"),
+    ({"beta": Prior("Truncated", dist=Prior("Normal", mu=[1, 2, 3]), lower=0)}, DataError, "(3,)"),
     ({"sd_g": Prior("HalfNormal", sigma=[1, 2])}, DataError, "sigma with (2,) entries"),
     ({"sigma": Prior("HalfNormal", sigma=[1, 2])}, DataError, "it speaks of 1: sigma"),
-    ({"betta": Prior("Normal")}, UnknownNameError, "no parameter 'betta' to have a prior. Did you mean 'beta'?"),
-    ({"beta[q]": Prior("Normal")}, UnknownNameError, "'beta[q]' to have a prior. Did you mean 'beta[x]'?"),
+    ({"betta": Prior("Normal")}, UnknownNameError, "'betta' to have a prior. Did you mean 'beta'?"),
+    ({"beta[q]": Prior("Normal")}, UnknownNameError, "Did you mean 'beta[x]'?"),
     ({"sd_q": Prior("HalfNormal")}, UnknownNameError, "Did you mean 'sd_g'?"),
     ({"corr_g": Prior("LKJCorr", eta=2)}, UnknownNameError, "no parameter 'corr_g'"),
     ({"sigma": Prior("Normal")}, DataError, "'sigma', Normal(), reaches outside (0, inf)"),
@@ -145,9 +144,6 @@ PRIORS = [
 
 
 def expect(error, words, formula, data, **given):
-    if error is None:
-        gb.Model(formula, data, **given)
-        return
     with pytest.raises(error) as caught:
         gb.Model(formula, data, **given)
     text = str(caught.value)

@@ -90,6 +90,21 @@ def test_population_leaves_the_effects_out(sleepstudy_fit):
     np.testing.assert_allclose(found[:, :, 7], expected, rtol=1e-12)
 
 
+@pytest.mark.parametrize("groups", ["population", "marginal"])
+def test_where_levels_do_not_matter_they_need_not_be_given(cbpp_fit, groups):
+    new = pd.DataFrame({"period": ["1", "4"]})
+    found = cbpp_fit.predict(new, groups=groups)
+    pd.testing.assert_frame_equal(found, cbpp_fit.predict(new.assign(herd="1"), groups=groups))
+    with pytest.raises(gb.UnknownNameError, match="'herd'"):
+        cbpp_fit.predict(new)
+
+
+def test_a_group_that_is_a_predictor_too_must_be_given():
+    fit = fixed_fit("y ~ 0 + g + (1 | g)", table_of(), "poisson", {"beta": 0.1, "sd": 1.0})
+    with pytest.raises(gb.UnknownNameError, match="'g'"):
+        fit.predict(pd.DataFrame({"x": [1.0]}), groups="population")
+
+
 def test_an_unseen_level_has_the_moments_of_its_distribution():
     """Given fixed parameters, eta of a new level is normal with variance z' Sigma z."""
     data = table_of()
@@ -171,6 +186,15 @@ def test_marginal_mean_with_correlated_effects_in_two_parameters():
         second = corr[s] * v[:, 0] + np.sqrt(1 - corr[s] ** 2) * v[:, 1]
         y = np.exp(0.2 + v[:, 0] + 0.5 * np.logaddexp(0, -0.9 + second) ** 2)
         assert found[s] == pytest.approx(y.mean(), abs=5 * y.std() / 200)
+
+
+def test_marginal_mean_with_independent_effects_in_two_parameters():
+    """Of a gaussian it is the population's, whatever sigma does."""
+    formulas = ["y ~ x + (1 | g)", "sigma ~ 1 + (1 | g)"]
+    fit = fixed_fit(formulas, table_of(), "gaussian", {"beta": 0.5, "sd": 0.7})
+    np.testing.assert_allclose(
+        fit.predict(groups="marginal", draws=True), fit.predict(groups="population", draws=True)
+    )
 
 
 def test_marginal_over_members_adds_the_weights_of_the_same_level():

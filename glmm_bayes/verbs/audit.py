@@ -8,7 +8,7 @@ import numpy as np
 
 from glmm_bayes.design import Predictor, RandomTerm
 from glmm_bayes.model import Model
-from glmm_bayes.verbs.columns import aliases, inflation, left_over, listed
+from glmm_bayes.verbs.columns import Angles, left_over, listed
 from glmm_bayes.verbs.printing import Page, Sentences
 from glmm_bayes.verbs.separation import separation
 
@@ -84,13 +84,14 @@ def audit(model: Model) -> Audit:
         unused levels.
     """
     notes: list[Note] = []
-    for predictor in model.design.predictors.values():
-        notes += _columns(predictor)
+    angles = {name: Angles.of(p.X, p.names) for name, p in model.design.predictors.items()}
+    for param, predictor in model.design.predictors.items():
+        notes += _columns(predictor, angles[param])
     for term in model.design.terms:
         notes += _levels(term)
         notes += _confounded(model, term)
         notes += _slopes(term)
-    notes += _response(model)
+    notes += _response(model, angles["mu"])
     notes += _unused(model)
     return Audit(tuple(sorted(notes, key=lambda note: SEVERITIES.index(note.severity))))
 
@@ -98,11 +99,10 @@ def audit(model: Model) -> Audit:
 # ---- the fixed part
 
 
-def _columns(predictor: Predictor) -> Iterator[Note]:
+def _columns(predictor: Predictor, angles: Angles) -> Iterator[Note]:
     X, names = predictor.X, predictor.names
     where = f"The fixed part of {predictor.param}"
-    found = aliases(X, names)
-    for name, others in found.items():
+    for name, others in angles.aliases.items():
         same = f"is a combination of {listed(others)}" if others else "is zero in every row"
         yield Note(
             "warning",
@@ -110,8 +110,7 @@ def _columns(predictor: Predictor) -> Iterator[Note]:
             f"{where}: {name} {same}; its coefficient is known only by its prior: leave the column "
             f"out, or join levels.",
         )
-    kept = [k for k, name in enumerate(names) if name not in found]
-    near = inflation(X[:, kept], [names[k] for k in kept], INFLATED)
+    near = angles.inflation(INFLATED)
     if near:
         worst = max(near.values())
         yield Note(
@@ -123,7 +122,11 @@ def _columns(predictor: Predictor) -> Iterator[Note]:
         )
     for k, name in enumerate(names):
         spread = float(np.std(X[:, k]))
-        if spread > 0 and not np.isin(X[:, k], (0.0, 1.0)).all() and not SCALES[0] < spread < SCALES[1]:
+        if (
+            spread > 0
+            and not np.isin(X[:, k], (0.0, 1.0)).all()
+            and not SCALES[0] < spread < SCALES[1]
+        ):
             yield Note(
                 "note",
                 name,
@@ -220,9 +223,9 @@ def _is_binary(model: Model) -> bool:
     return model.family.binary or (trials is not None and bool((trials <= 1).all()))
 
 
-def _response(model: Model) -> Iterator[Note]:
+def _response(model: Model, angles: Angles) -> Iterator[Note]:
     if model.family.discrete:
-        yield from _separated(model)
+        yield from _separated(model, angles)
     elif _dispersion(model):
         yield from _noiseless(model)
 
@@ -264,7 +267,7 @@ def _noiseless(model: Model) -> Iterator[Note]:
             )
 
 
-def _separated(model: Model) -> Iterator[Note]:
+def _separated(model: Model, angles: Angles) -> Iterator[Note]:
     response, link = model.design.response, model.links["mu"]
     predictor = model.design.predictors["mu"]
     bounded = model.family.binary or model.family.needs_trials
@@ -284,8 +287,9 @@ def _separated(model: Model) -> Iterator[Note]:
             f"coefficients of mu are held by their priors only; check the response.",
         )
         return
-    dependent = aliases(X, predictor.names)
-    kept = [k for k, name in enumerate(predictor.names) if name not in dependent]
+    if not used.all():
+        angles = Angles.of(X, predictor.names)
+    kept = [k for k, name in enumerate(predictor.names) if name not in angles.aliases]
     if not kept or not (falls | rises).any():
         return
     found = separation(X[:, kept], falls, rises)

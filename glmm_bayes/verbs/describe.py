@@ -31,9 +31,7 @@ def model_title(model: Model) -> str:
 def model_facts(model: Model) -> tuple[tuple[str, str], ...]:
     """Give formulas, family and links, and rows used and left out."""
     heads = ["Formula", *[""] * (len(model.formula.texts) - 1)]
-    links = ", ".join(
-        f"of {param}: {model.links[param].name}" for param in model.design.predictors
-    )
+    links = ", ".join(f"of {param}: {model.links[param].name}" for param in model.design.predictors)
     return (
         *zip(heads, model.formula.texts, strict=True),
         ("Family", f"{model.family.name} (link {links})"),

@@ -124,17 +124,18 @@ LATENT = {"logit": np.pi**2 / 3, "probit": 1.0, "cloglog": np.pi**2 / 6}
 def _distribution_variance(model: Model) -> Callable[[Params, np.ndarray], np.ndarray | float]:
     """Give the distribution's variance on the link scale, from the parameters and log m."""
     family, link = model.family, model.links["mu"].name
+    variance = family.variance
     if family.name in ("bernoulli", "binomial") and link in LATENT:
         return lambda params, log_m: LATENT[link]
     if family.name in ("gaussian", "lognormal") and link == "identity":
         return lambda params, log_m: params["sigma"] ** 2
-    if family.name == "student" and link == "identity":
-        return lambda params, log_m: family.variance(params, None)
-    if link == "log" and family.variance is not None and not family.needs_trials:
+    if family.name == "student" and link == "identity" and variance is not None:
+        return lambda params, log_m: variance(params, None)
+    if link == "log" and variance is not None and not family.needs_trials:
 
         def relative(params: Params, log_m: np.ndarray) -> np.ndarray:
             m = np.exp(log_m)
-            return np.log1p(family.variance({**params, "mu": m}, None) / m**2)
+            return np.log1p(variance({**params, "mu": m}, None) / m**2)
 
         return relative
     raise NotSupportedError(

@@ -119,7 +119,7 @@ def _root(
             else:
                 # A predictor whose random part is zero in a row varies with nothing there.
                 pivot = root[j][j]
-                root[i].append(np.divide(value, pivot, out=np.zeros_like(value), where=pivot > 0))
+                root[i].append(np.divide(value, pivot, out=np.zeros_like(pivot), where=pivot > 0))
     return root
 
 

@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.data import Frame, column_names, complete_columns
+from glmm_bayes.data import Frame, column_names, complete_columns, read_columns
 from glmm_bayes.design import Design, Response
 from glmm_bayes.draws import Draws
 from glmm_bayes.encoding import Expression, columns_of
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.formula import plain_name
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import (
     Effects,
@@ -49,6 +50,7 @@ def predict(
     ----------
     newdata
         A data frame with the predictors' columns; by default the rows the model was fitted to.
+        For `"population"` and `"marginal"` it may lack the grouping columns.
     kind
         `"mean"`, the expected response (with trials, the probability of success); `"linear"`,
         the linear predictor of the mean; `"response"`, a new response (with trials, a count);
@@ -84,6 +86,8 @@ def predict(
     linear predictor: 32 nodes; 15 (9) a dimension where two (three) predictors have effects.
     """
     _check_names(fit.model, kind, groups)
+    if newdata is not None and groups in ("population", "marginal") and kind != "response":
+        newdata = _with_any_group(fit.model, newdata)
     design = rows_of(fit.model, newdata, trials=kind == "response")
     rng = np.random.default_rng(fit.seed if seed is None else seed)
     parts = _in_parts(fit.model, design, fit.draws, kind, groups, rng)
@@ -173,6 +177,20 @@ def _check_names(model: Model, kind: str, groups: str) -> None:
         )
     if groups not in GROUPS:
         raise UnknownNameError(f"groups={groups!r} is not known. {suggestion(groups, GROUPS)}")
+
+
+def _with_any_group(model: Model, newdata: Frame) -> Frame:
+    """Add the grouping columns that new data lack, where no answer depends on the level."""
+    parts = model.formula.predictors.values()
+    fixed = [text for part in parts for text in (part.fixed, *part.offsets)]
+    needed = columns_of(fixed, list(model.design.rows.frame.columns), model.context)
+    groups = [f for part in parts for term in part.random for f in term.group.factors]
+    present = column_names(newdata)
+    absent = {name for name in map(plain_name, groups) if name} - {*needed, *present}
+    if not absent:
+        return newdata
+    frame = read_columns(newdata, list(present), where="the new data")
+    return frame.assign(**dict.fromkeys(absent, "any"))
 
 
 def _trials(model: Model, design: Design, newdata: Frame) -> np.ndarray:

@@ -202,8 +202,12 @@ def estimate_cells(table: pd.DataFrame, level: float) -> tuple[Row, list[Row]]:
         text if s > 0 else "fixed" for text, s in zip(columns[1], table["std_error"], strict=True)
     ]
     columns.append(["" if isnan(x) else f"{x:.3f}" for x in table["r_hat"]])
-    columns += [["" if isnan(x) else f"{x:.0f}" for x in table[c]] for c in ("ess_bulk", "ess_tail")]
-    padded = [_pointed(name, cells) for name, cells in zip(estimate_header(level), columns, strict=True)]
+    columns += [
+        ["" if isnan(x) else f"{x:.0f}" for x in table[c]] for c in ("ess_bulk", "ess_tail")
+    ]
+    padded = [
+        _pointed(name, cells) for name, cells in zip(estimate_header(level), columns, strict=True)
+    ]
     return tuple(c[0] for c in padded), list(zip(*(c[1:] for c in padded), strict=True))
 
 

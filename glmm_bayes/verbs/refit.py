@@ -78,8 +78,8 @@ def refit(fit: PosteriorFit, y: Any, *, seed: int | None = None) -> PosteriorFit
     values = np.asarray(y)
     frame = _frame_for(model, values)
     levels = model.design.response.levels
-    as_codes = levels is not None and values.dtype.kind in "biuf"
-    frame[name] = _as_levels(values, levels) if as_codes else values
+    numeric = values.dtype.kind in "biuf"
+    frame[name] = values if levels is None or not numeric else _as_levels(values, levels)
     failures = plain_name(response.failures) if response.failures else None
     if failures is not None:
         # The trials stay: what is no longer a success is a failure.
@@ -119,7 +119,7 @@ def _frame_for(model: Model, y: np.ndarray) -> pd.DataFrame:
     )
 
 
-def _as_levels(y: np.ndarray, levels: tuple[str, ...]) -> pd.Categorical:
+def _as_levels(y: np.ndarray, levels: tuple[str, ...]) -> Any:
     absent = pd.isna(y)
     if not np.isin(y[~absent], (0, 1)).all():
         raise DataError(f"The new response must be 0 ({levels[0]}) or 1 ({levels[1]}).")

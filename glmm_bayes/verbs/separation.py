@@ -6,7 +6,7 @@ import numpy as np
 
 TOLERANCE = 1e-6
 NEWTON_STEPS = 15
-FEW_ROWS = 2000
+FEW_ROWS, MORE_ROWS = 2000, 20_000
 
 
 @dataclass(frozen=True, eq=False)
@@ -49,21 +49,23 @@ def separation(X: np.ndarray, falls: np.ndarray, rises: np.ndarray) -> Separatio
     """
     scaled, means, size = _scaled(X)
     S = np.where(falls[:, None], -scaled, scaled)
-    target = np.where(falls | rises, 1.0, 0.5)
-    # Where a part of the rows has a finite estimate, so have all.
-    for step in sorted({max(1, len(S) // FEW_ROWS), 1}, reverse=True):
-        moved = _newton(S[::step], target[::step])
+    mixed = ~(falls | rises)
+    d, sure = None, False
+    for step in sorted({max(1, len(S) // FEW_ROWS), max(1, len(S) // MORE_ROWS), 1}, reverse=True):
+        moved = _newton(S[::step], np.where(mixed[::step], 0.5, 1.0))
+        # Where a part of the rows has a finite estimate, so have all.
         if moved is None:
             return None
-    d = _along(S, target, moved) if len(S) > FEW_ROWS else None
-    searched = d is None
-    if searched:
-        d = _programme(np.vstack([S, -S[target < 1]]), S.sum(axis=0))
+        if len(S) > FEW_ROWS:
+            d = _along(S[::step], mixed[::step], moved)
+        if d is not None and np.where(mixed, np.abs(S @ d), -(S @ d)).max() < TOLERANCE / 10:
+            break
+    else:
+        d, sure = _programme(np.vstack([S, -S[mixed]]), S.sum(axis=0)), True
     gained = S @ d > TOLERANCE
     if not gained.any():
         return None
-    free = not (target < 1).any()
-    complete = free and (bool(gained.all()) or (searched and _has_margin(S)))
+    complete = not mixed.any() and (bool(gained.all()) or (sure and _has_margin(S)))
     columns = _columns(d / size, means, X)
     return Separation(columns, len(X) if complete else int(gained.sum()), complete)
 
@@ -110,18 +112,14 @@ def _newton(S: np.ndarray, target: np.ndarray) -> np.ndarray | None:
     return step
 
 
-def _along(S: np.ndarray, target: np.ndarray, step: np.ndarray) -> np.ndarray | None:
-    """Make Newton's last step a direction of separation, or give None if it is none."""
-    stays = (np.abs(S @ step) < 0.1) | (target < 1)
+def _along(S: np.ndarray, mixed: np.ndarray, step: np.ndarray) -> np.ndarray | None:
+    """Take from Newton's last step what leaves alone the rows that it has ceased to move."""
+    stays = (np.abs(S @ step) < 0.1) | mixed
     scales, axes = np.linalg.eigh(S[stays].T @ S[stays])
     null = axes[:, scales <= 1e-12 * max(scales[-1], 1.0)]
     d = null @ (null.T @ step)
-    reach = np.abs(S @ d).max(initial=0.0)
-    if reach < TOLERANCE:
-        return None
-    d = d / reach
-    wrong = np.where(target < 1, np.abs(S @ d), -(S @ d)).max()
-    return d if wrong < TOLERANCE / 10 else None
+    reach = np.abs(S @ d).max()
+    return d / reach if reach > TOLERANCE else None
 
 
 def _has_margin(S: np.ndarray) -> bool:

@@ -142,7 +142,8 @@ def _opened(path: Path) -> xr.DataTree:
     if not path.is_file():
         raise DataError(f"There is no file {str(path)!r}.")
     try:
-        with zarr.storage.ZipStore(path, mode="r") as store:
+        with zarr.storage.ZipStore(path, mode="r") as opened:
+            store: Any = opened  # xarray takes Zarr's stores, but does not say so in its types
             tree = xr.open_datatree(store, engine="zarr", consolidated=False).load()
     except (BadZipFile, OSError, KeyError, ValueError) as error:
         raise _not_ours(path) from error

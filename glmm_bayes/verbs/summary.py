@@ -76,7 +76,9 @@ class Summary:
             else str(row.kind)
             for row in shown.itertuples()
         ]
-        headings = [self._heading(g, p) for g, p in zip(shown["group"], shown["param"], strict=True)]
+        headings = [
+            self._heading(g, p) for g, p in zip(shown["group"], shown["param"], strict=True)
+        ]
         return self._grid("Group-level effects", shown, headings, names)
 
     def _population_grid(self) -> Grid:
@@ -94,7 +96,9 @@ class Summary:
         words = f"{group} ({count} level{'s' if count > 1 else ''})"
         return words if param == "mu" else f"{words}, for {param.replace('+', ' and ')}"
 
-    def _grid(self, title: str, shown: pd.DataFrame, headings: list[str], names: "pd.Index | list[str]") -> Grid:
+    def _grid(
+        self, title: str, shown: pd.DataFrame, headings: list[str], names: "pd.Index | list[str]"
+    ) -> Grid:
         if not len(shown):
             return Grid(title, (), ())
         header, cells = estimate_cells(shown, self.level)

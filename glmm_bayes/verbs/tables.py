@@ -24,6 +24,8 @@ def reliability(draws: np.ndarray, chains: int) -> dict[str, np.ndarray]:
     """
     from arviz_stats.base import array_stats
 
+    if not draws.shape[1]:
+        return {name: np.empty(0) for name in ("r_hat", "ess_bulk", "ess_tail")}
     cube = np.moveaxis(draws.reshape(chains, -1, draws.shape[1]), 2, 0)
     with warnings.catch_warnings(), np.errstate(all="ignore"):
         warnings.simplefilter("ignore")
