@@ -28,7 +28,7 @@ extensions = [
 exclude_patterns = ["_build", "jupyter_execute", "**.ipynb_checkpoints"]
 templates_path = ["_templates"]
 
-myst_enable_extensions = ["colon_fence", "deflist", "dollarmath"]
+myst_enable_extensions = ["deflist"]
 myst_heading_anchors = 3
 
 # Executed at every build: an example that no longer runs stops it.
@@ -48,8 +48,10 @@ python_maximum_signature_line_length = 80
 
 html_theme = "pydata_sphinx_theme"
 html_static_path = ["_static"]
-html_css_files = ["tables.css"]
+html_css_files = ["pages.css"]
 html_title = f"glmm_bayes {release}"
+# Pages without others beside them need no list of those.
+html_sidebars = {page: [] for page in ("index", "tutorial", "extending")}
 html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": False,

@@ -8,6 +8,7 @@ differ in their intercepts only.
 """
 
 import argparse
+import warnings
 from pathlib import Path
 
 import matplotlib.pyplot as plt
@@ -34,7 +35,7 @@ def main() -> None:
     model = gb.Model("Reaction ~ Days + (1 + Days | Subject)", data)
     print(f"{model}\n")
     slopes = model.fit(**sampling)
-    print(f"{slopes.diagnostics()}\n\n{slopes.summary()}\n")
+    print(f"{slopes.summary()}\n")
     days = slopes.fixef().loc["Days"]
     spread = slopes.varcorr().query("coef1 == 'Days' and kind == 'sd'").iloc[0]
     print(
@@ -43,14 +44,20 @@ def main() -> None:
         f"standard deviation of {spread['estimate']:.1f} ms a day."
     )
 
-    intercepts = gb.Model("Reaction ~ Days + (1 | Subject)", data).fit(**sampling)
-    table = gb.compare({"slopes": slopes, "intercepts only": intercepts})
+    # Ten rows a subject say much about its intercept: drawn as it is, it mixes better.
+    plain = gb.Model("Reaction ~ Days + (1 | Subject)", data, centering="centered")
+    intercepts = plain.fit(**sampling)
+    with warnings.catch_warnings():
+        # ArviZ warns of rows with a large Pareto k; the table has their number.
+        warnings.filterwarnings("ignore", message="Estimated shape parameter")
+        table = gb.compare({"slopes": slopes, "intercepts only": intercepts})
     print(f"\nLeave-one-out comparison:\n{table.to_string()}")
     best, other = table.index
     apart = table.loc[other]
     print(
-        f"{best!r} predicts better by {abs(apart['elpd_diff']):.1f} (standard error "
-        f"{apart['dse']:.1f}) in expected log predictive density."
+        f"{best!r} predicts better by {abs(apart['elpd_diff']):.0f} (standard error "
+        f"{apart['dse']:.0f}) in expected log predictive density; the difference is rough, since "
+        f"a few readings are so unusual that leaving them out changes the fit (k̂ > 0.7)."
     )
 
     last = pd.DataFrame({"Days": [9], "Subject": ["308"]})

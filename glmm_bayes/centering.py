@@ -1,4 +1,4 @@
-"""Choose how NUTS sees each term's effects: as they are, or as standard normals times their scale."""
+"""Choose how NUTS sees a term's effects: as they are, or as standard normals times their scale."""
 
 from collections.abc import Mapping
 
@@ -35,7 +35,9 @@ def resolve_centering(
         if name not in names:
             raise UnknownNameError(f"There is no random term {name!r}. {suggestion(name, names)}")
         if choice not in CHOICES:
-            raise UnknownNameError(f"centering={choice!r} is not known. {suggestion(str(choice), CHOICES)}")
+            raise UnknownNameError(
+                f"centering={choice!r} is not known. {suggestion(str(choice), CHOICES)}"
+            )
     resolved = {}
     for term in design.terms:
         choice = chosen.get(term.name, "auto")
@@ -58,8 +60,9 @@ def information(family: Family, link: Link, design: Design, term: RandomTerm) ->
 
     Notes
     -----
-    By one quasi-score step from the overall mean, with tau^2 by the moments of DerSimonian &
-    Laird (1986), Controlled Clinical Trials 7, 177-188.
+    By one quasi-score step from the overall mean, the fixed part taken out by least squares and
+    the noise within the levels; tau^2 by the moments of DerSimonian & Laird (1986), Controlled
+    Clinical Trials 7, 177-188.
     """
     loading = next((g for g in term.loadings if g.param == "mu"), None)
     if loading is None or term.index.shape[1] > 1 or family.variance is None:
@@ -73,13 +76,19 @@ def information(family: Family, link: Link, design: Design, term: RandomTerm) ->
     if not link.support[0] < mean < link.support[1]:
         return 0.0
     slope = link.slope(np.asarray(link.linkfun(mean)))
-    score = (y - n * mean) * slope
-    noise = np.mean((y - n * mean) ** 2 / n)  # a row's variance, apart from its trials
-    if noise == 0:
-        return 0.0
+    root, X = np.sqrt(n), design.predictors["mu"].X
+    residual = (y - n * mean) / np.maximum(root, 1e-300)  # of variance alike in every row
+    if X.shape[1]:
+        A = X * root[:, None]
+        residual = residual - A @ np.linalg.lstsq(A, residual, rcond=None)[0]
     q, level = len(term.levels), term.index[:, 0]
-    found = np.bincount(level, n * slope**2, q) / noise
-    effect = np.bincount(level, score, q) / noise / found
-    spare = found.sum() - (found**2).sum() / found.sum()
-    tau2 = max(0.0, (found * effect**2).sum() - (q - 1)) / spare if spare > 0 else 0.0
-    return float(tau2 * np.median(found))
+    size = np.maximum(np.bincount(level, n, q), 1e-300)
+    effect = np.bincount(level, residual * root, q) / size
+    spare = design.n - q
+    noise = np.sum((residual - root * effect[level]) ** 2) / spare if spare > 0 else 0.0
+    if noise <= 0:
+        return 0.0
+    found = size * slope**2 / noise
+    effect = effect / slope
+    tau2 = ((found * effect**2).sum() - (q - 1)) / (found.sum() - (found**2).sum() / found.sum())
+    return float(max(0.0, tau2) * np.median(found))

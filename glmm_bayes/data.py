@@ -48,11 +48,15 @@ def read_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.DataFra
     known = [str(c) for c in frame.columns]
     for name in names:
         if name not in known:
-            raise UnknownNameError(f"The column {name!r} of {where} is not in the data. {suggestion(name, known)}")
+            raise UnknownNameError(
+                f"The column {name!r} of {where} is not in the data. {suggestion(name, known)}"
+            )
     if isinstance(data, pd.DataFrame):
         chosen = data.iloc[:, [known.index(name) for name in names]]
         return chosen.set_axis(list(names), axis=1).copy()
-    return pd.DataFrame({name: _as_pandas(frame[name]) for name in names}, index=pd.RangeIndex(len(frame)))
+    return pd.DataFrame(
+        {name: _as_pandas(frame[name]) for name in names}, index=pd.RangeIndex(len(frame))
+    )
 
 
 def column_names(data: Frame) -> tuple[str, ...]:
@@ -128,12 +132,14 @@ def complete_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.Dat
 
 def is_factor(column: pd.Series) -> bool:
     """Tell whether a column holds labels, not numbers."""
-    return not pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(column.dtype)
+    return not pd.api.types.is_numeric_dtype(column.dtype) and not pd.api.types.is_bool_dtype(
+        column.dtype
+    )
 
 
 def labels(column: pd.Series) -> tuple[np.ndarray, tuple[str, ...]]:
     """
-    Number the levels of a column, categories in their order, other values sorted.
+    Give numbers to the levels of a column, categories in their order, other values sorted.
 
     Returns
     -------
@@ -157,7 +163,7 @@ def _texts(values: Iterable[Any]) -> tuple[str, ...]:
     return tuple(str(int(v)) if isinstance(v, float) and v.is_integer() else str(v) for v in values)
 
 
-def _listed(rows: Sequence[Any]) -> str:
+def _listed(rows: pd.Index) -> str:
     shown = ", ".join(str(k) for k in rows[:5])
     return shown + (f" and {len(rows) - 5} more" if len(rows) > 5 else "")
 
@@ -182,16 +188,16 @@ def _plain(frame: pd.DataFrame) -> pd.DataFrame:
 
 def _plain_column(column: pd.Series) -> pd.Series:
     kinds = pd.api.types
-    if isinstance(column.dtype, pd.CategoricalDtype) or isinstance(column.dtype, np.dtype):
+    if isinstance(column.dtype, pd.CategoricalDtype | np.dtype):
         return column.infer_objects()
-    for is_kind, plain in (
-        (kinds.is_bool_dtype, bool),
-        (kinds.is_integer_dtype, int),
-        (kinds.is_float_dtype, float),
-        (kinds.is_string_dtype, "str"),
-    ):
-        if is_kind(column.dtype):
-            return column.astype(plain)
+    if kinds.is_bool_dtype(column.dtype):
+        return column.astype(bool)
+    if kinds.is_integer_dtype(column.dtype):
+        return column.astype(int)
+    if kinds.is_float_dtype(column.dtype):
+        return column.astype(float)
+    if kinds.is_string_dtype(column.dtype):
+        return column.astype("str")
     return column.astype(object)
 
 

@@ -75,7 +75,7 @@ def _effects(model: Model, term: RandomTerm, start: int) -> Effects:
 
 
 def _likelihood(model: Model) -> Score:
-    """Give the function from linear predictors and constants to the log likelihood's value and slopes."""
+    """Give the log likelihood and its slopes as a function of the predictors and constants."""
     response, family = model.design.response, model.family
     y, trials, weights = response.y, response.trials, response.weights
     w: Any = 1.0 if weights is None else weights

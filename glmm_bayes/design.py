@@ -1,7 +1,7 @@
 """A formula and data to matrices, and again, faithfully, on new data; no family is known here."""
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -28,7 +28,7 @@ INTERCEPT = "Intercept"
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """The observed response `(n,)`, its trials and weights if it has them, and a factor's levels."""
+    """The observed response `(n,)`, trials and weights if it has them, and a factor's levels."""
 
     name: str
     y: np.ndarray
@@ -60,7 +60,7 @@ class Predictor:
 
 @dataclass(frozen=True, eq=False)
 class Loading:
-    """Columns `Z` `(n, c)` that one parameter's predictor has of a term's effects `b[:, columns]`."""
+    """Columns `Z` `(n, c)` that a parameter's predictor has of a term's effects `b[:, columns]`."""
 
     param: str
     Z: np.ndarray
@@ -176,7 +176,7 @@ class Design:
         )
 
     def effects_matrix(self, param: str) -> Any:
-        """Put the terms' `Z` beside each other: sparse `(n, total effects)`, or None without any."""
+        """Put the terms' `Z` side by side: sparse `(n, total effects)`, or None without any."""
         from scipy.sparse import hstack
 
         if not any(g.param == param for term in self.terms for g in term.loadings):
@@ -205,7 +205,9 @@ class Design:
         extra = [t for name, t in self.formula.response.extras if name == "trials"]
         wanted = dict.fromkeys([*self.predictor_columns, *self._columns(texts)])
         trials = [c for c in self._columns(extra) if c in column_names(data)]
-        frame = complete_columns(data, list({**wanted, **dict.fromkeys(trials)}), where="the new data")
+        frame = complete_columns(
+            data, list({**wanted, **dict.fromkeys(trials)}), where="the new data"
+        )
         made = None
         if response:
             made = _read_response(self.formula, frame, self.context)
@@ -216,7 +218,9 @@ class Design:
         return replace(
             self,
             response=made,
-            predictors={k: _encode_predictor(p, frame, self.context) for k, p in self.predictors.items()},
+            predictors={
+                k: _encode_predictor(p, frame, self.context) for k, p in self.predictors.items()
+            },
             terms=tuple(_encode_term(t, frame, self.context) for t in self.terms),
             rows=rows,
         )
@@ -304,7 +308,9 @@ def _refuse_unbuilt(formula: Formula) -> None:
 # ---- learning from the first data
 
 
-def _learn_predictor(param: str, part: PredictorPart, frame: pd.DataFrame, context: Context) -> Predictor:
+def _learn_predictor(
+    param: str, part: PredictorPart, frame: pd.DataFrame, context: Context
+) -> Predictor:
     matrix, X = Matrix.learn(part.fixed, frame, context)
     offsets = tuple(Expression(text) for text in part.offsets)
     return Predictor(param, X, _offset(offsets, frame, context), matrix, offsets)
@@ -335,7 +341,9 @@ def _learn_term(
     for param, part in joint:
         matrix, Z = Matrix.learn(part.columns, frame, context)
         if not matrix.names:
-            raise DataError(f"The random term {part.text!r} has no columns; write (1 | …) or (x | …).")
+            raise DataError(
+                f"The random term {part.text!r} has no columns; write (1 | …) or (x | …)."
+            )
         prefix = "" if param == joint[0][0] else f"{param}_"
         at = slice(len(columns), len(columns) + len(matrix.names))
         columns += [prefix + c for c in matrix.names]
@@ -356,7 +364,9 @@ def _learn_term(
     )
 
 
-def _levels(group: Group, frame: pd.DataFrame, context: Context) -> tuple[np.ndarray, tuple[str, ...]]:
+def _levels(
+    group: Group, frame: pd.DataFrame, context: Context
+) -> tuple[np.ndarray, tuple[str, ...]]:
     columns = [Expression(f).evaluate(frame, context) for f in group.factors]
     if group.membership:
         values = [[x[1][c] for c in x[0]] for x in map(labels, columns)]
@@ -369,7 +379,9 @@ def _levels(group: Group, frame: pd.DataFrame, context: Context) -> tuple[np.nda
         combined = combined * len(level) + code
     present, index = np.unique(combined, return_inverse=True)
     parts = np.unravel_index(present, [len(level) for level in names])
-    texts = tuple(":".join(names[j][part[k]] for j, part in enumerate(parts)) for k in range(len(present)))
+    texts = tuple(
+        ":".join(names[j][part[k]] for j, part in enumerate(parts)) for k in range(len(present))
+    )
     return index.reshape(-1, 1), texts
 
 
@@ -383,7 +395,9 @@ def _weights(group: Group, frame: pd.DataFrame, context: Context) -> np.ndarray:
     total = w.sum(axis=1, keepdims=True)
     if (w < 0).any() or (group.scale and (total <= 0).any()):
         bad = frame.index[int(np.argmax((w < 0).any(axis=1) | (total[:, 0] <= 0)))]
-        raise DataError(f"The weights of {group.label} must not be negative or all zero: row {bad}.")
+        raise DataError(
+            f"The weights of {group.label} must not be negative or all zero: row {bad}."
+        )
     return w / total if group.scale else w
 
 

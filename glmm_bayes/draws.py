@@ -98,7 +98,7 @@ def factors(term: RandomTerm, theta: Mapping[str, np.ndarray]) -> np.ndarray:
 
 
 def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
-    """Name draws as results do: `beta[coef]`, `sd_g[g__coef]`, `corr_g`, `b_g[g, g__coef]` …"""
+    """Name draws as results do: `beta[coef]`, `sd_g[g__coef]`, `corr_g`, `b_g[g, g__coef]`."""
     import xarray as xr
 
     variables: dict[str, tuple[list[str], np.ndarray]] = {}
@@ -123,7 +123,9 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
     }
     coords = {"chain": np.arange(shape[0]), "draw": np.arange(shape[1])}
     used = {dim for dims, _ in variables.values() for dim in dims}
-    return xr.Dataset(data, {**coords, **{d: v for d, v in coordinates(model).items() if d in used}})
+    return xr.Dataset(
+        data, {**coords, **{d: v for d, v in coordinates(model).items() if d in used}}
+    )
 
 
 def _reported(term: RandomTerm, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:
@@ -134,9 +136,7 @@ def _reported(term: RandomTerm, draws: Draws) -> dict[str, tuple[list[str], np.n
         for row in zip(*values, strict=True)
     ]
     dims = [f"{term.name}__coef", f"{term.name}__coef2"]
-    return {
-        f"{key}_{term.name}": (dims, np.stack([row[key] for row in rows])) for key in rows[0]
-    }
+    return {f"{key}_{term.name}": (dims, np.stack([row[key] for row in rows])) for key in rows[0]}
 
 
 def coordinates(model: Model) -> dict[str, list[str]]:

@@ -49,7 +49,9 @@ class Expression:
             with np.errstate(all="ignore"):  # the values are checked after
                 value = stateful_eval(self.text, space, {}, self.state, ModelSpec(formula=[]))
         except Exception as error:  # whatever the user's expression raises
-            raise DataError(f"The expression {self.text!r} cannot be evaluated: {error}.") from error
+            raise DataError(
+                f"The expression {self.text!r} cannot be evaluated: {error}."
+            ) from error
         shape = np.shape(value)
         if shape not in ((), (len(frame),)):
             raise DataError(
@@ -68,7 +70,9 @@ class Expression:
         values = column.to_numpy(dtype=float)
         bad = np.flatnonzero(~np.isfinite(values))
         if len(bad):
-            raise DataError(f"The {role} {self.text!r} is {values[bad[0]]:g} in row {frame.index[bad[0]]}.")
+            raise DataError(
+                f"The {role} {self.text!r} is {values[bad[0]]:g} in row {frame.index[bad[0]]}."
+            )
         return values
 
 

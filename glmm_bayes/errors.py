@@ -14,7 +14,7 @@ class DataError(GlmmError, ValueError):
 
 
 class UnknownNameError(GlmmError, LookupError):
-    """A name that is in no list: a column, a family, a prior's target …"""
+    """A name that is in no list: a column, a family, a prior's target."""
 
 
 class NotSupportedError(GlmmError, NotImplementedError):

@@ -75,7 +75,7 @@ class PosteriorFit:
         return vcov(self)
 
     def varcorr(self, *, level: float = 0.95) -> "pd.DataFrame":
-        """Standard deviations and correlations of the random terms: see `verbs.tables.varcorr`."""
+        """Tabulate the random terms' standard deviations and correlations: see `verbs.tables.varcorr`."""
         from glmm_bayes.verbs.tables import varcorr
 
         return varcorr(self, level=level)
@@ -113,9 +113,7 @@ class PosteriorFit:
         """Predict for the rows of a data frame: see `verbs.predict.predict`."""
         from glmm_bayes.verbs.predict import predict
 
-        return predict(
-            self, newdata, kind=kind, groups=groups, level=level, draws=draws, seed=seed
-        )
+        return predict(self, newdata, kind=kind, groups=groups, level=level, draws=draws, seed=seed)
 
     def simulate(
         self,

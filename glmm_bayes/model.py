@@ -65,7 +65,7 @@ class Model:
     --------
     >>> import glmm_bayes as gb
     >>> data = gb.load_dataset("sleepstudy")
-    >>> model = gb.Model("reaction ~ days + (1 + days | subject)", data)
+    >>> model = gb.Model("Reaction ~ Days + (1 + Days | Subject)", data)
     >>> model.design.y.shape, model.design.predictors["mu"].X.shape
     ((180,), (180, 2))
     """
@@ -82,7 +82,9 @@ class Model:
         centering: str | Mapping[str, str] = "auto",
     ) -> None:
         if missing not in ("drop", "raise"):
-            raise UnknownNameError(f"missing={missing!r} is not known. {suggestion(missing, ('drop', 'raise'))}")
+            raise UnknownNameError(
+                f"missing={missing!r} is not known. {suggestion(missing, ('drop', 'raise'))}"
+            )
         _check_mappings(priors=priors, context=context)
         self.formula = read_formula(formula)
         self.family = FAMILIES[family] if isinstance(family, str) else family
@@ -130,7 +132,7 @@ class Model:
         }
 
     def means(self, param: str) -> np.ndarray:
-        """Give what is taken off a predictor's columns while sampling: `(k,)`, 0 where nothing is."""
+        """Give what is taken off a predictor's columns while sampling: `(k,)`, 0 for nothing."""
         predictor = self.design.predictors[param]
         if not self.centred[param]:
             return np.zeros(len(predictor.names))
@@ -165,7 +167,7 @@ class Model:
         return audit(self)
 
     def prior_predictive(self, draws: int = 500, *, seed: int | None = None) -> Any:
-        """Draw parameters and responses from the prior: a DataTree; see `verbs.prior_predictive`."""
+        """Draw parameters and responses from the prior; see `verbs.prior_predictive`."""
         from glmm_bayes.verbs.prior_predictive import prior_predictive
 
         return prior_predictive(self, draws, seed=seed)
@@ -203,12 +205,16 @@ class Model:
         if not isinstance(self.family, Family):
             raise UnknownNameError(f"The family {self.family!r} is neither a name nor a gb.Family.")
         known = [p.name for p in self.family.parameters]
-        for param in self.formula.predictors:
+        for name in {"beta", "intercept"} & set(known):
+            raise NotSupportedError(
+                f"The family {self.family.name!r} has a parameter called {name!r}, as the "
+                f"coefficients are; give it another name."
+            )
+        for param, text in zip(self.formula.predictors, self.formula.texts, strict=False):
             if param not in known:
                 raise UnknownNameError(
                     f"The family {self.family.name!r} has no parameter {param!r} to have the "
-                    f"formula {next(t for t in self.formula.texts[1:] if t.split('~')[0].strip() == param)!r}. "
-                    f"{suggestion(param, known)}"
+                    f"formula {text!r}. {suggestion(param, known)}"
                 )
 
     def _check_names(self, design: Design) -> None:
@@ -238,7 +244,9 @@ def _check_mappings(**given: Any) -> None:
     for name, value in given.items():
         named = isinstance(value, Mapping) and all(isinstance(key, str) for key in value)
         if value is not None and not named:
-            raise UnknownNameError(f"{name}={value!r} should map names to values, {{'name': value}}.")
+            raise UnknownNameError(
+                f"{name}={value!r} should map names to values, {{'name': value}}."
+            )
 
 
 def _links(family: Family, link: str | Mapping[str, str] | None) -> dict[str, Link]:
@@ -267,13 +275,12 @@ def _fitting_response(family: Family, design: Design) -> Response:
     """Read the response as the family does, or say which row does not fit it."""
     response = design.response
     y, trials, weights = response.y, response.trials, response.weights
-    if response.levels is not None:
-        if not family.binary or len(response.levels) != 2:
-            wanted = "two levels" if family.binary else "numbers"
-            raise DataError(
-                f"The response {response.name!r} has the levels {', '.join(response.levels[:6])}; "
-                f"the family {family.name!r} takes {wanted}."
-            )
+    if response.levels is not None and not (family.binary and len(response.levels) == 2):
+        wanted = "two levels" if family.binary else "numbers"
+        raise DataError(
+            f"The response {response.name!r} has the levels {', '.join(response.levels[:6])}; "
+            f"the family {family.name!r} takes {wanted}."
+        )
     if trials is not None and not family.needs_trials:
         raise DataError(
             f"The family {family.name!r} takes no trials, but the response is {response.name!r}; "
@@ -299,6 +306,6 @@ def _proportions(family: Family, response: Response) -> tuple[np.ndarray, np.nda
     if np.isin(y, (0.0, 1.0)).all():
         return y, np.ones_like(y), response.weights
     raise DataError(
-        f"The family {family.name!r} needs the number of trials: write {response.name} | trials(n), "
-        f"cbind(successes, failures), or a proportion with weights(n)."
+        f"The family {family.name!r} needs the number of trials: write "
+        f"{response.name} | trials(n), cbind(successes, failures), or a proportion with weights(n)."
     )

@@ -67,16 +67,14 @@ class Block:
 
 @dataclass(frozen=True)
 class Scale:
-    """Where a linear predictor's intercept lies by default, `m` within `s`, and its effects' `reach`."""
+    """Where an intercept lies by default, `m` within `s`, and how far effects `reach`."""
 
     m: float
     s: float
     reach: float
 
 
-def default_scales(
-    family: Family, links: Mapping[str, Link], design: Design
-) -> dict[str, Scale]:
+def default_scales(family: Family, links: Mapping[str, Link], design: Design) -> dict[str, Scale]:
     """
     Read the scales of the default priors off the response, for every parameter of the family.
 

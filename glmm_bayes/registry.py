@@ -47,7 +47,9 @@ class Registry[T](Mapping[str, T]):
 
     def __getitem__(self, name: str) -> T:
         if name not in self._items:
-            raise UnknownNameError(f"There is no {self.kind} {name!r}. {suggestion(str(name), self)}")
+            raise UnknownNameError(
+                f"There is no {self.kind} {name!r}. {suggestion(str(name), self)}"
+            )
         return self._items[name]
 
     def __contains__(self, name: object) -> bool:

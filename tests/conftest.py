@@ -1,13 +1,26 @@
 """What the tests share: the data that are not packaged, and other software's results."""
 
+import hashlib
 import json
 import os
+import tempfile
 import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+ENGINE = Path(__file__).resolve().parents[1] / "glmm_bayes" / "engine"
+
+
+def _kernels_cache() -> str:
+    """Name a folder for compiled code after its sources: numba overlooks changes in other files."""
+    text = b"".join(path.read_bytes() for path in sorted(ENGINE.glob("*.py")))
+    return str(Path(tempfile.gettempdir()) / f"glmm_bayes-{hashlib.sha256(text).hexdigest()[:16]}")
+
+
+os.environ.setdefault("NUMBA_CACHE_DIR", _kernels_cache())
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
 

@@ -9,7 +9,6 @@ from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.base import Covariance, CovarianceParameter, refuse_prior, sd_parameter
 from glmm_bayes.priors import Prior
 
-
 LARGEST = 1 - 1e-15  # of a partial correlation read back from a rounded matrix
 
 

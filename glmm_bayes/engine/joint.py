@@ -47,7 +47,9 @@ class Effects:
         """Give Lambda `(p, p)`."""
         return self.structure.factor({k: theta[s] for k, s in self.theta.items()}, self.p)
 
-    def prior_and_b(self, x: np.ndarray, Lambda: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
+    def prior_and_b(
+        self, x: np.ndarray, Lambda: np.ndarray
+    ) -> tuple[float, np.ndarray, np.ndarray]:
         """Give the log density of the effects' coordinates, v and b, each `(q, p)`."""
         given = x[self.at].reshape(self.q, self.p)
         if not self.centered:

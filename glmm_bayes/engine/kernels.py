@@ -38,6 +38,7 @@ PRIORS = (
 )
 
 compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+LARGE = 1e3
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 # As in `families.links`: a probability is kept off 0 and 1, to which it rounds.
 TINY, ALMOST_ONE = 1e-100, 1.0 - float(np.finfo(float).epsneg)
@@ -45,13 +46,15 @@ TINY, ALMOST_ONE = 1e-100, 1.0 - float(np.finfo(float).epsneg)
 
 @compiled
 def digamma(x):
-    """Give the digamma function of x > 0: recurrence up to 6, then the asymptotic series."""
+    """Give the digamma function of x > 0: recurrence up to 9, then the asymptotic series."""
     total = 0.0
-    while x < 6.0:
+    while x < 9.0:
         total -= 1.0 / x
         x += 1.0
     r = 1.0 / (x * x)
-    tail = r * (1 / 12 - r * (1 / 120 - r * (1 / 252 - r * (1 / 240 - r * (1 / 132 - r * 691 / 32760)))))
+    tail = r * (
+        1 / 12 - r * (1 / 120 - r * (1 / 252 - r * (1 / 240 - r * (1 / 132 - r * 691 / 32760))))
+    )
     return total + math.log(x) - 0.5 / x - tail
 
 
@@ -156,13 +159,29 @@ def point(family, y, n, a, b, c):
 
 
 @compiled
+def log_rising(y, a):
+    """Give log Gamma(a + y) - log Gamma(a), as `families.special` does."""
+    if a < LARGE:
+        return math.lgamma(a + y) - math.lgamma(a)
+    tail = (1.0 / (a + y) - 1.0 / a) / 12.0
+    return (a + y - 0.5) * math.log1p(y / a) + y * math.log(a) - y + tail
+
+
+@compiled
+def digamma_rising(y, a):
+    """Give digamma(a + y) - digamma(a), as `families.special` does."""
+    if a < LARGE:
+        return digamma(a + y) - digamma(a)
+    gap = -y / (a * (a + y))
+    return math.log1p(y / a) - 0.5 * gap - gap * (1.0 / (a + y) + 1.0 / a) / 12.0
+
+
+@compiled
 def negbinomial(y, mu, size):
     """Evaluate the negative binomial of variance mu + mu^2 / size."""
-    value = math.lgamma(y + size) - math.lgamma(size) - y * math.log1p(size / mu)
-    value -= size * math.log1p(mu / size)
+    value = log_rising(y, size) - y * math.log1p(size / mu) - size * math.log1p(mu / size)
     by_mu = (y - mu) * size / (mu * (mu + size))
-    by_size = digamma(y + size) - digamma(size) - math.log1p(mu / size)
-    by_size += (mu - y) / (mu + size)
+    by_size = digamma_rising(y, size) - math.log1p(mu / size) + (mu - y) / (mu + size)
     return value, by_mu, by_size, 0.0
 
 
@@ -189,10 +208,9 @@ def beta_like(family, y, n, mu, phi):
         value = math.lgamma(phi) - math.lgamma(a) - math.lgamma(b) + a * won + b * lost - won - lost
         by_a, by_b = won - digamma(a), lost - digamma(b)
         return value, phi * (by_a - by_b), mu * by_a + (1 - mu) * by_b + digamma(phi), 0.0
-    value = math.lgamma(y + a) - math.lgamma(a) + math.lgamma(n - y + b) - math.lgamma(b)
-    value += math.lgamma(phi) - math.lgamma(n + phi)
-    by_a, by_b = digamma(y + a) - digamma(a), digamma(n - y + b) - digamma(b)
-    by_phi = mu * by_a + (1.0 - mu) * by_b + digamma(phi) - digamma(n + phi)
+    value = log_rising(y, a) + log_rising(n - y, b) - log_rising(n, phi)
+    by_a, by_b = digamma_rising(y, a), digamma_rising(n - y, b)
+    by_phi = mu * by_a + (1.0 - mu) * by_b - digamma_rising(n, phi)
     return value, phi * (by_a - by_b), by_phi, 0.0
 
 
@@ -229,7 +247,7 @@ def prior(kind, x, a, b, c):
 
 @compiled
 def fill_factor(kind, p, sd, partial, Lambda):
-    """Write the factor `(p, p)` of a structure; `partial` in (0, 1), as `covariance.unstructured`."""
+    """Write a structure's factor `(p, p)`; `partial` in (0, 1), as `covariance.unstructured`."""
     k = 0
     for i in range(p):
         left, scale = 1.0, sd[0] if kind == 1 else sd[i]

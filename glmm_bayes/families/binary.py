@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from scipy.special import betaln, digamma, expit, gammaln, log_ndtr, xlog1py, xlogy
+from scipy.special import expit, gammaln, log_ndtr, xlog1py, xlogy
 
 from glmm_bayes.families.continuous import HALF_LOG_2PI, UNIT_LINKS, scipy_stats, shape
 from glmm_bayes.families.family import (
@@ -18,6 +18,7 @@ from glmm_bayes.families.family import (
     whole,
 )
 from glmm_bayes.families.links import LINKS, UNIT
+from glmm_bayes.families.special import digamma_rising, log_rising
 
 MU = Parameter("mu", "logit", UNIT_LINKS, UNIT)
 
@@ -176,15 +177,14 @@ def _shapes(p: Params) -> tuple[Array, Array]:
 
 def _beta_binomial_core(y: Array, trials: Array | None, params: Params) -> Array:
     a, b = _shapes(params)
-    return betaln(y + a, trials - y + b) - betaln(a, b)
+    return log_rising(y, a) + log_rising(trials - y, b) - log_rising(trials, params["phi"])
 
 
 def _beta_binomial_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
     mu, phi = params["mu"], params["phi"]
     a, b = _shapes(params)
-    by_a = digamma(y + a) - digamma(a)
-    by_b = digamma(trials - y + b) - digamma(b)
-    by_phi = mu * by_a + (1 - mu) * by_b + digamma(phi) - digamma(trials + phi)
+    by_a, by_b = digamma_rising(y, a), digamma_rising(trials - y, b)
+    by_phi = mu * by_a + (1 - mu) * by_b - digamma_rising(trials, phi)
     return {"mu": phi * (by_a - by_b), "phi": by_phi}
 
 

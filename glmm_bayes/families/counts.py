@@ -3,11 +3,12 @@
 from typing import Any
 
 import numpy as np
-from scipy.special import betaln, digamma, gammaln, xlog1py, xlogy
+from scipy.special import gammaln, xlog1py, xlogy
 
 from glmm_bayes.families.continuous import POSITIVE_LINKS, scipy_stats, shape
 from glmm_bayes.families.family import Array, Family, Natural, Parameter, Params, add_family, counts
 from glmm_bayes.families.links import POSITIVE
+from glmm_bayes.families.special import digamma_rising, log_rising
 
 MU = Parameter("mu", "log", POSITIVE_LINKS, POSITIVE)
 
@@ -43,20 +44,14 @@ POISSON = add_family(
 )
 
 
-def _rising(y: Array, a: Array) -> Array:
-    """Give log Gamma(y + a) - log Gamma(a) - log Gamma(y + 1), without cancellation for large a."""
-    return -betaln(np.maximum(y, 1e-300), a) - np.log(np.maximum(y, 1e-300))
-
-
 def _negbinomial_core(y: Array, trials: Array | None, params: Params) -> Array:
     mu, a = params["mu"], params["alpha"]
-    rising = np.where(y > 0, _rising(y, a), 0.0)
-    return rising - xlog1py(a, mu / a) - xlog1py(y, a / mu)
+    return log_rising(y, a) - xlog1py(a, mu / a) - xlog1py(y, a / mu)
 
 
 def _negbinomial_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
     mu, a = params["mu"], params["alpha"]
-    by_a = digamma(y + a) - digamma(a) - np.log1p(mu / a) - (y - mu) / (a + mu)
+    by_a = digamma_rising(y, a) - np.log1p(mu / a) - (y - mu) / (a + mu)
     return {"mu": a * (y - mu) / (mu * (a + mu)), "alpha": by_a}
 
 
@@ -81,6 +76,7 @@ NEGBINOMIAL = add_family(
         variance=lambda p, trials: p["mu"] + p["mu"] ** 2 / p["alpha"],
         core=_negbinomial_core,
         score=_negbinomial_score,
+        constant=lambda y, trials: -gammaln(y + 1),
         problem=counts,
         deviance=_negbinomial_deviance,
         discrete=True,
@@ -110,6 +106,7 @@ NBINOM1 = add_family(
         variance=lambda p, trials: p["mu"] * (1 + p["phi"]),
         core=lambda y, trials, p: _negbinomial_core(y, trials, _nb1(p)),
         score=_nbinom1_score,
+        constant=lambda y, trials: -gammaln(y + 1),
         problem=counts,
         discrete=True,
     )

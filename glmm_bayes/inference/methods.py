@@ -15,7 +15,7 @@ class Methods(Registry[Callable[..., Any]]):
     def __getitem__(self, name: str) -> Callable[..., Any]:
         if name in PLANNED and name not in self:
             raise NotSupportedError(
-                f"The method {name!r} is not built yet; fit(\"nuts\") draws from the full posterior."
+                f'The method {name!r} is not built yet; fit("nuts") draws from the full posterior.'
             )
         return super().__getitem__(name)
 

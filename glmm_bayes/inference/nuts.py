@@ -13,7 +13,12 @@ import xarray as xr
 from glmm_bayes.density import compiled_density, read_density
 from glmm_bayes.draws import Draws, from_dataset, from_unconstrained
 from glmm_bayes.engine.joint import Joint
-from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupportedError, UnknownNameError
+from glmm_bayes.errors import (
+    ConvergenceError,
+    ConvergenceWarning,
+    NotSupportedError,
+    UnknownNameError,
+)
 from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.inference.results import posterior_tree
@@ -53,7 +58,7 @@ def nuts(
     seed
         Makes the draws reproducible.
     draws, tune
-        Draws kept and warm-up draws of each chain.
+        Draws kept and warm-up draws of each chain, at least one of both.
     chains, cores
         How many chains, and how many of them run at once.
     target_accept
@@ -80,9 +85,13 @@ def nuts(
     -----
     Hoffman & Gelman (2014), J. Machine Learning Research 15, 1593-1623; Betancourt (2017).
     """
-    _check_numbers(draws=draws, tune=tune, chains=chains)
-    if target_accept is not None and not 0 < target_accept < 1:
-        raise UnknownNameError(f"target_accept={target_accept:g} must lie between 0 and 1.")
+    _check_numbers(1, draws=draws, tune=tune, chains=chains)
+    _check_numbers(1, **({} if cores is None else {"cores": cores}))
+    _check_numbers(0, **({} if seed is None else {"seed": seed}))
+    if target_accept is not None and not (
+        isinstance(target_accept, float) and 0 < target_accept < 1
+    ):
+        raise UnknownNameError(f"target_accept={target_accept!r} must lie between 0 and 1.")
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     name = "nutpie" if sampler == "auto" else sampler
@@ -92,7 +101,7 @@ def nuts(
         raise UnknownNameError(f"There is no sampler {name!r}. {suggestion(name, SAMPLERS)}")
     if find_spec(name) is None:
         raise NotSupportedError(
-            f"sampler={name!r} needs the package {name}: pip install \"glmm-bayes[samplers]\"."
+            f'sampler={name!r} needs the package {name}: pip install "glmm-bayes[samplers]".'
         )
     settings = {
         "draws": draws,
@@ -103,7 +112,14 @@ def nuts(
         "progressbar": progressbar,
     }
     began = time.perf_counter()
-    found, statistics = SAMPLERS[name](model, seed, settings, options)
+    try:
+        found, statistics = SAMPLERS[name](model, seed, settings, options)
+    except (AttributeError, TypeError) as error:
+        if not options:
+            raise
+        raise UnknownNameError(
+            f"sampler={name!r} does not take {', '.join(map(repr, options))}: {error}."
+        ) from error
     idata = posterior_tree(model, found, statistics, seed)
     used = {"sampler": sampler, **settings, **options}
     fit = PosteriorFit(model, idata, "nuts", seed, time.perf_counter() - began, used)
@@ -114,10 +130,10 @@ def nuts(
 METHODS.add("nuts", nuts)
 
 
-def _check_numbers(**counts: Any) -> None:
+def _check_numbers(least: int, **counts: Any) -> None:
     for name, value in counts.items():
-        least = 0 if name == "tune" else 1
-        if not isinstance(value, int | np.integer) or value < least:
+        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
+        if not whole or value < least:
             raise UnknownNameError(f"{name}={value!r} must be a whole number of at least {least}.")
 
 
@@ -231,7 +247,9 @@ def _by_pymc(sampler: str) -> Callable[..., tuple[Draws, xr.Dataset]]:
             **extra,
             **options,
         )
-        return from_dataset(model, tree["posterior"].to_dataset()), tree["sample_stats"].to_dataset()
+        return from_dataset(model, tree["posterior"].to_dataset()), tree[
+            "sample_stats"
+        ].to_dataset()
 
     return sample
 

@@ -10,9 +10,7 @@ from glmm_bayes.predictive import effects_for, in_rows, parameters, responses
 KEPT = 20_000_000  # numbers of a pointwise quantity that are stored: 160 MB
 
 
-def posterior_tree(
-    model: Model, draws: Draws, statistics: xr.Dataset, seed: int
-) -> xr.DataTree:
+def posterior_tree(model: Model, draws: Draws, statistics: xr.Dataset, seed: int) -> xr.DataTree:
     """
     Collect `posterior, sample_stats, log_likelihood, posterior_predictive, observed_data`.
 

@@ -10,12 +10,13 @@ from glmm_bayes.design import Predictor, RandomTerm
 from glmm_bayes.model import Model
 from glmm_bayes.verbs.columns import Angles, left_over, listed
 from glmm_bayes.verbs.printing import Page, Sentences
-from glmm_bayes.verbs.separation import separation
+from glmm_bayes.verbs.separation import Separation, separation
 
 FEW_LEVELS = 5
 INFLATED = 30.0
 SCALES = (1e-3, 1e3)
 EXACT = 1e-10
+ENDLESS = 1e10  # beyond it, a link's value counts as infinite
 
 type Severity = Literal["fatal", "warning", "note"]
 SEVERITIES: tuple[Severity, ...] = ("fatal", "warning", "note")
@@ -62,6 +63,7 @@ class Audit:
         return self._page.html()
 
     def __repr__(self) -> str:
+        """Print as text."""
         return self.text()
 
     def _repr_html_(self) -> str:
@@ -151,9 +153,9 @@ def _levels(term: RandomTerm) -> Iterator[Note]:
         yield Note(
             "note",
             term.text,
-            f"The group {term.group.label!r} of {term.text} has only {count} levels, which say little "
-            f"of a standard deviation; its prior matters: choose it, or use the group as a fixed "
-            f"effect.",
+            f"The group {term.group.label!r} of {term.text} has only {count} levels, which say "
+            f"little of a standard deviation; its prior matters: choose it, or use the group as a "
+            f"fixed effect.",
         )
 
 
@@ -226,7 +228,7 @@ def _is_binary(model: Model) -> bool:
 def _response(model: Model, angles: Angles) -> Iterator[Note]:
     if model.family.discrete:
         yield from _separated(model, angles)
-    elif _dispersion(model):
+    elif {p.name for p in model.family.parameters[1:2]} & set(_dispersion(model)):
         yield from _noiseless(model)
 
 
@@ -267,19 +269,24 @@ def _noiseless(model: Model) -> Iterator[Note]:
             )
 
 
-def _separated(model: Model, angles: Angles) -> Iterator[Note]:
+def _edges(model: Model, bounded: bool) -> tuple[np.ndarray, np.ndarray]:
+    """Tell where the likelihood is largest for a predictor of minus, of plus infinity: `(n,)`."""
     response, link = model.design.response, model.links["mu"]
-    predictor = model.design.predictors["mu"]
-    bounded = model.family.binary or model.family.needs_trials
-    trials = np.ones(model.nobs) if response.trials is None else response.trials
+    trials = 1.0 if response.trials is None else response.trials
     with np.errstate(all="ignore"):
-        endless_below = link.linkfun(np.asarray(0.0)) < -1e10
-        endless_above = bounded and link.linkfun(np.asarray(1.0)) > 1e10
-    falls = (response.y == 0) & endless_below
-    rises = (response.y == trials) & endless_above
-    used = trials > 0 if response.weights is None else (trials > 0) & (response.weights > 0)
-    X, falls, rises = predictor.X[used], falls[used], rises[used]
-    if len(X) and (falls.all() or rises.all()):
+        endless_below = link.linkfun(np.asarray(0.0)) < -ENDLESS
+        endless_above = bounded and link.linkfun(np.asarray(1.0)) > ENDLESS
+    return (response.y == 0) & endless_below, (response.y == trials) & endless_above
+
+
+def _separated(model: Model, angles: Angles) -> Iterator[Note]:
+    response, predictor = model.design.response, model.design.predictors["mu"]
+    bounded = model.family.binary or model.family.needs_trials
+    used = np.ones(model.nobs, dtype=bool)
+    for counted in (response.trials, response.weights):
+        used &= True if counted is None else counted > 0
+    falls, rises = (edge[used] for edge in _edges(model, bounded))
+    if falls.all() or rises.all():
         yield Note(
             "warning",
             response.name,
@@ -287,27 +294,32 @@ def _separated(model: Model, angles: Angles) -> Iterator[Note]:
             f"coefficients of mu are held by their priors only; check the response.",
         )
         return
+    X = predictor.X[used]
     if not used.all():
         angles = Angles.of(X, predictor.names)
     kept = [k for k, name in enumerate(predictor.names) if name not in angles.aliases]
     if not kept or not (falls | rises).any():
         return
     found = separation(X[:, kept], falls, rises)
-    if found is None:
-        return
-    names = [predictor.names[kept[k]] for k in found.columns]
-    kind = "complete" if found.complete else "quasi-complete"
-    words = (
-        f"Separation ({kind}): {listed(names)} foretell{'s' if len(names) == 1 else ''} {found.rows} "
-        f"of {len(X)} responses without error"
-        if bounded
-        else f"All counts are zero in {found.rows} rows that {listed(names)} can tell from the others"
-    )
-    yield Note(
+    if found is not None:
+        names = [predictor.names[kept[k]] for k in found.columns]
+        yield _separation_note(found, names, len(X) if bounded else None)
+
+
+def _separation_note(found: Separation, names: list[str], responses: int | None) -> Note:
+    one, kind = len(names) == 1, "complete" if found.complete else "quasi-complete"
+    if responses is None:
+        words = f"All counts are zero in the {found.rows} rows that {listed(names)} can tell apart"
+    else:
+        words = (
+            f"Separation ({kind}): {listed(names)} foretell{'s' if one else ''} {found.rows} of "
+            f"{responses} responses without error"
+        )
+    return Note(
         "warning",
         ", ".join(names),
         f"{words}; maximum likelihood has no finite estimate, and the priors alone hold "
-        f"{'it' if len(names) == 1 else 'them'}: choose them with care, or join levels.",
+        f"{'it' if one else 'them'}: choose them with care, or join levels.",
     )
 
 

@@ -1,7 +1,7 @@
-"""Lay out what is printed, facts, tables and sentences, as text or HTML; nothing is computed here."""
+"""Lay out facts, tables and sentences as text or HTML; nothing is computed here."""
 
 import shutil
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from html import escape
 from io import StringIO
@@ -10,7 +10,7 @@ from typing import Any, Protocol
 
 import pandas as pd
 
-WIDEST, NARROWEST = 100, 60
+WIDEST, NARROWEST, LEAST_WORDS = 100, 60, 16
 
 # Colours and fonts are the notebook's own, so that light and dark themes both look right.
 CELL = "padding:0.1em 0.8em;border:0;background:none;vertical-align:top"
@@ -25,7 +25,7 @@ class Part(Protocol):
     """A piece of a page."""
 
     def text(self, width: int) -> str:
-        """Give the lines, none longer than `width`."""
+        """Give the lines, none longer than `width` unless numbers need it."""
 
     def html(self) -> str:
         """Give an HTML element, every name escaped."""
@@ -136,6 +136,7 @@ class Page:
         return f"<div><p><strong>{escape(self.title)}</strong></p>{parts}</div>"
 
     def __repr__(self) -> str:
+        """Print as text."""
         return self.text()
 
     def _repr_html_(self) -> str:
@@ -194,20 +195,25 @@ def estimate_cells(table: pd.DataFrame, level: float) -> tuple[Row, list[Row]]:
     rows
         The numbers, decimal points below one another.
     """
+    # Of equal numbers the standard deviation is not always zero to the last digit.
+    varies = (table["std_error"] > 1e-12 * table["estimate"].abs()).tolist()
+    errors = [s if v else 0.0 for s, v in zip(table["std_error"], varies, strict=True)]
+
+    def written(name: str, words: Callable[[float, float], str], fixed: str = "") -> list[str]:
+        triples = zip(table[name], errors, varies, strict=True)
+        return [words(x, s) if v else fixed for x, s, v in triples]
+
     columns = [
-        [rounded(x, s) for x, s in zip(table[name], table["std_error"], strict=True)]
-        for name in ("estimate", "std_error", "lower", "upper")
+        [rounded(x, s) for x, s in zip(table["estimate"], errors, strict=True)],
+        written("std_error", rounded, fixed="fixed"),
+        written("lower", rounded),
+        written("upper", rounded),
+        written("r_hat", lambda x, _: "" if isnan(x) else f"{x:.3f}"),
+        written("ess_bulk", lambda x, _: "" if isnan(x) else f"{x:.0f}"),
+        written("ess_tail", lambda x, _: "" if isnan(x) else f"{x:.0f}"),
     ]
-    columns[1] = [
-        text if s > 0 else "fixed" for text, s in zip(columns[1], table["std_error"], strict=True)
-    ]
-    columns.append(["" if isnan(x) else f"{x:.3f}" for x in table["r_hat"]])
-    columns += [
-        ["" if isnan(x) else f"{x:.0f}" for x in table[c]] for c in ("ess_bulk", "ess_tail")
-    ]
-    padded = [
-        _pointed(name, cells) for name, cells in zip(estimate_header(level), columns, strict=True)
-    ]
+    names = estimate_header(level)
+    padded = [_pointed(name, cells) for name, cells in zip(names, columns, strict=True)]
     return tuple(c[0] for c in padded), list(zip(*(c[1:] for c in padded), strict=True))
 
 
@@ -231,6 +237,9 @@ def _aligned(rows: Iterable[Row], width: int, *, words: int = 2) -> str:
     from rich.text import Text
 
     rows = list(rows)
+    # Words fold, but a number that is cut off would be another number.
+    numbers = [max(map(len, column)) + 2 for column in list(zip(*rows, strict=True))[words:]]
+    width = max(width, sum(numbers) + LEAST_WORDS) if numbers else width
     table: Any = Table.grid(padding=(0, 2, 0, 0), pad_edge=False)
     for k in range(len(rows[0]) if rows else 0):
         table.add_column(overflow="fold", no_wrap=k >= words)

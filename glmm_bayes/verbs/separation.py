@@ -4,7 +4,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from glmm_bayes.errors import ConvergenceError
+
 TOLERANCE = 1e-6
+NAMED = 1e-3
 NEWTON_STEPS = 15
 FEW_ROWS, MORE_ROWS = 2000, 20_000
 
@@ -50,24 +53,26 @@ def separation(X: np.ndarray, falls: np.ndarray, rises: np.ndarray) -> Separatio
     scaled, means, size = _scaled(X)
     S = np.where(falls[:, None], -scaled, scaled)
     mixed = ~(falls | rises)
-    d, sure = None, False
-    for step in sorted({max(1, len(S) // FEW_ROWS), max(1, len(S) // MORE_ROWS), 1}, reverse=True):
-        moved = _newton(S[::step], np.where(mixed[::step], 0.5, 1.0))
-        # Where a part of the rows has a finite estimate, so have all.
-        if moved is None:
-            return None
-        if len(S) > FEW_ROWS:
-            d = _along(S[::step], mixed[::step], moved)
-        if d is not None and np.where(mixed, np.abs(S @ d), -(S @ d)).max() < TOLERANCE / 10:
-            break
-    else:
-        d, sure = _programme(np.vstack([S, -S[mixed]]), S.sum(axis=0)), True
+    d, exact = _direction(S, mixed)
     gained = S @ d > TOLERANCE
     if not gained.any():
         return None
-    complete = not mixed.any() and (bool(gained.all()) or (sure and _has_margin(S)))
+    complete = not mixed.any() and (bool(gained.all()) or (exact and _has_margin(S)))
     columns = _columns(d / size, means, X)
     return Separation(columns, len(X) if complete else int(gained.sum()), complete)
+
+
+def _direction(S: np.ndarray, mixed: np.ndarray) -> tuple[np.ndarray, bool]:
+    """Give a direction of separation, zero if there is none, and whether the programme found it."""
+    for step in sorted({max(1, len(S) // FEW_ROWS), max(1, len(S) // MORE_ROWS), 1}, reverse=True):
+        moved = _newton(S[::step], np.where(mixed[::step], 0.5, 1.0))
+        if moved is None:  # where a part of the rows has a finite estimate, so have all
+            return np.zeros(S.shape[1]), False
+        if len(S) > FEW_ROWS:
+            d = _along(S[::step], mixed[::step], moved)
+            if np.where(mixed, np.abs(S @ d), -(S @ d)).max() < TOLERANCE / 10 and d.any():
+                return d, False
+    return _programme(np.vstack([S, -S[mixed]]), S.sum(axis=0)), True
 
 
 def _scaled(X: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -85,7 +90,7 @@ def _columns(d: np.ndarray, means: np.ndarray, X: np.ndarray) -> tuple[int, ...]
         d = d.copy()
         d[constant] -= (d @ means) / X[0, constant]
     weight = np.abs(d) * np.abs(X).max(axis=0)
-    return tuple(np.flatnonzero(weight > TOLERANCE * weight.max()).tolist())
+    return tuple(np.flatnonzero(weight > NAMED * weight.max()).tolist())
 
 
 def _newton(S: np.ndarray, target: np.ndarray) -> np.ndarray | None:
@@ -112,14 +117,14 @@ def _newton(S: np.ndarray, target: np.ndarray) -> np.ndarray | None:
     return step
 
 
-def _along(S: np.ndarray, mixed: np.ndarray, step: np.ndarray) -> np.ndarray | None:
+def _along(S: np.ndarray, mixed: np.ndarray, step: np.ndarray) -> np.ndarray:
     """Take from Newton's last step what leaves alone the rows that it has ceased to move."""
     stays = (np.abs(S @ step) < 0.1) | mixed
     scales, axes = np.linalg.eigh(S[stays].T @ S[stays])
     null = axes[:, scales <= 1e-12 * max(scales[-1], 1.0)]
     d = null @ (null.T @ step)
     reach = np.abs(S @ d).max()
-    return d / reach if reach > TOLERANCE else None
+    return d / reach if reach > TOLERANCE else np.zeros_like(d)
 
 
 def _has_margin(S: np.ndarray) -> bool:
@@ -142,8 +147,10 @@ def _programme(rows: np.ndarray, objective: np.ndarray) -> np.ndarray:
     used[:: max(1, len(rows) // FEW_ROWS)] = True
     while True:
         found = linprog(cost, A_ub=-rows[used], b_ub=np.zeros(used.sum()), bounds=(-1, 1))
+        if found.x is None:
+            raise ConvergenceError(f"The search for separation failed: {found.message}")
         value = rows @ found.x
         violated = np.flatnonzero((value < -TOLERANCE / 10) & ~used)
-        if len(violated) == 0 or -found.fun <= 0:
+        if len(violated) == 0 or objective @ found.x <= 0:
             return found.x
         used[violated[np.argsort(value[violated])[:FEW_ROWS]]] = True

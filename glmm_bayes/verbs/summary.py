@@ -1,6 +1,6 @@
 """What is read first of a fit: its estimates in tables, and whether they can be trusted."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
 
@@ -62,6 +62,7 @@ class Summary:
         return self.page.html()
 
     def __repr__(self) -> str:
+        """Print as text."""
         return self.text()
 
     def _repr_html_(self) -> str:
@@ -71,14 +72,11 @@ class Summary:
         # The residual sd has no structure; it stands among the family's parameters.
         shown = self.varcorr[self.varcorr["structure"] != ""]
         names = [
-            f"{row.kind}({', '.join(c for c in (row.coef1, row.coef2) if c)})"
-            if row.coef1
-            else str(row.kind)
-            for row in shown.itertuples()
+            f"{kind}({', '.join(filter(None, coefs))})" if coefs[0] else kind
+            for kind, *coefs in shown[["kind", "coef1", "coef2"]].astype(str).to_numpy().tolist()
         ]
-        headings = [
-            self._heading(g, p) for g, p in zip(shown["group"], shown["param"], strict=True)
-        ]
+        pairs = zip(shown["group"], shown["param"], strict=True)
+        headings = [self._heading(group, param) for group, param in pairs]
         return self._grid("Group-level effects", shown, headings, names)
 
     def _population_grid(self) -> Grid:
@@ -97,7 +95,7 @@ class Summary:
         return words if param == "mu" else f"{words}, for {param.replace('+', ' and ')}"
 
     def _grid(
-        self, title: str, shown: pd.DataFrame, headings: list[str], names: "pd.Index | list[str]"
+        self, title: str, shown: pd.DataFrame, headings: list[str], names: Iterable[str]
     ) -> Grid:
         if not len(shown):
             return Grid(title, (), ())

@@ -1,0 +1,23 @@
+"""Differences of gamma functions against sums of logarithms and of reciprocals."""
+
+import numpy as np
+import pytest
+
+from glmm_bayes.engine import kernels
+from glmm_bayes.families.special import digamma_rising, log_rising
+
+ARGUMENTS = (1e-3, 0.7, 55.0, 999.0, 1_001.0, 1e6, 1e12, 1e22)
+
+
+@pytest.mark.parametrize("a", ARGUMENTS)
+@pytest.mark.parametrize("y", [0, 1, 7, 400])
+def test_differences_of_gamma_functions_are_exact(a, y):
+    """Gamma(a + y) / Gamma(a) = a (a + 1) … (a + y - 1), and its logarithm's derivative."""
+    steps = a + np.arange(y)
+    whole, slope = np.log(steps).sum(), (1 / steps).sum()
+    for log_rise, digamma_rise in (
+        (log_rising, digamma_rising),
+        (kernels.log_rising.py_func, kernels.digamma_rising),
+    ):
+        assert log_rise(float(y), a) == pytest.approx(whole, rel=1e-11, abs=1e-11)
+        assert digamma_rise(float(y), a) == pytest.approx(slope, rel=1e-9, abs=1e-300)
