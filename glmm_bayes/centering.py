@@ -11,7 +11,7 @@ from glmm_bayes.registry import suggestion
 
 CHOICES = ("auto", "centered", "noncentered")
 # Times the prior's: below it the effects' scale and the effects are all but independent a priori.
-ENOUGH_INFORMATION = 10.0
+ENOUGH_INFORMATION = 2.0
 
 
 def resolve_centering(
