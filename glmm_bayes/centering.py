@@ -4,10 +4,11 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from glmm_bayes.design import Design, RandomTerm
+from glmm_bayes.design import Design
 from glmm_bayes.errors import UnknownNameError
 from glmm_bayes.families import Family, Link
 from glmm_bayes.registry import suggestion
+from glmm_bayes.terms import RandomTerm
 
 CHOICES = ("auto", "centered", "noncentered")
 # Times the prior's: below it the effects' scale and the effects are all but independent a priori.
@@ -90,5 +91,6 @@ def information(family: Family, link: Link, design: Design, term: RandomTerm) ->
         return 0.0
     found = size * slope**2 / noise
     effect = effect / slope
-    tau2 = ((found * effect**2).sum() - (q - 1)) / (found.sum() - (found**2).sum() / found.sum())
+    spread = found.sum() - (found**2).sum() / found.sum()
+    tau2 = ((found * effect**2).sum() - (q - 1)) / spread if spread > 0 else 0.0
     return float(max(0.0, tau2) * np.median(found))

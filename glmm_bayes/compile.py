@@ -8,12 +8,13 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from glmm_bayes.arrays import graph
-from glmm_bayes.design import INTERCEPT, RandomTerm
+from glmm_bayes.design import INTERCEPT
 from glmm_bayes.draws import beta_name, coordinates
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.parameters import Block
 from glmm_bayes.priors import Prior, grouped
+from glmm_bayes.terms import RandomTerm
 
 
 def compile_model(model: Model) -> pm.Model:

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.design import RandomTerm
 from glmm_bayes.engine.joint import Effects, Joint, Linear, Score
 from glmm_bayes.engine.outer import Outer
 from glmm_bayes.model import Model
 from glmm_bayes.priors import Prior, grouped
-
+from glmm_bayes.terms import RandomTerm
 
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -117,8 +116,9 @@ def compiled_density(model: Model, joint: Joint) -> Evaluate:
     family, design = model.family, model.design
     links = {name: model.links[name].compiled for name in design.predictors}
     structures = [term.structure.compiled for term in design.terms]
-    kinds = [_kernel(prior) for block in model.blocks for prior in block.priors]
-    if None in (family.compiled, *links.values(), *structures, *kinds):
+    priors = [prior for block in model.blocks for prior in block.priors]
+    kinds = [kind for kind in map(_kernel, priors) if kind is not None]
+    if None in (family.compiled, *links.values(), *structures) or len(kinds) < len(priors):
         return joint.value_and_gradient
     response = design.response
     ones = np.ones(design.n)

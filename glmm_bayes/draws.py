@@ -6,9 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmm_bayes.design import INTERCEPT, RandomTerm
+from glmm_bayes.design import INTERCEPT
 from glmm_bayes.engine.joint import Joint
 from glmm_bayes.model import Model
+from glmm_bayes.terms import RandomTerm
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -46,8 +47,11 @@ class Draws:
 
     def thinned(self, at: np.ndarray) -> "Draws":
         """Keep the draws at some positions, as one chain."""
-        parts = (self.beta, self.constants, self.theta, self.effects)
-        return Draws(*({k: v[at] for k, v in part.items()} for part in parts), chains=1)
+        beta, constants, theta, effects = (
+            {name: values[at] for name, values in part.items()}
+            for part in (self.beta, self.constants, self.theta, self.effects)
+        )
+        return Draws(beta, constants, theta, effects, chains=1)
 
 
 def beta_name(param: str) -> str:
@@ -108,8 +112,9 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
             variables[f"beta{suffix}"] = ([f"coef{suffix}"], beta)
     blocks = {block.name: block for block in model.blocks}
     for name, values in draws.theta.items():
-        if blocks[name].dim is not None:
-            variables[name] = ([blocks[name].dim], values)
+        dim = blocks[name].dim
+        if dim is not None:
+            variables[name] = ([dim], values)
         elif blocks[name].scalar:
             variables[name] = ([], values[:, 0])
     for term in model.design.terms:

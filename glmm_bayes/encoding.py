@@ -83,7 +83,7 @@ class Matrix:
     text: str
     spec: ModelSpec
     names: tuple[str, ...]
-    levels: Mapping[str, tuple[str, ...]]  # of the factors it uses
+    levels: Mapping[str, pd.Series]  # of the factors it uses: their values, by label
 
     @classmethod
     def learn(cls, text: str, frame: pd.DataFrame, context: Context) -> tuple["Matrix", np.ndarray]:
@@ -95,19 +95,23 @@ class Matrix:
             raise DataError(f"The terms {text!r} cannot be evaluated: {error}.") from error
         spec = made.model_spec
         used = columns_of([text], list(frame.columns), context)
-        levels = {v: labels(frame[v])[1] for v in used if is_factor(frame[v])}
+        levels = {v: _values_by_label(frame[v]) for v in used if is_factor(frame[v])}
         matrix = cls(text, spec, tuple(map(str, spec.column_names)), levels)
         return matrix, matrix._checked(made)
 
     def encode(self, frame: pd.DataFrame, context: Context) -> np.ndarray:
         """Encode new data; a level that was not in the first data is an error."""
         for name, known in self.levels.items():
-            unseen = sorted(set(labels(frame[name])[1]) - set(known))
+            codes, given = labels(frame[name])
+            unseen = sorted(set(given) - set(known.index))
             if unseen:
                 raise DataError(
                     f"The model was not fitted with {name} = {unseen[0]!r}; "
-                    f"it knows {', '.join(known)}."
+                    f"it knows {', '.join(known.index)}."
                 )
+            # By label, so that 1 is the level "1", whatever the type of the new column.
+            values = known.loc[list(given)].array.take(codes)
+            frame = frame.assign(**{name: values.astype(known.dtype)})
         if not self.names:
             return np.empty((len(frame), 0))
         with warnings.catch_warnings(), np.errstate(all="ignore"):
@@ -130,6 +134,12 @@ class Matrix:
                 f"in row {made.index[row]}."
             )
         return X
+
+
+def _values_by_label(column: pd.Series) -> pd.Series:
+    codes, names = labels(column)
+    present, first = np.unique(codes, return_index=True)
+    return column.iloc[first].set_axis([names[code] for code in present])
 
 
 def _space(context: Context) -> dict[str, Any]:

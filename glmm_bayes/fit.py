@@ -75,7 +75,7 @@ class PosteriorFit:
         return vcov(self)
 
     def varcorr(self, *, level: float = 0.95) -> "pd.DataFrame":
-        """Tabulate the random terms' standard deviations and correlations: see `verbs.tables.varcorr`."""
+        """Tabulate standard deviations and correlations: see `verbs.tables.varcorr`."""
         from glmm_bayes.verbs.tables import varcorr
 
         return varcorr(self, level=level)

@@ -8,7 +8,7 @@ import numpy as np
 
 from glmm_bayes.centering import resolve_centering
 from glmm_bayes.data import Frame
-from glmm_bayes.design import INTERCEPT, Design, Response, build_design
+from glmm_bayes.design import INTERCEPT, Design, build_design
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.families import FAMILIES, LINKS, Family, Link
 from glmm_bayes.formula import read_formula
@@ -22,11 +22,12 @@ from glmm_bayes.parameters import (
     with_user_priors,
 )
 from glmm_bayes.registry import suggestion
+from glmm_bayes.response import Response
 
 if TYPE_CHECKING:
     import pandas as pd
 
-RESERVED = {"chain", "draw", "sample", "coef", "beta", "eta", "mu", "y", "__obs__"}
+RESERVED = {"chain", "draw", "coef", "beta", "eta", "mu", "y", "__obs__"}
 
 
 class Model:
@@ -184,10 +185,20 @@ class Model:
             Makes the answer reproducible; by default one is drawn and kept in `fit.seed`.
         **options
             Those of the method: for `"nuts"` see `glmm_bayes.inference.nuts.nuts`.
+
+        Raises
+        ------
+        DataError
+            If the audit finds that nothing can be estimated.
         """
         from glmm_bayes.inference import METHODS
+        from glmm_bayes.verbs.audit import fatal_notes
 
-        return METHODS[method](self, seed=seed, **options)
+        found = METHODS[method]
+        fatal = [note.words for note in fatal_notes(self) if note.severity == "fatal"]
+        if fatal:
+            raise DataError(" ".join(fatal))
+        return found(self, seed=seed, **options)
 
     def __repr__(self) -> str:
         from glmm_bayes.verbs.describe import describe
@@ -210,8 +221,9 @@ class Model:
                 f"The family {self.family.name!r} has a parameter called {name!r}, as the "
                 f"coefficients are; give it another name."
             )
-        for param, text in zip(self.formula.predictors, self.formula.texts, strict=False):
+        for param in self.formula.predictors:
             if param not in known:
+                text = next(t for t in self.formula.texts[1:] if t.startswith((param, f"`{param}")))
                 raise UnknownNameError(
                     f"The family {self.family.name!r} has no parameter {param!r} to have the "
                     f"formula {text!r}. {suggestion(param, known)}"

@@ -8,11 +8,12 @@ import numpy as np
 
 from glmm_bayes.covariance import Covariance, CovarianceParameter
 from glmm_bayes.covariance.base import refuse_prior
-from glmm_bayes.design import INTERCEPT, Design, Predictor, RandomTerm
+from glmm_bayes.design import INTERCEPT, Design, Predictor
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.families import Family, Link, Parameter
 from glmm_bayes.priors import REAL, Prior, as_prior
 from glmm_bayes.registry import suggestion
+from glmm_bayes.terms import RandomTerm
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +176,8 @@ def _expansion(
 def _structure_block(
     term: RandomTerm, parameter: CovarianceParameter, priors: tuple[Prior, ...]
 ) -> Block:
-    whole, labels = f"{parameter.key}_{term.name}", ()
+    whole = f"{parameter.key}_{term.name}"
+    labels: tuple[str, ...] = ()
     keys: list[tuple[str, ...]] = [(whole, parameter.key)] * parameter.size
     if parameter.by_column:
         labels = term.columns

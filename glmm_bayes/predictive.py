@@ -4,9 +4,10 @@ from collections.abc import Iterator, Mapping
 
 import numpy as np
 
-from glmm_bayes.design import Design, RandomTerm
+from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, factors
 from glmm_bayes.model import Model
+from glmm_bayes.terms import RandomTerm
 
 type Effects = Mapping[str, np.ndarray]
 CELLS = 4_000_000  # draws times rows worked on at once: 32 MB an array

@@ -17,8 +17,7 @@ LAYERS: dict[str, set[str]] = {
         "errors": "",
         "arrays": "",
         "registry": "errors",
-        "densities": "errors",
-        "priors": "densities errors registry",
+        "priors": "errors registry",
         "formula": "errors registry",
         "data": "errors registry",
         "engine": "errors",
@@ -26,19 +25,21 @@ LAYERS: dict[str, set[str]] = {
         "families": "arrays errors priors registry",
         "covariance": "arrays errors priors registry",
         "encoding": "data errors formula registry",
-        "design": "covariance data encoding errors formula registry",
-        "centering": "design errors families registry",
-        "parameters": "covariance design errors families priors registry",
-        "model": "arrays centering covariance data design errors families formula parameters "
+        "response": "data encoding errors formula",
+        "terms": "covariance data encoding errors formula",
+        "design": "covariance data encoding errors formula registry response terms",
+        "centering": "response terms design errors families registry",
+        "parameters": "response terms covariance design errors families priors registry",
+        "model": "response terms arrays centering covariance data design errors families formula parameters "
         "priors registry",
-        "compile": "arrays covariance design errors families model parameters priors",
-        "density": "arrays covariance design engine errors families model parameters priors",
-        "draws": "covariance design engine errors families model parameters priors",
-        "predictive": "covariance data design draws errors families model",
-        "fit": "design draws errors model",
-        "inference": "compile density design draws engine errors families fit model parameters "
+        "compile": "response terms arrays covariance draws design errors families model parameters priors",
+        "density": "response terms arrays covariance design engine errors families model parameters priors",
+        "draws": "response terms covariance design engine errors families model parameters priors",
+        "predictive": "response terms covariance data design draws errors families model",
+        "fit": "response terms design draws errors model",
+        "inference": "response terms compile density design draws engine errors families fit model parameters "
         "predictive priors registry",
-        "verbs": "arrays covariance data density design draws encoding engine errors families fit "
+        "verbs": "response terms arrays covariance data density design draws encoding engine errors families fit "
         "formula inference model parameters predictive priors registry",
     }.items()
 }

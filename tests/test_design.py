@@ -375,7 +375,9 @@ def test_an_unseen_level_of_a_random_slope_is_an_error():
 
 def test_new_data_need_neither_response_nor_trials():
     first = design("k | trials(n) ~ x + (1 | g)", family="binomial")
-    assert first.encode(SMALL[["x", "g"]]).response is None
+    made = first.encode(SMALL[["x", "g"]]).response
+    assert made.trials is None
+    assert np.isnan(made.y).all()
     np.testing.assert_array_equal(first.encode(SMALL[["x", "g", "n"]]).response.trials, SMALL["n"])
 
 

@@ -488,10 +488,6 @@ def test_refused(formula, fragment):
 
 
 UNKNOWN = [
-    ("y ~ arr1(t | g)", "no structure 'arr1'"),
-    ("y ~ arr1(t | g)", "Did you mean 'ar1'?"),
-    ("y ~ x:arr1(t | g)", "no structure 'arr1'"),
-    ("y ~ I(a | b)", "np.logical_or"),
     ("y | wieghts(w) ~ x", "Did you mean 'weights'?"),
 ]
 

@@ -38,7 +38,9 @@ DEGREES = gb.Prior("Truncated", dist=gb.Prior("Gamma", alpha=2, beta=0.1), lower
 
 def cbpp(**priors: gb.Prior) -> gb.Model:
     data = gb.load_dataset("cbpp")
-    return gb.Model("incidence | trials(size) ~ period + (1 | herd)", data, "binomial", None, priors)
+    return gb.Model(
+        "incidence | trials(size) ~ period + (1 | herd)", data, "binomial", None, priors
+    )
 
 
 def culcita(**priors: gb.Prior) -> gb.Model:

@@ -68,6 +68,7 @@ class Unstructured(Covariance):
             L[:, i, i] = np.sqrt(left)
         return {"sd": values["sd"], "partial": np.stack(partials, axis=1)}
 
+    @override
     def priors(self, key: str, prior: Prior, size: int) -> tuple[Prior, ...]:
         if key != "corr":
             return super().priors(key, prior, size)

@@ -1,6 +1,6 @@
 """The joint density of `joint.py` in one compiled pass, for models whose parts have kernels."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -11,8 +11,6 @@ from glmm_bayes.engine.joint import Joint
 from glmm_bayes.engine.kernels import compiled
 
 BLOCK = 256  # rows whose predictors stay in the nearest cache
-
-type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,15 +45,48 @@ class Parts:
     weights: np.ndarray
 
 
-def compile_joint(joint: Joint, parts: Parts) -> Evaluate:
-    """Give the function from x `(size,)` to the log density and its gradient; safe in threads."""
-    fixed = (*_outer(joint, parts), *_predictors(joint, parts), *_effects(joint, parts))
-    response = (parts.family, parts.y, parts.trials, parts.weights)
+@dataclass(frozen=True, eq=False)
+class Compiled:
+    """
+    A joint density ready to be evaluated: everything it needs stands in one block of memory.
 
-    def value_and_gradient(x: np.ndarray) -> tuple[float, np.ndarray]:
-        return _joint(x, *fixed, *response)
+    `memory` `(words,)` holds the block's length, then for each array where it starts and its two
+    sizes, then the arrays: float64, or int64 in the same bits.
+    """
 
-    return value_and_gradient
+    memory: np.ndarray
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Evaluate the log density at x `(size,)` and its gradient."""
+        return evaluate(x, self.memory, self.memory.view(np.int64))
+
+
+def compile_joint(joint: Joint, parts: Parts) -> Compiled:
+    """Lay out a joint density for compiled evaluation; safe in threads."""
+    arrays = [
+        *_outer(joint, parts),
+        *_predictors(joint, parts),
+        *_effects(joint, parts),
+        np.array([parts.family]),
+        parts.y,
+        parts.trials,
+        parts.weights,
+    ]
+    return Compiled(_packed(arrays))
+
+
+def _packed(arrays: Sequence[np.ndarray]) -> np.ndarray:
+    start = 1 + 3 * len(arrays)
+    memory = np.zeros(start + sum(a.size for a in arrays))
+    numbers = memory.view(np.int64)
+    numbers[0] = len(memory)
+    for k, array in enumerate(arrays):
+        rows, columns = array.shape if array.ndim == 2 else (array.size, 1)
+        numbers[1 + 3 * k : 4 + 3 * k] = start, rows, columns
+        into = numbers if array.dtype.kind == "i" else memory
+        into[start : start + array.size] = array.ravel()
+        start += array.size
+    return memory
 
 
 def _outer(joint: Joint, parts: Parts) -> tuple[Any, ...]:
@@ -75,11 +106,11 @@ def _outer(joint: Joint, parts: Parts) -> tuple[Any, ...]:
 def _predictors(joint: Joint, parts: Parts) -> tuple[Any, ...]:
     """Stack the predictors: one row of `slots` each; a parameter without one has link -1."""
     n = len(parts.y)
-    X, gamma, owner = [np.empty((n, 0))], [], []
+    X, gamma, owner = [np.empty((n, 0))], list[int](), list[int]()
     offsets = np.zeros((len(parts.slots), n))
     links = np.full(len(parts.slots), -1)
     places = np.zeros(len(parts.slots), dtype=np.int64)
-    pointers, indices, data = [], [np.empty(0, np.int32)], [np.empty(0)]
+    pointers, indices, data = [], [np.empty(0, np.int64)], [np.empty(0)]
     entries = 0
     for s, name in enumerate(parts.slots):
         pointer = np.full(n + 1, entries)
@@ -95,7 +126,7 @@ def _predictors(joint: Joint, parts: Parts) -> tuple[Any, ...]:
             owner += [s] * k
             if linear.Z is not None:
                 pointer = pointer + linear.Z.indptr
-                indices.append(linear.Z.indices.astype(np.int32))
+                indices.append(linear.Z.indices.astype(np.int64))
                 data.append(linear.Z.data)
                 entries += linear.Z.nnz
         pointers.append(pointer.astype(np.int64))
@@ -394,3 +425,29 @@ def _joint(
         j = free[k]
         gradient[k] = by_theta[j] * slope[j] + by_x[j]
     return total, gradient
+
+
+@compiled
+def _vector(k, values, numbers):
+    start = numbers[1 + 3 * k]
+    return values[start : start + numbers[2 + 3 * k]]
+
+
+@compiled
+def _matrix(k, values, numbers):
+    start, rows, columns = numbers[1 + 3 * k], numbers[2 + 3 * k], numbers[3 + 3 * k]
+    return values[start : start + rows * columns].reshape(rows, columns)
+
+
+@compiled
+def evaluate(x, floats, ints):
+    """Evaluate the density laid out in a block of memory, seen as floats and as integers."""
+    return _joint(
+        x, _vector(0, ints, ints), _vector(1, ints, ints), _vector(2, floats, ints),
+        _vector(3, floats, ints), _vector(4, floats, ints), _vector(5, ints, ints),
+        _matrix(6, floats, ints), _matrix(7, floats, ints), _vector(8, ints, ints),
+        _vector(9, ints, ints), _matrix(10, floats, ints), _vector(11, ints, ints),
+        _vector(12, ints, ints), _matrix(13, ints, ints), _vector(14, ints, ints),
+        _vector(15, floats, ints), _matrix(16, ints, ints), _vector(17, ints, ints)[0],
+        _vector(18, floats, ints), _vector(19, floats, ints), _vector(20, floats, ints),
+    )  # fmt: skip

@@ -47,8 +47,8 @@ class Outer:
     def _kinds(self) -> tuple[Places, Places, Places]:
         """Where in x, and where in theta, stand those bounded below, above, and on both sides."""
         low, high = np.isfinite(self.lower[self.free]), np.isfinite(self.upper[self.free])
-        found = [np.flatnonzero(kind) for kind in (low & ~high, ~low & high, low & high)]
-        return tuple((at, self.free[at]) for at in found)
+        below, above, both = (np.flatnonzero(k) for k in (low & ~high, ~low & high, low & high))
+        return (below, self.free[below]), (above, self.free[above]), (both, self.free[both])
 
     def constrain(self, x: np.ndarray) -> np.ndarray:
         """Go from unconstrained x `(…, d)` to the parameters `(…, m)` on their own scale."""

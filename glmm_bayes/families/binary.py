@@ -175,12 +175,12 @@ def _shapes(p: Params) -> tuple[Array, Array]:
     return p["mu"] * p["phi"], (1 - p["mu"]) * p["phi"]
 
 
-def _beta_binomial_core(y: Array, trials: Array | None, params: Params) -> Array:
+def _beta_binomial_core(y: Array, trials: Any, params: Params) -> Array:
     a, b = _shapes(params)
     return log_rising(y, a) + log_rising(trials - y, b) - log_rising(trials, params["phi"])
 
 
-def _beta_binomial_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+def _beta_binomial_score(y: Array, trials: Any, params: Params) -> dict[str, Array]:
     mu, phi = params["mu"], params["phi"]
     a, b = _shapes(params)
     by_a, by_b = digamma_rising(y, a), digamma_rising(trials - y, b)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import lru_cache
+from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -43,6 +44,7 @@ def derived_kernel(family: "Family") -> "tuple[Kernel, Callable[..., dict[str, A
     """Make the log density, with every constant, and its derivatives by the parameters."""
     compiled = lru_cache(lambda with_trials: _compile(family, with_trials))
     names = [p.name for p in family.parameters]
+    alone = Lock()  # a compiled graph keeps its work space, which two chains must not share
 
     def rows(y: "Array", trials: "Array | None", params: "Params") -> tuple[list[np.ndarray], Any]:
         given = [y, *(params[name] for name in names), *([] if trials is None else [trials])]
@@ -53,11 +55,13 @@ def derived_kernel(family: "Family") -> "tuple[Kernel, Callable[..., dict[str, A
 
     def core(y: "Array", trials: "Array | None", params: "Params") -> "Array":
         flat, shape = rows(y, trials, params)
-        return compiled(trials is not None)[0](*flat).reshape(shape)
+        with alone:
+            return compiled(trials is not None)[0](*flat).reshape(shape)
 
     def score(y: "Array", trials: "Array | None", params: "Params") -> "dict[str, Array]":
         flat, shape = rows(y, trials, params)
-        slopes = compiled(trials is not None)[1](*flat)
+        with alone:
+            slopes = compiled(trials is not None)[1](*flat)
         return {name: g.reshape(shape) for name, g in zip(names, slopes, strict=True)}
 
     return core, score

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from formulaic.parser.types import Factor, Token
 
-from glmm_bayes.errors import FormulaError, UnknownNameError
+from glmm_bayes.errors import FormulaError
 from glmm_bayes.formula.parts import SPECIAL_NAMES, STRUCTURE_NAMES, Group, RandomPart
 from glmm_bayes.formula.tokens import (
     Piece,
@@ -35,10 +35,7 @@ def structured_term(text: str) -> list[RandomPart] | None:
     """
     Read `name(x | g, arguments)`; None if the text is not a call with a bar.
 
-    Raises
-    ------
-    UnknownNameError
-        If it is one, but no structure has the name.
+    Whether there is a structure of that name, the design knows.
     """
     call = call_of(text)
     if call is None or not _has_bar(*call):
@@ -46,11 +43,6 @@ def structured_term(text: str) -> list[RandomPart] | None:
             raise FormulaError(f"{text!r} has no bar: write kron(x | g, …).")
         return None
     name, inside = call
-    if name not in STRUCTURE_NAMES:
-        raise UnknownNameError(
-            f"{text!r} has a bar, but there is no structure {name!r} (a logical or is "
-            f"np.logical_or). {suggestion(name, STRUCTURE_NAMES)}"
-        )
     (keyword, sides), *rest = arguments(inside, text)
     if keyword is not None or not bars(lex(sides)):
         raise FormulaError(f"The bar of {text!r} should be in the first argument: {name}(x | g).")

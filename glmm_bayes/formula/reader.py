@@ -38,7 +38,7 @@ def read_formula(formula: str | Sequence[str]) -> Formula:
     FormulaError
         If a formula cannot be read, or has no single meaning.
     UnknownNameError
-        If a structure, or an extra of the response, has a name that there is not.
+        If an extra of the response has a name that there is not.
     NotSupportedError
         If there are several responses.
 

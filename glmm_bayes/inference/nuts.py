@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from glmm_bayes.density import compiled_density, read_density
+from glmm_bayes.density import Evaluate, compiled_density, read_density
 from glmm_bayes.draws import Draws, from_dataset, from_unconstrained
 from glmm_bayes.engine.joint import Joint
 from glmm_bayes.errors import (
@@ -150,10 +150,8 @@ def _by_nutpie(
     model: Model, seed: int, settings: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Draws, xr.Dataset]:
     import nutpie
-    from nutpie.compiled_pyfunc import from_pyfunc
 
     joint = read_density(model)
-    evaluate = compiled_density(model, joint)
     start = initial_point(model, joint, seed)
 
     def initial(seed: Any) -> np.ndarray:
@@ -161,15 +159,7 @@ def _by_nutpie(
         rng = np.random.default_rng(np.frombuffer(repr(seed).encode(), dtype=np.uint8))
         return start(rng)
 
-    compiled = from_pyfunc(
-        joint.size,
-        lambda: evaluate,
-        lambda *_: lambda x: {"x": x},
-        [np.dtype(float)],
-        [(joint.size,)],
-        ["x"],
-        make_initial_point_fn=initial,
-    )
+    compiled = _nutpie_model(joint.size, compiled_density(model, joint), initial)
     accept = settings["target_accept"]
     extra = {} if accept is None else {"target_accept": accept}
     with np.errstate(all="ignore"):
@@ -190,6 +180,45 @@ def _by_nutpie(
     kept = {old: new for old, new in STATISTICS.items() if old in statistics}
     statistics = statistics[list(kept)].rename(kept)
     return from_unconstrained(model, joint, x.reshape(-1, joint.size), len(x)), statistics
+
+
+def _nutpie_model(size: int, evaluate: Evaluate, initial: Callable[[Any], np.ndarray]) -> Any:
+    """Hand a density to nutpie: as C functions where it is compiled, else as Python's."""
+    memory = getattr(evaluate, "memory", None)
+    if memory is None:
+        from nutpie.compiled_pyfunc import from_pyfunc
+
+        return from_pyfunc(
+            size,
+            lambda: evaluate,
+            lambda *_: lambda x: {"x": x},
+            [np.dtype(float)],
+            [(size,)],
+            ["x"],
+            make_initial_point_fn=initial,
+        )
+    from nutpie.compile_pymc import CompiledPyMCModel
+
+    from glmm_bayes.engine.native import c_functions
+
+    density, copy = c_functions()
+    return CompiledPyMCModel(
+        dims={},
+        reparameterized_names=[],
+        compiled_logp_func=density,
+        compiled_expand_func=copy,
+        initial_point_func=initial,
+        shared_data={},
+        shared_var_keys={},
+        user_data=memory,
+        n_expanded=size,
+        shape_info=(["x"], [slice(0, size)], [(size,)]),
+        logp_func=None,
+        expand_func=None,
+        _n_dim=size,
+        _shapes={"x": (size,)},
+        _coords={},
+    )
 
 
 def initial_point(

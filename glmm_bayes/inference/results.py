@@ -19,7 +19,7 @@ def posterior_tree(model: Model, draws: Draws, statistics: xr.Dataset, seed: int
     groups = {
         "posterior": to_dataset(model, draws),
         "sample_stats": statistics,
-        "observed_data": _rows(model, {"y": model.design.y}),
+        "observed_data": _rows(model, {"y": _whole(model, model.design.y)}),
         "constant_data": _constant_data(model),
     }
     if draws.size * model.nobs <= KEPT:
@@ -54,7 +54,12 @@ def posterior_predictive(model: Model, draws: Draws, seed: int) -> xr.Dataset:
     out = np.empty((kept.size, model.nobs))
     for rows, design in in_rows(model.design, kept.size):
         out[:, rows] = responses(model, design, parameters(model, design, kept, effects), rng)
-    return _pointwise(model, out, draws.chains, np.arange(length)[::step])
+    return _pointwise(model, _whole(model, out), draws.chains, np.arange(length)[::step])
+
+
+def _whole(model: Model, y: np.ndarray) -> np.ndarray:
+    """Make counts integers: ArviZ tells a discrete response by its type."""
+    return y.astype(int) if model.family.discrete else y
 
 
 def _pointwise(

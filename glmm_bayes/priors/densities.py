@@ -3,6 +3,7 @@
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from threading import Lock
 from typing import Any
 
 import numpy as np
@@ -190,9 +191,12 @@ def derived_density(distribution: str, names: tuple[str, ...]) -> Density:
     gradient = pytensor.grad(logp.sum(), x)
     slope = pytensor.function(inputs, gradient, mode=mode, on_unused_input="ignore")
 
+    alone = Lock()  # a compiled graph keeps its work space, which two chains must not share
+
     def evaluate(function: Any, x: Array, given: Mapping[str, Any]) -> Array:
         full = np.broadcast_arrays(x, *(given[n] for n in names))
-        return function(*(np.ravel(a).astype(float) for a in full)).reshape(full[0].shape)
+        with alone:
+            return function(*(np.ravel(a).astype(float) for a in full)).reshape(full[0].shape)
 
     def sample(rng: np.random.Generator, size: tuple[int, ...], **given: Any) -> Array:
         drawn = getattr(pm, distribution).dist(**given, size=size)

@@ -6,8 +6,9 @@ from typing import Literal
 
 import numpy as np
 
-from glmm_bayes.design import Predictor, RandomTerm
+from glmm_bayes.design import Predictor
 from glmm_bayes.model import Model
+from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.columns import Angles, left_over, listed
 from glmm_bayes.verbs.printing import Page, Sentences
 from glmm_bayes.verbs.separation import Separation, separation
@@ -228,12 +229,16 @@ def _is_binary(model: Model) -> bool:
 def _response(model: Model, angles: Angles) -> Iterator[Note]:
     if model.family.discrete:
         yield from _separated(model, angles)
-    elif {p.name for p in model.family.parameters[1:2]} & set(_dispersion(model)):
-        yield from _noiseless(model)
+    else:
+        yield from fatal_notes(model)
 
 
-def _noiseless(model: Model) -> Iterator[Note]:
+def fatal_notes(model: Model) -> Iterator[Note]:
     """Find a response that a predictor can equal: its density has no upper bound."""
+    if model.family.discrete:
+        return
+    if not {p.name for p in model.family.parameters[1:2]} & set(_dispersion(model)):
+        return
     predictor, link = model.design.predictors["mu"], model.links["mu"]
     with np.errstate(all="ignore"):
         eta = link.linkfun(model.family.working(model.design.y)) - predictor.offset

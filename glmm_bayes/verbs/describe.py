@@ -6,10 +6,10 @@ import numpy as np
 import pandas as pd
 
 from glmm_bayes.covariance import Covariance
-from glmm_bayes.design import RandomTerm
 from glmm_bayes.model import Model
 from glmm_bayes.parameters import Block
 from glmm_bayes.priors import Prior, as_prior
+from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.audit import audit
 from glmm_bayes.verbs.printing import Facts, Grid, Page, Part, Row, right
 

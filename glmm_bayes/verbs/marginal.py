@@ -5,11 +5,12 @@ from itertools import product
 
 import numpy as np
 
-from glmm_bayes.design import Design, RandomTerm
+from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, factors
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import linear_predictor
+from glmm_bayes.terms import RandomTerm
 
 # Nodes of each dimension, by how many predictors have random effects.
 NODES = {1: 32, 2: 15, 3: 9}

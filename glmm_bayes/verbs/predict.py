@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 
 from glmm_bayes.data import Frame, column_names, complete_columns, read_columns
-from glmm_bayes.design import Design, Response
+from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws
 from glmm_bayes.encoding import Expression, columns_of
 from glmm_bayes.errors import DataError, UnknownNameError
@@ -23,6 +23,7 @@ from glmm_bayes.predictive import (
     responses,
 )
 from glmm_bayes.registry import suggestion
+from glmm_bayes.response import Response
 from glmm_bayes.verbs.intervals import summarise
 from glmm_bayes.verbs.marginal import all_factors, marginal
 

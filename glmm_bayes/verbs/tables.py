@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.design import RandomTerm
 from glmm_bayes.draws import beta_name
 from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.intervals import summarise, table
 
 

@@ -5,8 +5,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from glmm_bayes.design import RandomTerm
 from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.plots.look import (
     INK,
     PALE,
