@@ -199,7 +199,7 @@ def _nutpie_model(size: int, evaluate: Evaluate, initial: Callable[[Any], np.nda
         )
     from nutpie.compile_pymc import CompiledPyMCModel
 
-    from glmm_bayes.engine.native import c_functions
+    from glmm_bayes.engine.passes import c_functions
 
     density, copy = c_functions()
     return CompiledPyMCModel(

@@ -1,0 +1,333 @@
+"""One compiled pass from x to the log density and its gradient, and its C functions."""
+
+import ctypes
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+from numba import carray, cfunc, types
+
+from glmm_bayes.engine import kernels
+from glmm_bayes.engine.kernels import compiled
+
+BLOCK = 256  # rows whose predictors stay in the nearest cache
+DOUBLES = types.CPointer(types.double)
+DOUBLE_P = ctypes.POINTER(ctypes.c_double)
+
+
+@lru_cache
+def c_functions() -> tuple[Any, Any]:
+    """
+    Compile the C functions, once for all models: some seconds, then kept on disk.
+
+    Returns
+    -------
+    density
+        `int64 (uint64 dim, double *x, double *gradient, double *value, void *memory)`: 0, or
+        what is not finite there, 3 the gradient and 4 the value; `memory` is that of
+        `compiled.Compiled`.
+    copy
+        `int64 (uint64 dim, uint64 dim, double *x, double *out, void *memory)`: x as it is.
+    """
+    density = types.int64(types.uint64, DOUBLES, DOUBLES, DOUBLES, types.voidptr)
+    copy = types.int64(types.uint64, types.uint64, DOUBLES, DOUBLES, types.voidptr)
+    return cfunc(density, cache=True)(_density), cfunc(copy, cache=True)(_copy)
+
+
+def _density(dim, x_at, gradient_at, value_at, memory):
+    size = np.int64(dim)
+    words = carray(memory, (1,), np.int64)[0]
+    floats, ints = carray(memory, (words,), np.float64), carray(memory, (words,), np.int64)
+    x, gradient, value = carray(x_at, (size,)), carray(gradient_at, (size,)), carray(value_at, (1,))
+    at = ints[0] * 0 + 1  # not a constant, for which numba would compile each call anew
+    free = _vector(at, ints, ints)
+    terms = _matrix(at + 48, ints, ints)
+    theta, slope, by_x, by_theta, total = _constrain(
+        x, free, _vector(at + 3, ints, ints), _vector(at + 6, floats, ints),
+        _vector(at + 9, floats, ints), _vector(at + 12, floats, ints),
+        _vector(at + 15, ints, ints), _matrix(at + 18, floats, ints),
+    )  # fmt: skip
+    effects, widest = 0, 1
+    for t in range(len(terms)):
+        effects += terms[t, 1] * terms[t, 2]
+        widest = max(widest, terms[t, 2])
+    b, by_b = np.empty(effects), np.zeros(effects)
+    Lambdas = np.zeros((len(terms), widest, widest))
+    total += _to_effects(x, theta, terms, b, Lambdas)
+    total += _rows(
+        theta, b, _matrix(at + 21, floats, ints), _vector(at + 24, ints, ints),
+        _vector(at + 27, ints, ints), _matrix(at + 30, floats, ints),
+        _vector(at + 33, ints, ints), _vector(at + 36, ints, ints),
+        _matrix(at + 39, ints, ints), _vector(at + 42, ints, ints),
+        _vector(at + 45, floats, ints), _vector(at + 51, ints, ints)[0],
+        _vector(at + 54, floats, ints), _vector(at + 57, floats, ints),
+        _vector(at + 60, floats, ints), by_theta, by_b,
+    )  # fmt: skip
+    _from_effects(x, theta, terms, b, by_b, Lambdas, gradient, by_theta)
+    for k in range(len(free)):
+        gradient[k] = by_theta[free[k]] * slope[free[k]] + by_x[free[k]]
+    value[0] = total
+    for k in range(size):
+        if not np.isfinite(gradient[k]):
+            return 3
+    return 0 if np.isfinite(total) else 4
+
+
+def _copy(dim, expanded, x_at, out_at, memory):
+    size = np.int64(dim)
+    x, out = carray(x_at, (size,)), carray(out_at, (size,))
+    for k in range(size):
+        out[k] = x[k]
+    return 0
+
+
+@compiled
+def _vector(at, values, ints):
+    return values[ints[at] : ints[at] + ints[at + 1]]
+
+
+@compiled
+def _matrix(at, values, ints):
+    start, rows, columns = ints[at], ints[at + 1], ints[at + 2]
+    return values[start : start + rows * columns].reshape(rows, columns)
+
+
+@compiled
+def _constrain(x, free, kinds, lower, upper, value, priors, arguments):
+    """Give theta, d theta/dx, the derivative of the log Jacobian, and with the priors their sum."""
+    m = len(value)
+    theta, slope, by_x, by_theta = value.copy(), np.ones(m), np.zeros(m), np.zeros(m)
+    total = 0.0
+    for k in range(len(free)):
+        j = free[k]
+        z = x[k]
+        if kinds[j] == 0:
+            theta[j] = z
+        elif kinds[j] == 3:
+            width, share = upper[j] - lower[j], kernels.expit(z)
+            theta[j] = lower[j] + width * share
+            slope[j], by_x[j] = width * share * (1.0 - share), 1.0 - 2.0 * share
+            total += np.log(width) - kernels.softplus(z) - kernels.softplus(-z)
+        else:
+            step = np.exp(z)
+            theta[j] = lower[j] + step if kinds[j] == 1 else upper[j] - step
+            slope[j], by_x[j] = step if kinds[j] == 1 else -step, 1.0
+            total += z
+        a = arguments[j]
+        part, by_theta[j] = kernels.prior(priors[j], theta[j], a[0], a[1], a[2])
+        total += part
+    return theta, slope, by_x, by_theta, total
+
+
+@compiled
+def _to_effects(x, theta, terms, b, Lambdas):
+    """Write every term's b, and give the log density of its coordinates."""
+    total, start = 0.0, 0
+    for t in range(len(terms)):
+        at, q, p, centered, kind, sd, partial = terms[t]
+        Lambda = Lambdas[t, :p, :p]
+        kernels.fill_factor(kind, p, theta[sd:], theta[partial:], Lambda)
+        v = np.empty(p)
+        for r in range(q):
+            o, i0 = start + r * p, at + r * p
+            for i in range(p):
+                if centered:
+                    left = x[i0 + i]
+                    for j in range(i):
+                        left -= Lambda[i, j] * v[j]
+                    v[i] = left / Lambda[i, i]
+                    b[o + i] = x[i0 + i]
+                else:
+                    v[i] = x[i0 + i]
+                    value = 0.0
+                    for j in range(i + 1):
+                        value += Lambda[i, j] * v[j]
+                    b[o + i] = value
+                total -= 0.5 * v[i] * v[i]
+        if centered:
+            for i in range(p):
+                total -= q * np.log(Lambda[i, i])
+        start += q * p
+    return total
+
+
+@compiled
+def _back_centered(p, Lambda, b, by_b, by_Lambda, gradient):
+    """Carry one level's slopes back, where b itself is sampled: w = Lambda^-T Lambda^-1 b."""
+    v, w = np.empty(p), np.empty(p)
+    for i in range(p):
+        left = b[i]
+        for j in range(i):
+            left -= Lambda[i, j] * v[j]
+        v[i] = left / Lambda[i, i]
+    for i in range(p - 1, -1, -1):
+        left = v[i]
+        for j in range(i + 1, p):
+            left -= Lambda[j, i] * w[j]
+        w[i] = left / Lambda[i, i]
+    for i in range(p):
+        gradient[i] = by_b[i] - w[i]
+        for j in range(i + 1):
+            by_Lambda[i, j] += w[i] * v[j]
+
+
+@compiled
+def _back_standard(p, Lambda, v, by_b, by_Lambda, gradient):
+    """Carry one level's slopes back, where v is sampled: b = Lambda v."""
+    for j in range(p):
+        total = -v[j]
+        for i in range(j, p):
+            total += Lambda[i, j] * by_b[i]
+            by_Lambda[i, j] += by_b[i] * v[j]
+        gradient[j] = total
+
+
+@compiled
+def _from_effects(x, theta, terms, b, by_b, Lambdas, gradient, by_theta):
+    """Carry slopes by b back to the coordinates and to the structures' parameters."""
+    start = 0
+    for t in range(len(terms)):
+        at, q, p, centered, kind, sd, partial = terms[t]
+        Lambda, by_Lambda = Lambdas[t, :p, :p], np.zeros((p, p))
+        for r in range(q):
+            o, i0 = start + r * p, at + r * p
+            if centered:
+                _back_centered(p, Lambda, b[o:], by_b[o:], by_Lambda, gradient[i0:])
+            else:
+                _back_standard(p, Lambda, x[i0:], by_b[o:], by_Lambda, gradient[i0:])
+        if centered:
+            for i in range(p):
+                by_Lambda[i, i] -= q / Lambda[i, i]
+        by_sd, by_partial = by_theta[sd:], by_theta[partial:]
+        kernels.pull_factor(
+            kind, p, theta[sd:], theta[partial:], Lambda, by_Lambda, by_sd, by_partial
+        )
+        start += q * p
+
+
+@compiled
+def _binary_rows(y, trials, weights, eta, slope):
+    """Evaluate successes with a logit link, in eta: no probability is rounded to 0 or 1."""
+    total = 0.0
+    for i in range(len(y)):
+        z = eta[0, i]
+        e = np.exp(-abs(z))
+        p = (1.0 if z >= 0 else e) / (1.0 + e)
+        total += weights[i] * (y[i] * z - trials[i] * (max(z, 0.0) + np.log1p(e)))
+        slope[0, i] = weights[i] * (y[i] - trials[i] * p)
+    return total
+
+
+@compiled
+def _poisson_rows(y, weights, eta, slope):
+    """Evaluate counts with a log link."""
+    total = 0.0
+    for i in range(len(y)):
+        mu = np.exp(eta[0, i])
+        total += weights[i] * (y[i] * eta[0, i] - mu)
+        slope[0, i] = weights[i] * (y[i] - mu)
+    return total
+
+
+@compiled
+def _gaussian_rows(y, weights, eta, sigma, slope):
+    """Evaluate normal responses with one standard deviation; its slope stands in one row."""
+    total, by_sigma, constant = 0.0, 0.0, np.log(sigma)
+    for i in range(len(y)):
+        r = (y[i] - eta[0, i]) / sigma
+        total -= weights[i] * (0.5 * r * r + constant)
+        slope[0, i] = weights[i] * r / sigma
+        slope[1, i] = 0.0
+        by_sigma += weights[i] * (r * r - 1.0)
+    slope[1, 0] = by_sigma / sigma
+    return total
+
+
+@compiled
+def _general_rows(family, links, y, trials, weights, eta, value, slope):
+    """Evaluate any family with any links."""
+    P, total = len(links), 0.0
+    params, by_eta, by_param = value.copy(), np.ones(3), np.empty(3)
+    for i in range(len(y)):
+        for s in range(P):
+            if links[s] >= 0:
+                params[s], by_eta[s] = kernels.inverse_link(links[s], eta[s, i])
+        part, by_param[0], by_param[1], by_param[2] = kernels.point(
+            family, y[i], trials[i], params[0], params[1], params[2]
+        )
+        total += weights[i] * part
+        for s in range(P):
+            slope[s, i] = weights[i] * by_param[s] * by_eta[s]
+    return total
+
+
+@compiled
+def _likelihood(family, links, y, trials, weights, eta, value, slope):
+    """Give a run of rows' log likelihood, and write its slopes by eta (or constants) `(P, m)`."""
+    if links[0] == 2 and (family == 1 or family == 2):
+        return _binary_rows(y, trials, weights, eta, slope)
+    if links[0] == 1 and family == 3:
+        return _poisson_rows(y, weights, eta, slope)
+    if links[0] == 0 and family == 0 and links[1] < 0:
+        return _gaussian_rows(y, weights, eta, value[1], slope)
+    return _general_rows(family, links, y, trials, weights, eta, value, slope)
+
+
+@compiled
+def _predict_rows(start, m, theta, gamma, b, X, owner, offsets, pointers, indices, data, eta):
+    """Write eta = offset + X gamma + Z b of m rows."""
+    for s in range(len(eta)):
+        for i in range(m):
+            eta[s, i] = offsets[s, start + i]
+    for k in range(len(gamma)):
+        row, coef = owner[k], theta[gamma[k]]
+        for i in range(m):
+            eta[row, i] += X[k, start + i] * coef
+    for s in range(len(eta)):
+        if pointers[s, -1] > pointers[s, 0]:
+            for i in range(m):
+                part = 0.0
+                for e in range(pointers[s, start + i], pointers[s, start + i + 1]):
+                    part += data[e] * b[indices[e]]
+                eta[s, i] += part
+
+
+@compiled
+def _collect_rows(start, m, slope, X, gamma, owner, pointers, indices, data, by_theta, by_b):
+    """Add X' slope and Z' slope of m rows."""
+    for k in range(len(gamma)):
+        row, part = owner[k], 0.0
+        for i in range(m):
+            part += X[k, start + i] * slope[row, i]
+        by_theta[gamma[k]] += part
+    for s in range(len(slope)):
+        if pointers[s, -1] > pointers[s, 0]:
+            for i in range(m):
+                for e in range(pointers[s, start + i], pointers[s, start + i + 1]):
+                    by_b[indices[e]] += data[e] * slope[s, i]
+
+
+@compiled
+def _rows(
+    theta, b, X, gamma, owner, offsets, links, places, pointers, indices, data,
+    family, y, trials, weights, by_theta, by_b,
+):  # fmt: skip
+    """Pass over the rows: likelihood, and its slopes by gamma, the constants and b."""
+    P, n, total = len(links), len(y), 0.0
+    value, eta, slope = np.ones(3), np.empty((P, BLOCK)), np.empty((P, BLOCK))
+    for s in range(P):
+        if links[s] < 0:
+            value[s] = theta[places[s]]
+    for start in range(0, n, BLOCK):
+        end = min(start + BLOCK, n)
+        m = end - start
+        _predict_rows(start, m, theta, gamma, b, X, owner, offsets, pointers, indices, data, eta)
+        total += _likelihood(
+            family, links, y[start:end], trials[start:end], weights[start:end], eta, value, slope
+        )
+        _collect_rows(start, m, slope, X, gamma, owner, pointers, indices, data, by_theta, by_b)
+        for s in range(P):
+            if links[s] < 0:
+                for i in range(m):
+                    by_theta[places[s]] += slope[s, i]
+    return total
