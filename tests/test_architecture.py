@@ -28,19 +28,29 @@ LAYERS: dict[str, set[str]] = {
         "response": "data encoding errors formula",
         "terms": "covariance data encoding errors formula",
         "design": "covariance data encoding errors formula registry response terms",
-        "centering": "response terms design errors families registry",
-        "parameters": "response terms covariance design errors families priors registry",
-        "model": "response terms arrays centering covariance data design errors families formula parameters "
-        "priors registry",
-        "compile": "response terms arrays covariance draws design errors families model parameters priors",
-        "density": "response terms arrays covariance design engine errors families model parameters priors",
-        "draws": "response terms covariance design engine errors families model parameters priors",
-        "predictive": "response terms covariance data design draws errors families model",
-        "fit": "response terms design draws errors model",
-        "inference": "response terms compile density design draws engine errors families fit model parameters "
-        "predictive priors registry",
-        "verbs": "response terms arrays covariance data density design draws encoding engine errors families fit "
-        "formula inference model parameters predictive priors registry",
+        "centering": "design errors families registry response terms",
+        "parameters": "covariance design errors families priors registry response terms",
+        "model": (
+            "arrays centering covariance data design errors families formula parameters priors "
+            "registry response terms"
+        ),
+        "compile": (
+            "arrays covariance design draws errors families model parameters priors response terms"
+        ),
+        "density": (
+            "arrays covariance design engine errors families model parameters priors response terms"
+        ),
+        "draws": "covariance design engine errors families model parameters priors response terms",
+        "predictive": "covariance data design draws errors families model response terms",
+        "fit": "design draws errors model response terms",
+        "inference": (
+            "compile density design draws engine errors families fit model parameters predictive "
+            "priors registry response terms"
+        ),
+        "verbs": (
+            "arrays covariance data density design draws encoding engine errors families fit "
+            "formula inference model parameters predictive priors registry response terms"
+        ),
     }.items()
 }
 

@@ -152,11 +152,10 @@ def _to_effects(x, theta, terms, b, Lambdas):
 
 
 @compiled
-def _back_centered(p, Lambda, b, by_b, by_Lambda, gradient):
+def _back_centered(p, Lambda, b, by_b, o, v, w, by_Lambda, gradient, at):
     """Carry one level's slopes back, where b itself is sampled: w = Lambda^-T Lambda^-1 b."""
-    v, w = np.empty(p), np.empty(p)
     for i in range(p):
-        left = b[i]
+        left = b[o + i]
         for j in range(i):
             left -= Lambda[i, j] * v[j]
         v[i] = left / Lambda[i, i]
@@ -166,20 +165,20 @@ def _back_centered(p, Lambda, b, by_b, by_Lambda, gradient):
             left -= Lambda[j, i] * w[j]
         w[i] = left / Lambda[i, i]
     for i in range(p):
-        gradient[i] = by_b[i] - w[i]
+        gradient[at + i] = by_b[o + i] - w[i]
         for j in range(i + 1):
             by_Lambda[i, j] += w[i] * v[j]
 
 
 @compiled
-def _back_standard(p, Lambda, v, by_b, by_Lambda, gradient):
+def _back_standard(p, Lambda, x, at, by_b, o, by_Lambda, gradient):
     """Carry one level's slopes back, where v is sampled: b = Lambda v."""
     for j in range(p):
-        total = -v[j]
+        total = -x[at + j]
         for i in range(j, p):
-            total += Lambda[i, j] * by_b[i]
-            by_Lambda[i, j] += by_b[i] * v[j]
-        gradient[j] = total
+            total += Lambda[i, j] * by_b[o + i]
+            by_Lambda[i, j] += by_b[o + i] * x[at + j]
+        gradient[at + j] = total
 
 
 @compiled
@@ -189,12 +188,13 @@ def _from_effects(x, theta, terms, b, by_b, Lambdas, gradient, by_theta):
     for t in range(len(terms)):
         at, q, p, centered, kind, sd, partial = terms[t]
         Lambda, by_Lambda = Lambdas[t, :p, :p], np.zeros((p, p))
+        v, w = np.empty(p), np.empty(p)
         for r in range(q):
             o, i0 = start + r * p, at + r * p
             if centered:
-                _back_centered(p, Lambda, b[o:], by_b[o:], by_Lambda, gradient[i0:])
+                _back_centered(p, Lambda, b, by_b, o, v, w, by_Lambda, gradient, i0)
             else:
-                _back_standard(p, Lambda, x[i0:], by_b[o:], by_Lambda, gradient[i0:])
+                _back_standard(p, Lambda, x, i0, by_b, o, by_Lambda, gradient)
         if centered:
             for i in range(p):
                 by_Lambda[i, i] -= q / Lambda[i, i]
@@ -280,31 +280,36 @@ def _predict_rows(start, m, theta, gamma, b, X, owner, offsets, pointers, indice
         for i in range(m):
             eta[s, i] = offsets[s, start + i]
     for k in range(len(gamma)):
-        row, coef = owner[k], theta[gamma[k]]
+        row, column, coef = eta[owner[k]], X[k, start : start + m], theta[gamma[k]]
         for i in range(m):
-            eta[row, i] += X[k, start + i] * coef
+            row[i] += column[i] * coef
     for s in range(len(eta)):
-        if pointers[s, -1] > pointers[s, 0]:
-            for i in range(m):
-                part = 0.0
-                for e in range(pointers[s, start + i], pointers[s, start + i + 1]):
-                    part += data[e] * b[indices[e]]
-                eta[s, i] += part
+        row, ends = eta[s], pointers[s, start : start + m + 1]
+        if ends[0] == ends[m]:
+            continue
+        for i in range(m):
+            part = 0.0
+            # Unsigned, since an index that may be negative costs numba a test: 3 times the time.
+            for e in range(np.uint64(ends[i]), np.uint64(ends[i + 1])):
+                part += data[e] * b[np.uint64(indices[e])]
+            row[i] += part
 
 
 @compiled
 def _collect_rows(start, m, slope, X, gamma, owner, pointers, indices, data, by_theta, by_b):
     """Add X' slope and Z' slope of m rows."""
     for k in range(len(gamma)):
-        row, part = owner[k], 0.0
+        row, column, part = slope[owner[k]], X[k, start : start + m], 0.0
         for i in range(m):
-            part += X[k, start + i] * slope[row, i]
+            part += column[i] * row[i]
         by_theta[gamma[k]] += part
     for s in range(len(slope)):
-        if pointers[s, -1] > pointers[s, 0]:
-            for i in range(m):
-                for e in range(pointers[s, start + i], pointers[s, start + i + 1]):
-                    by_b[indices[e]] += data[e] * slope[s, i]
+        row, ends = slope[s], pointers[s, start : start + m + 1]
+        if ends[0] == ends[m]:
+            continue
+        for i in range(m):
+            for e in range(np.uint64(ends[i]), np.uint64(ends[i + 1])):
+                by_b[np.uint64(indices[e])] += data[e] * row[i]
 
 
 @compiled
@@ -328,6 +333,8 @@ def _rows(
         _collect_rows(start, m, slope, X, gamma, owner, pointers, indices, data, by_theta, by_b)
         for s in range(P):
             if links[s] < 0:
+                part = 0.0
                 for i in range(m):
-                    by_theta[places[s]] += slope[s, i]
+                    part += slope[s, i]
+                by_theta[places[s]] += part
     return total
