@@ -190,6 +190,8 @@ def _plain_column(column: pd.Series) -> pd.Series:
     kinds = pd.api.types
     if isinstance(column.dtype, pd.CategoricalDtype | np.dtype):
         return column.infer_objects()
+    if kinds.is_datetime64_any_dtype(column.dtype):
+        return column
     if kinds.is_bool_dtype(column.dtype):
         return column.astype(bool)
     if kinds.is_integer_dtype(column.dtype):

@@ -165,7 +165,7 @@ MODEL_SAYS = [
     r"^Formula +Reaction ~ Days \+ \(1 \+ Days \| Subject\)$",
     r"^Family +gaussian \(link of mu: identity\)$",
     r"^Rows +180$",
-    r"^\(1 \+ Days \| Subject\) +Subject +non-centred +10 +18$",
+    r"^\(1 \+ Days \| Subject\) +Subject +centred +10 +18$",
     r"^corr_Subject +LKJCorr\(eta=2\) +default$",
     r"^Audit\n-  No problem found\.$",
 ]

@@ -349,11 +349,12 @@ def test_refit_takes_the_rows_used_or_all_of_the_data_s():
     data.loc[3, "x"] = np.nan
     with pytest.warns(gb.DataWarning):
         fit = drawn_from_prior(gb.Model("y ~ x + (1 | g)", data))
-    used = refit(fit, np.arange(23.0))
-    assert list(used.model.design.y) == list(range(23))
+    y = np.arange(24.0) ** 2 % 7
+    used = refit(fit, y[:23])
+    np.testing.assert_array_equal(used.model.design.y, y[:23])
     with pytest.warns(gb.DataWarning):
-        every = refit(fit, np.arange(24.0))
-    assert list(every.model.design.y) == [k for k in range(24) if k != 3]
+        every = refit(fit, y)
+    np.testing.assert_array_equal(every.model.design.y, np.delete(y, 3))
 
 
 def test_refit_of_a_factor_takes_levels_or_their_positions():
