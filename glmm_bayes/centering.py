@@ -61,36 +61,60 @@ def information(family: Family, link: Link, design: Design, term: RandomTerm) ->
 
     Notes
     -----
-    By one quasi-score step from the overall mean, the fixed part taken out by least squares and
-    the noise within the levels; tau^2 by the moments of DerSimonian & Laird (1986), Controlled
-    Clinical Trials 7, 177-188.
+    By one quasi-score step from the overall mean. The fixed part and the coarser terms are taken
+    out first; the noise is that within the levels; tau^2 is by the moments of DerSimonian & Laird
+    (1986), Controlled Clinical Trials 7, 177-188, less one standard error, since centring a term
+    whose variance may be zero costs more than not centring another.
     """
-    loading = next((g for g in term.loadings if g.param == "mu"), None)
-    if loading is None or term.index.shape[1] > 1 or family.variance is None:
+    response = _rows_to_compare(family, link, design)
+    if response is None or not _has_intercepts(term):
         return 0.0
-    if not (np.ptp(loading.Z, axis=0) == 0).any():
+    residual, root, slope = response
+    spent = 0
+    for other in sorted(design.terms, key=lambda t: len(t.levels)):
+        if len(other.levels) < len(term.levels) and _has_intercepts(other):
+            residual = residual - _level_means(other, residual, root)[0]
+            spent += len(other.levels)
+    fitted, effect, size = _level_means(term, residual, root)
+    q, spare = len(term.levels) - min(spent, len(term.levels) - 1), design.n - len(term.levels)
+    noise = np.sum((residual - fitted) ** 2) / spare if spare > 0 else 0.0
+    if noise <= 0 or q < 2:
         return 0.0
+    found, effect = size * slope**2 / noise, effect / slope
+    spread = (found.sum() - (found**2).sum() / found.sum()) * q / len(term.levels)
+    beyond = (found * effect**2).sum() - (q - 1) - np.sqrt(2 * (q - 1))
+    return float(max(0.0, beyond / spread) * np.median(found))
+
+
+def _rows_to_compare(
+    family: Family, link: Link, design: Design
+) -> tuple[np.ndarray, np.ndarray, float] | None:
+    """Give residuals of one variance `(n,)`, the roots of the trials, and d mu / d eta."""
     trials = design.response.trials
     n = np.ones(design.n) if trials is None else trials
     y = family.working(design.y)
     mean = y.sum() / n.sum()
-    if not link.support[0] < mean < link.support[1]:
-        return 0.0
-    slope = link.slope(np.asarray(link.linkfun(mean)))
+    if family.variance is None or not link.support[0] < mean < link.support[1]:
+        return None
     root, X = np.sqrt(n), design.predictors["mu"].X
-    residual = (y - n * mean) / np.maximum(root, 1e-300)  # of variance alike in every row
+    residual = (y - n * mean) / np.maximum(root, 1e-300)
     if X.shape[1]:
         A = X * root[:, None]
         residual = residual - A @ np.linalg.lstsq(A, residual, rcond=None)[0]
-    q, level = len(term.levels), term.index[:, 0]
-    size = np.maximum(np.bincount(level, n, q), 1e-300)
-    effect = np.bincount(level, residual * root, q) / size
-    spare = design.n - q
-    noise = np.sum((residual - root * effect[level]) ** 2) / spare if spare > 0 else 0.0
-    if noise <= 0:
-        return 0.0
-    found = size * slope**2 / noise
-    effect = effect / slope
-    spread = found.sum() - (found**2).sum() / found.sum()
-    tau2 = ((found * effect**2).sum() - (q - 1)) / spread if spread > 0 else 0.0
-    return float(max(0.0, tau2) * np.median(found))
+    return residual, root, float(link.slope(np.asarray(link.linkfun(mean))))
+
+
+def _has_intercepts(term: RandomTerm) -> bool:
+    loading = next((g for g in term.loadings if g.param == "mu"), None)
+    alone = term.index.shape[1] == 1
+    return loading is not None and alone and bool((np.ptp(loading.Z, axis=0) == 0).any())
+
+
+def _level_means(
+    term: RandomTerm, residual: np.ndarray, root: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the fit by the levels' means `(n,)`, the means and their weights `(q,)`."""
+    level, q = term.index[:, 0], len(term.levels)
+    size = np.maximum(np.bincount(level, root**2, q), 1e-300)
+    mean = np.bincount(level, residual * root, q) / size
+    return root * mean[level], mean, size
