@@ -70,20 +70,36 @@ def information(family: Family, link: Link, design: Design, term: RandomTerm) ->
     if response is None or not _has_intercepts(term):
         return 0.0
     residual, root, slope = response
-    spent = 0
+    level, spent = term.index[:, 0], 0
     for other in sorted(design.terms, key=lambda t: len(t.levels)):
         if len(other.levels) < len(term.levels) and _has_intercepts(other):
-            residual = residual - _level_means(other, residual, root)[0]
+            residual = residual - _fitted(other.index[:, 0], residual, root)[0]
             spent += len(other.levels)
-    fitted, effect, size = _level_means(term, residual, root)
-    q, spare = len(term.levels) - min(spent, len(term.levels) - 1), design.n - len(term.levels)
+    within = _nested_in(term, design)
+    if within is not None:
+        # Each of the finer levels is one observation of its coarser one.
+        _, residual, size = _fitted(within, residual, root)
+        level = level[np.unique(within, return_index=True)[1]]
+        root = np.ones(len(size))
+    fitted, effect, size = _fitted(level, residual, root)
+    q, spare = len(size) - min(spent, len(size) - 1), len(level) - len(size)
     noise = np.sum((residual - fitted) ** 2) / spare if spare > 0 else 0.0
     if noise <= 0 or q < 2:
         return 0.0
     found, effect = size * slope**2 / noise, effect / slope
-    spread = (found.sum() - (found**2).sum() / found.sum()) * q / len(term.levels)
+    spread = (found.sum() - (found**2).sum() / found.sum()) * q / len(size)
     beyond = (found * effect**2).sum() - (q - 1) - np.sqrt(2 * (q - 1))
     return float(max(0.0, beyond / spread) * np.median(found))
+
+
+def _nested_in(term: RandomTerm, design: Design) -> np.ndarray | None:
+    """Give the levels `(n,)` of the coarsest term whose levels lie each in one of this term's."""
+    for other in sorted(design.terms, key=lambda t: len(t.levels)):
+        if len(term.levels) < len(other.levels) < design.n and _has_intercepts(other):
+            pairs = np.column_stack([other.index[:, 0], term.index[:, 0]])
+            if len(np.unique(pairs, axis=0)) == len(np.unique(pairs[:, 0])):
+                return np.unique(pairs[:, 0], return_inverse=True)[1]
+    return None
 
 
 def _rows_to_compare(
@@ -110,11 +126,10 @@ def _has_intercepts(term: RandomTerm) -> bool:
     return loading is not None and alone and bool((np.ptp(loading.Z, axis=0) == 0).any())
 
 
-def _level_means(
-    term: RandomTerm, residual: np.ndarray, root: np.ndarray
+def _fitted(
+    level: np.ndarray, residual: np.ndarray, root: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Give the fit by the levels' means `(n,)`, the means and their weights `(q,)`."""
-    level, q = term.index[:, 0], len(term.levels)
-    size = np.maximum(np.bincount(level, root**2, q), 1e-300)
-    mean = np.bincount(level, residual * root, q) / size
+    size = np.maximum(np.bincount(level, root**2), 1e-300)
+    mean = np.bincount(level, residual * root) / size
     return root * mean[level], mean, size
