@@ -12,7 +12,7 @@ from glmm_bayes.terms import RandomTerm
 
 CHOICES = ("auto", "centered", "noncentered")
 # Times the prior's: below it the effects' scale and the effects are all but independent a priori.
-ENOUGH_INFORMATION = 2.0
+ENOUGH_INFORMATION = 1.0
 
 
 def resolve_centering(

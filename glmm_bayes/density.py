@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.design import INTERCEPT
+from glmm_bayes.draws import beta_name
 from glmm_bayes.engine.joint import Effects, Joint, Linear, Score
 from glmm_bayes.engine.outer import Outer
 from glmm_bayes.model import Model
 from glmm_bayes.priors import Prior, grouped
-from glmm_bayes.terms import RandomTerm
+from glmm_bayes.terms import Loading, RandomTerm
 
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -17,9 +19,9 @@ type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 def read_density(model: Model) -> Joint:
     """Build the log posterior density of a model, up to a constant, on plain arrays."""
     outer = read_outer(model)
-    start, effects = outer.size, []
+    start, effects, shifts = outer.size, [], _shifts(model)
     for term in model.design.terms:
-        effects.append(_effects(model, term, start))
+        effects.append(_effects(model, term, start, shifts[term.name]))
         start += len(term.levels) * term.size
     constants = {name: model.layout[name].start for name in model.constants}
     return Joint(
@@ -63,14 +65,60 @@ def _linear(model: Model, param: str) -> Linear:
     )
 
 
-def _effects(model: Model, term: RandomTerm, start: int) -> Effects:
+def _effects(model: Model, term: RandomTerm, start: int, shift: np.ndarray) -> Effects:
     q, p = len(term.levels), term.size
     theta = {
         parameter.name: model.layout[f"{parameter.name}_{term.name}"]
         for parameter in term.structure.parameters(p)
     }
     at = slice(start, start + q * p)
-    return Effects(at, q, p, term.structure, theta, model.centering[term.name])
+    return Effects(at, q, p, term.structure, theta, model.centering[term.name], shift)
+
+
+def _shifts(model: Model) -> dict[str, np.ndarray]:
+    """
+    Match the centred terms' columns with the fixed part's: `(p, m)` a term.
+
+    A row gives the coefficient that the levels of a column share, by the outer parameters;
+    zero where the fixed part has no such column, or a coarser term has taken it.
+    """
+    m = sum(block.size for block in model.blocks)
+    shifts = {term.name: np.zeros((term.size, m)) for term in model.design.terms}
+    taken: set[tuple[str, int]] = set()
+    for term in sorted(model.design.terms, key=lambda t: len(t.levels)):
+        if not model.centering[term.name] or term.index.shape[1] > 1:
+            continue
+        for loading in term.loadings:
+            shared = {
+                j: k for j, k in _shared_columns(model, loading) if (loading.param, k) not in taken
+            }
+            taken |= {(loading.param, k) for k in shared.values()}
+            rows = _shared_coefficients(model, loading.param, list(shared.values()))
+            at = np.array(list(shared), dtype=int) + loading.columns.start
+            shifts[term.name][at, model.layout.get(beta_name(loading.param), slice(0, 0))] = rows
+    return shifts
+
+
+def _shared_columns(model: Model, loading: Loading) -> list[tuple[int, int]]:
+    """Pair the columns of a term with those of the fixed part that are the same."""
+    predictor = model.design.predictors[loading.param]
+    pairs = [
+        (j, predictor.names.index(name))
+        for j, name in enumerate(loading.matrix.names)
+        if name in predictor.names
+    ]
+    return [(j, k) for j, k in pairs if np.array_equal(loading.Z[:, j], predictor.X[:, k])]
+
+
+def _shared_coefficients(model: Model, param: str, columns: list[int]) -> np.ndarray:
+    """Give the weights of gamma in what the levels share, a row a column."""
+    names, means = model.design.predictors[param].names, model.means(param)
+    weights = np.eye(len(names))
+    if INTERCEPT in names:
+        # Of the centred intercept, less what its slopes in the same term are centred by.
+        at = names.index(INTERCEPT)
+        weights[at, columns] -= means[columns]
+    return weights[columns]
 
 
 def _likelihood(model: Model) -> Score:

@@ -23,9 +23,12 @@ def pymc_point(model, joint, x):
     named = {}
     for block in model.blocks:
         named |= _block_values(model, block, z[model.layout[block.name]])
-    for term, effects in zip(model.design.terms, joint.effects, strict=True):
-        prefix = "b" if model.centering[term.name] else "v"
-        named[f"{prefix}_{term.name}"] = x[effects.at].reshape(effects.q, effects.p)
+    bs = [b[0] for b in joint.unpack(x[None])[1]]
+    for term, effects, b in zip(model.design.terms, joint.effects, bs, strict=True):
+        if model.centering[term.name]:
+            named[f"b_{term.name}"] = b
+        else:
+            named[f"v_{term.name}"] = x[effects.at].reshape(effects.q, effects.p)
     values = model.pymc.rvs_to_values
     assert set(named) == {rv.name for rv in model.pymc.free_RVs}
     return {values[rv].name: np.asarray(named[rv.name]) for rv in model.pymc.free_RVs}

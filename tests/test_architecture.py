@@ -38,7 +38,8 @@ LAYERS: dict[str, set[str]] = {
             "arrays covariance design draws errors families model parameters priors response terms"
         ),
         "density": (
-            "arrays covariance design engine errors families model parameters priors response terms"
+            "arrays covariance design draws engine errors families model parameters priors "
+            "response terms"
         ),
         "draws": "covariance design engine errors families model parameters priors response terms",
         "predictive": "covariance data design draws errors families model response terms",

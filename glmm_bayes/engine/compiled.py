@@ -73,6 +73,7 @@ def compile_joint(joint: Joint, parts: Parts) -> Compiled:
         parts.y,
         parts.trials,
         parts.weights,
+        np.vstack([np.zeros((0, len(joint.outer.value))), *(e.shift for e in joint.effects)]),
     ]
     return Compiled(_packed(arrays))
 

@@ -32,8 +32,14 @@ class Effects:
     """
     One random term's effects: b = v Lambda' of q levels and p columns.
 
-    `at` is where its q p numbers stand in x: v where `centered` is False, else b itself.
+    `at` is where its q p numbers stand in x: v where `centered` is False, else b plus the
+    coefficients that the levels share, `shift @ theta`, with `shift` `(p, m)`: so each level's
+    own coefficient is sampled, which the data determine without regard to the other levels.
     `theta` says where each parameter of the structure stands among the outer ones.
+
+    Notes
+    -----
+    Hierarchical centring: Gelfand, Sahu & Carlin (1995), Biometrika 82, 479-488.
     """
 
     at: slice
@@ -42,20 +48,22 @@ class Effects:
     structure: Any
     theta: Mapping[str, slice]
     centered: bool
+    shift: np.ndarray
 
     def factor(self, theta: np.ndarray) -> np.ndarray:
         """Give Lambda `(p, p)`."""
         return self.structure.factor({k: theta[s] for k, s in self.theta.items()}, self.p)
 
     def prior_and_b(
-        self, x: np.ndarray, Lambda: np.ndarray
+        self, x: np.ndarray, theta: np.ndarray, Lambda: np.ndarray
     ) -> tuple[float, np.ndarray, np.ndarray]:
         """Give the log density of the effects' coordinates, v and b, each `(q, p)`."""
         given = x[self.at].reshape(self.q, self.p)
         if not self.centered:
             return -0.5 * np.vdot(given, given), given, given @ Lambda.T
-        v = np.linalg.solve(Lambda, given.T).T
-        return -0.5 * np.vdot(v, v) - self.q * np.log(np.diag(Lambda)).sum(), v, given
+        b = given - self.shift @ theta
+        v = np.linalg.solve(Lambda, b.T).T
+        return -0.5 * np.vdot(v, v) - self.q * np.log(np.diag(Lambda)).sum(), v, b
 
     def back(
         self, grad_b: np.ndarray, v: np.ndarray, Lambda: np.ndarray
@@ -95,7 +103,7 @@ class Joint:
         Lambdas, vs, bs = [], [], []
         for term in self.effects:
             Lambda = term.factor(theta)
-            part, v, b = term.prior_and_b(x, Lambda)
+            part, v, b = term.prior_and_b(x, theta, Lambda)
             value += part
             Lambdas.append(Lambda)
             vs.append(v)
@@ -124,6 +132,8 @@ class Joint:
             start += v.size
             grad_x, grad_Lambda = term.back(grad, v, Lambda)
             gradient[term.at] = grad_x.ravel()
+            if term.centered:
+                grad_theta -= grad_x.sum(axis=0) @ term.shift
             given = {k: theta[s] for k, s in term.theta.items()}
             for k, g in term.structure.pullback(given, term.p, grad_Lambda).items():
                 grad_theta[term.theta[k]] += g
@@ -136,8 +146,18 @@ class Joint:
         found = []
         for term in self.effects:
             given = x[:, term.at].reshape(-1, term.q, term.p)
-            if not term.centered:
+            if term.centered:
+                found.append(given - (theta @ term.shift.T)[:, None, :])
+            else:
                 Lambdas = np.stack([term.factor(t) for t in theta])
-                given = given @ Lambdas.transpose(0, 2, 1)
-            found.append(given)
+                found.append(given @ Lambdas.transpose(0, 2, 1))
         return theta, found
+
+    def place(self, outer: np.ndarray, effects: np.ndarray) -> np.ndarray:
+        """Make x of `outer` `(d,)` on the unconstrained scale and of v or b `(size - d,)`."""
+        x = np.concatenate([outer, effects])
+        theta = self.outer.constrain(outer)
+        for term in self.effects:
+            if term.centered:
+                x[term.at] += np.tile(term.shift @ theta, term.q)
+        return x

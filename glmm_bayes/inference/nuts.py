@@ -240,7 +240,7 @@ def initial_point(
     def start(rng: np.random.Generator) -> np.ndarray:
         for shrink in (1.0, 0.5, 0.1, 0.01) * 25:
             outer = centre + shrink * rng.uniform(-0.25, 0.25, centre.shape) * (high - low)
-            point = np.concatenate([outer, shrink * rng.uniform(-0.5, 0.5, inner)])
+            point = joint.place(outer, shrink * rng.uniform(-0.5, 0.5, inner))
             value, gradient = joint.value_and_gradient(point)
             if np.isfinite(value) and np.isfinite(gradient).all():
                 return point
