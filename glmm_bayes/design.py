@@ -18,7 +18,7 @@ from glmm_bayes.data import (
     usable_rows,
 )
 from glmm_bayes.encoding import Context, Expression, Matrix, columns_of
-from glmm_bayes.errors import NotSupportedError, UnknownNameError
+from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.formula import STRUCTURE_NAMES, Formula, PredictorPart, RandomPart
 from glmm_bayes.registry import suggestion
 from glmm_bayes.response import Response, read_response, response_texts
@@ -164,7 +164,7 @@ def build_design(
     where = " and ".join(repr(t) for t in formula.texts)
     rows = usable_rows(read_columns(data, names, where=where), missing)
     predictors = {
-        param: _learn_predictor(param, part, rows.frame, context)
+        param: _learn_predictor(param, part, formula.response.expression, rows.frame, context)
         for param, part in formula.predictors.items()
     }
     terms = tuple(learn_terms(formula, rows.frame, context))
@@ -227,9 +227,14 @@ def _check_structure(term: RandomPart) -> None:
 
 
 def _learn_predictor(
-    param: str, part: PredictorPart, frame: pd.DataFrame, context: Context
+    param: str, part: PredictorPart, response: str, frame: pd.DataFrame, context: Context
 ) -> Predictor:
     matrix, X = Matrix.learn(part.fixed, frame, context)
+    if response in matrix.names:
+        raise DataError(
+            f"The response {response!r} stands among the predictors of {param} too, "
+            f"in {part.fixed!r}; leave it out there."
+        )
     offsets = tuple(Expression(text) for text in part.offsets)
     return Predictor(param, X, _offset(offsets, frame, context), matrix, offsets)
 

@@ -49,6 +49,7 @@ NAMES = [
     ("y ~ x + ss(1 | g)", {}, UnknownNameError, "no structure 'ss'"),
     ("y ~ x + homcss(1 | g)", {}, UnknownNameError, "Did you mean 'homcs'?"),
     ("y ~ I(x | g)", {}, UnknownNameError, "np.logical_or"),
+    ("y ~ x + y", {}, DataError, "stands among the predictors of mu too"),
     ("y ~ x:ss(1 | g)", {}, FormulaError, "can only be added"),
     (["y ~ x", "sigmma ~ x"], {}, UnknownNameError, "'sigmma ~ x'. Did you mean 'sigma'?"),
     (Y, {"missing": "dorp"}, UnknownNameError, "missing='dorp'"),

@@ -154,7 +154,12 @@ class Family:
 
     def expectation(self, params: Params) -> Array:
         """Give the mean of the response (with trials, the probability of success)."""
-        return params["mu"] if self.mean is None else self.mean(params)
+        if self.mean is None:
+            raise NotSupportedError(
+                f"The family {self.name!r} does not say what its mean is; give it `mean`, or ask "
+                f"for kind='response' or kind='param:mu'."
+            )
+        return self.mean(params)
 
 
 FAMILIES: Registry[Family] = Registry("family")

@@ -28,8 +28,8 @@ class Note:
     """
     One thing found.
 
-    `severity` is "fatal" where the posterior is improper or no more than the prior, "warning"
-    where some parameters are, "note" where it is good to know; `what` is the term or the columns
+    `severity` is "fatal" where the posterior is improper, "warning" where some parameters are known
+    only by their priors, "note" where it is good to know; `what` is the term or the columns
     in question, `words` a sentence with the remedy.
     """
 
