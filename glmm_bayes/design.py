@@ -2,7 +2,6 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -99,45 +98,32 @@ class Design:
             return None
         return hstack([term.Z(param) for term in self.terms], format="csr")
 
-    @cached_property
+    @property
     def predictor_columns(self) -> tuple[str, ...]:
         """The columns that predictions need: every used one but the response's."""
         texts = [t for part in self.formula.predictors.values() for t in _texts_of(part)]
-        return self._columns(texts)
-
-    def _columns(self, texts: Sequence[str]) -> tuple[str, ...]:
         return columns_of(texts, list(self.rows.frame.columns), self.context)
 
-    def encode(self, data: Frame, *, response: bool = False) -> "Design":
+    def encode(self, data: Frame) -> "Design":
         """
         Encode new data as the first were: same columns, new levels of groups put last.
+
+        The response is not read: it is unknown, NaN.
 
         Raises
         ------
         DataError
             If values are missing, or a factor of the fixed part has a level not seen before.
         """
-        asked = self.formula.response
-        texts = response_texts(asked) if response else []
-        extra = [] if response else [t for name, t in asked.extras if name == "trials"]
-        trials = [c for c in self._columns(extra) if c in column_names(data)]
-        wanted = dict.fromkeys([*self.predictor_columns, *self._columns(texts), *trials])
-        frame = complete_columns(data, list(wanted), where="the new data")
-        if response:
-            made = read_response(asked, frame, self.context)
-        else:
-            known = trials == list(self._columns(extra)) and extra
-            n = Expression(extra[0]).numbers(frame, self.context, "trials") if known else None
-            made = Response.unknown(asked, len(frame), n)
-        rows = Rows(frame, np.arange(len(frame)), len(frame), {}, {})
+        frame = complete_columns(data, list(self.predictor_columns), where="the new data")
         return replace(
             self,
-            response=made,
+            response=Response.unknown(self.formula.response, len(frame)),
             predictors={
                 k: _encode_predictor(p, frame, self.context) for k, p in self.predictors.items()
             },
             terms=tuple(encode_term(t, frame, self.context) for t in self.terms),
-            rows=rows,
+            rows=Rows(frame, np.arange(len(frame)), len(frame), {}, {}),
         )
 
 

@@ -23,7 +23,7 @@ class Response:
     levels: tuple[str, ...] | None = None
 
     @classmethod
-    def unknown(cls, asked: Asked, n: int, trials: np.ndarray | None) -> Self:
+    def unknown(cls, asked: Asked, n: int, trials: np.ndarray | None = None) -> Self:
         """Make the response of rows where only predictions are wanted: NaN."""
         return cls(asked.text, np.full(n, np.nan), trials)
 

@@ -153,8 +153,7 @@ def rows_of(model: Model, newdata: Frame | None, *, trials: bool) -> Design:
             f"The new data's trials do not fit family {model.family.name!r}: {words}, but row "
             f"{design.rows.frame.index[at]} has {n[at]:g}."
         )
-    unknown = np.full(design.n, np.nan)
-    return design.with_response(Response(model.formula.response.text, unknown, n))
+    return design.with_response(Response.unknown(model.formula.response, design.n, n))
 
 
 def by_row(values: np.ndarray, chains: int, design: Design) -> "xr.DataArray":

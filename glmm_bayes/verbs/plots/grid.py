@@ -10,6 +10,7 @@ import pandas as pd
 
 from glmm_bayes.data import is_factor, labels
 from glmm_bayes.design import Design
+from glmm_bayes.encoding import columns_of
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.registry import suggestion
 
@@ -42,9 +43,8 @@ class Grid:
 
 def fixed_variables(design: Design) -> tuple[str, ...]:
     """List the columns of the data in the fixed part of mu."""
-    spec = design.predictors["mu"].matrix.spec
-    used = {str(v) for v in spec.required_variables}
-    return tuple(c for c in design.predictor_columns if c in used)
+    known = list(design.rows.frame.columns)
+    return columns_of([design.formula.predictors["mu"].fixed], known, design.context)
 
 
 def grouping_variables(design: Design) -> set[str]:
