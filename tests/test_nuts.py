@@ -3,6 +3,8 @@
 import warnings
 from importlib.util import find_spec
 
+import arviz as az
+import matplotlib as mpl
 import numpy as np
 import pandas as pd
 import pytest
@@ -250,3 +252,19 @@ def test_pymcs_own_sampler_agrees(data):
         error = 5 * one.std(axis=0) * np.sqrt(2 / 300)
         assert (np.abs(one.mean(axis=0) - two.mean(axis=0)) < error).all(), name
         np.testing.assert_allclose(one.std(axis=0), two.std(axis=0), rtol=0.3)
+
+
+@pytest.mark.parametrize("name", ["plot_forest", "plot_ppc_dist", "plot_loo_pit", "plot_energy"])
+def test_arviz_plots_the_draws_as_they_are(name, cbpp_fit):
+    mpl.use("Agg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        getattr(az, name)(cbpp_fit.idata, backend="matplotlib")
+
+
+def test_arviz_summarises_and_compares_the_draws_as_they_are(cbpp_fit):
+    table = az.summary(cbpp_fit.idata, var_names=["beta"], round_to="none")
+    np.testing.assert_allclose(table["mean"], cbpp_fit.fixef()["estimate"])
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert az.loo(cbpp_fit.idata).elpd == pytest.approx(cbpp_fit.loo().elpd)
