@@ -11,8 +11,6 @@ from glmm_bayes.registry import suggestion
 from glmm_bayes.terms import RandomTerm
 
 CHOICES = ("auto", "centered", "noncentered")
-# Times the prior's: below it the effects' scale and the effects are all but independent a priori.
-ENOUGH_INFORMATION = 1.0
 
 
 def resolve_centering(
@@ -42,11 +40,22 @@ def resolve_centering(
     resolved = {}
     for term in design.terms:
         choice = chosen.get(term.name, "auto")
-        informed = choice == "auto" and information(family, links["mu"], design, term)
-        resolved[term.name] = choice == "centered" or (
-            choice == "auto" and informed > ENOUGH_INFORMATION
-        )
+        if choice == "auto":
+            found = information(family, links["mu"], design, term)
+            resolved[term.name] = found > enough_information(len(term.levels))
+        else:
+            resolved[term.name] = choice == "centered"
     return resolved
+
+
+def enough_information(q: int) -> float:
+    """
+    Give the information of a level from which on centring a term of q levels pays.
+
+    It grows with q, since what centring disentangles, the levels' mean and the coefficient they
+    share, is the less confounded the more levels there are. By trial on a dozen data sets.
+    """
+    return 1 + float(np.sqrt(q)) / 10
 
 
 def information(family: Family, link: Link, design: Design, term: RandomTerm) -> float:
@@ -108,16 +117,22 @@ def _rows_to_compare(
     """Give residuals of one variance `(n,)`, the roots of the trials, and d mu / d eta."""
     trials = design.response.trials
     n = np.ones(design.n) if trials is None else trials
-    y = family.working(design.y)
-    mean = y.sum() / n.sum()
-    if family.variance is None or not link.support[0] < mean < link.support[1]:
-        return None
+    y, slope = family.working(design.y), 1.0
+    if link.name == "log" and trials is None and (y >= 0).all():
+        # On the log scale: a few large counts would speak for all levels.
+        y = np.log(y + 0.5 * (y == 0).any())
+        mean = y.mean()
+    else:
+        mean = y.sum() / n.sum()
+        if family.variance is None or not link.support[0] < mean < link.support[1]:
+            return None
+        slope = float(link.slope(np.asarray(link.linkfun(mean))))
     root, X = np.sqrt(n), design.predictors["mu"].X
     residual = (y - n * mean) / np.maximum(root, 1e-300)
     if X.shape[1]:
         A = X * root[:, None]
         residual = residual - A @ np.linalg.lstsq(A, residual, rcond=None)[0]
-    return residual, root, float(link.slope(np.asarray(link.linkfun(mean))))
+    return residual, root, slope
 
 
 def _has_intercepts(term: RandomTerm) -> bool:
