@@ -5,9 +5,8 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.design import INTERCEPT
 from glmm_bayes.draws import beta_name
-from glmm_bayes.engine.joint import Effects, Joint, Linear, Score
+from glmm_bayes.engine.joint import Effects, Joint, Linear, Score, Shares
 from glmm_bayes.engine.outer import Outer
 from glmm_bayes.model import Model
 from glmm_bayes.priors import Prior, grouped
@@ -19,9 +18,9 @@ type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 def read_density(model: Model) -> Joint:
     """Build the log posterior density of a model, up to a constant, on plain arrays."""
     outer = read_outer(model)
-    start, effects, shifts = outer.size, [], _shifts(model)
+    start, effects, shares = outer.size, [], _shares(model)
     for term in model.design.terms:
-        effects.append(_effects(model, term, start, shifts[term.name]))
+        effects.append(_effects(model, term, start, shares[term.name]))
         start += len(term.levels) * term.size
     constants = {name: model.layout[name].start for name in model.constants}
     return Joint(
@@ -65,60 +64,67 @@ def _linear(model: Model, param: str) -> Linear:
     )
 
 
-def _effects(model: Model, term: RandomTerm, start: int, shift: np.ndarray) -> Effects:
+def _effects(model: Model, term: RandomTerm, start: int, shares: Shares) -> Effects:
     q, p = len(term.levels), term.size
     theta = {
         parameter.name: model.layout[f"{parameter.name}_{term.name}"]
         for parameter in term.structure.parameters(p)
     }
     at = slice(start, start + q * p)
-    return Effects(at, q, p, term.structure, theta, model.centering[term.name], shift)
+    return Effects(at, q, p, term.structure, theta, model.centering[term.name], shares)
 
 
-def _shifts(model: Model) -> dict[str, np.ndarray]:
+def _shares(model: Model) -> dict[str, Shares]:
     """
-    Match the centred terms' columns with the fixed part's: `(p, m)` a term.
+    Match the columns of the fixed part with the centred terms: `Shares` by the term's name.
 
-    A row gives the coefficient that the levels of a column share, by the outer parameters;
-    zero where the fixed part has no such column, or a coarser term has taken it.
+    A column goes to the coarsest term of which it is a column, times a number for each level:
+    the constant, a slope of the term's own, or what does not vary within the levels.
     """
-    m = sum(block.size for block in model.blocks)
-    shifts = {term.name: np.zeros((term.size, m)) for term in model.design.terms}
+    found: dict[str, Shares] = {}
     taken: set[tuple[str, int]] = set()
     for term in sorted(model.design.terms, key=lambda t: len(t.levels)):
-        if not model.centering[term.name] or term.index.shape[1] > 1:
-            continue
-        for loading in term.loadings:
-            shared = {
-                j: k for j, k in _shared_columns(model, loading) if (loading.param, k) not in taken
-            }
-            taken |= {(loading.param, k) for k in shared.values()}
-            rows = _shared_coefficients(model, loading.param, list(shared.values()))
-            at = np.array(list(shared), dtype=int) + loading.columns.start
-            shifts[term.name][at, model.layout.get(beta_name(loading.param), slice(0, 0))] = rows
-    return shifts
+        entries: list[tuple[int, int, np.ndarray]] = []
+        if model.centering[term.name] and term.index.shape[1] == 1:
+            for loading in term.loadings:
+                entries += _shared_columns(model, term, loading, taken)
+        found[term.name] = Shares(
+            np.array([column for column, _, _ in entries], dtype=int),
+            np.array([outer for _, outer, _ in entries], dtype=int),
+            np.array([weight for _, _, weight in entries]).reshape(-1, len(term.levels)),
+        )
+    return found
 
 
-def _shared_columns(model: Model, loading: Loading) -> list[tuple[int, int]]:
-    """Pair the columns of a term with those of the fixed part that are the same."""
-    predictor = model.design.predictors[loading.param]
-    pairs = [
-        (j, predictor.names.index(name))
-        for j, name in enumerate(loading.matrix.names)
-        if name in predictor.names
-    ]
-    return [(j, k) for j, k in pairs if np.array_equal(loading.Z[:, j], predictor.X[:, k])]
+def _shared_columns(
+    model: Model, term: RandomTerm, loading: Loading, taken: set[tuple[str, int]]
+) -> list[tuple[int, int, np.ndarray]]:
+    """List the column of the term, the place in theta and the weight by level of what it takes."""
+    predictor, means = model.design.predictors[loading.param], model.means(loading.param)
+    start, entries = loading.columns.start, []
+    constant = np.flatnonzero((loading.Z == 1).all(axis=0))
+    order = [*constant[:1], *(j for j in range(loading.Z.shape[1]) if j not in constant)]
+    for k in range(len(predictor.names)):
+        for j in order:
+            weight = _times(predictor.X[:, k], loading.Z[:, j], term)
+            if weight is None or (loading.param, k) in taken:
+                continue
+            taken.add((loading.param, k))
+            outer = model.layout[beta_name(loading.param)].start + k
+            entries.append((start + j, outer, weight))
+            if means[k] and len(constant):
+                # Its centring is by a constant, which goes with the intercepts.
+                entries.append((start + constant[0], outer, np.full(len(weight), -means[k])))
+    return entries
 
 
-def _shared_coefficients(model: Model, param: str, columns: list[int]) -> np.ndarray:
-    """Give the weights of gamma in what the levels share, a row a column."""
-    names, means = model.design.predictors[param].names, model.means(param)
-    weights = np.eye(len(names))
-    if INTERCEPT in names:
-        # Of the centred intercept, less what its slopes in the same term are centred by.
-        at = names.index(INTERCEPT)
-        weights[at, columns] -= means[columns]
-    return weights[columns]
+def _times(x: np.ndarray, z: np.ndarray, term: RandomTerm) -> np.ndarray | None:
+    """Give the numbers `(q,)` by level that make z into x, if there are such."""
+    level, q = term.index[:, 0], len(term.levels)
+    size = np.bincount(level, z * z, q)
+    weight = np.divide(np.bincount(level, x * z, q), size, out=np.zeros(q), where=size > 0)
+    same = np.allclose(weight[level] * z, x, rtol=1e-10, atol=1e-12)
+    return weight if same and weight.any() else None
 
 
 def _likelihood(model: Model) -> Score:

@@ -65,15 +65,17 @@ class Compiled:
 
 def compile_joint(joint: Joint, parts: Parts) -> Compiled:
     """Lay out a joint density for compiled evaluation; safe in threads."""
+    terms, shares, weights = _effects(joint, parts)
     arrays = [
         *_outer(joint, parts),
         *_predictors(joint, parts),
-        *_effects(joint, parts),
+        terms,
         np.array([parts.family]),
         parts.y,
         parts.trials,
         parts.weights,
-        np.vstack([np.zeros((0, len(joint.outer.value))), *(e.shift for e in joint.effects)]),
+        shares,
+        weights,
     ]
     return Compiled(_packed(arrays))
 
@@ -147,9 +149,16 @@ def _predictors(joint: Joint, parts: Parts) -> tuple[Any, ...]:
 
 
 def _effects(joint: Joint, parts: Parts) -> tuple[Any, ...]:
-    rows = []
+    rows, shares, weights = [], [np.zeros((0, 2), dtype=np.int64)], [np.empty(0)]
+    first, begin = 0, 0
     for term, kind in zip(joint.effects, parts.structures, strict=True):
         sd = term.theta["sd"].start
         partial = term.theta["partial"].start if "partial" in term.theta else 0
-        rows.append((term.at.start, term.q, term.p, int(term.centered), kind, sd, partial))
-    return (np.array(rows, dtype=np.int64).reshape(-1, 7),)
+        own = term.shares
+        at = (term.at.start, term.q, term.p, int(term.centered))
+        rows.append((*at, kind, sd, partial, first, len(own.outer), begin))
+        shares.append(np.column_stack([own.column, own.outer]))
+        weights.append(own.weight.ravel())
+        first, begin = first + len(own.outer), begin + own.weight.size
+    terms = np.array(rows, dtype=np.int64).reshape(-1, 10)
+    return terms, np.vstack(shares).astype(np.int64), np.concatenate(weights)

@@ -28,14 +28,44 @@ class Linear:
 
 
 @dataclass(frozen=True, eq=False)
+class Shares:
+    """
+    What of the fixed part belongs to the levels of one term: A products of weight and coefficient.
+
+    Attributes
+    ----------
+    column, outer
+        `(A,)` the term's column, and the coefficient's place in theta.
+    weight
+        `(A, q)` times what the coefficient enters each level.
+    """
+
+    column: np.ndarray
+    outer: np.ndarray
+    weight: np.ndarray
+
+    def of(self, theta: np.ndarray, p: int) -> np.ndarray:
+        """Give the sums `(q, p)`."""
+        total = np.zeros((self.weight.shape[1], p))
+        for column, outer, weight in zip(self.column, self.outer, self.weight, strict=True):
+            total[:, column] += weight * theta[outer]
+        return total
+
+    def back(self, grad: np.ndarray, grad_theta: np.ndarray) -> None:
+        """Take off the slopes by theta what comes of those by b `(q, p)`."""
+        for column, outer, weight in zip(self.column, self.outer, self.weight, strict=True):
+            grad_theta[outer] -= weight @ grad[:, column]
+
+
+@dataclass(frozen=True, eq=False)
 class Effects:
     """
     One random term's effects: b = v Lambda' of q levels and p columns.
 
     `at` is where its q p numbers stand in x: v where `centered` is False, else b plus the
-    coefficients that the levels share, `shift @ theta`, with `shift` `(p, m)`: so each level's
-    own coefficient is sampled, which the data determine without regard to the other levels.
-    `theta` says where each parameter of the structure stands among the outer ones.
+    fixed part that is the level's own: so each level's own coefficient is sampled, which the data
+    determine without regard to the other levels. `theta` says where each parameter of the
+    structure stands among the outer ones.
 
     Notes
     -----
@@ -48,7 +78,7 @@ class Effects:
     structure: Any
     theta: Mapping[str, slice]
     centered: bool
-    shift: np.ndarray
+    shares: "Shares"
 
     def factor(self, theta: np.ndarray) -> np.ndarray:
         """Give Lambda `(p, p)`."""
@@ -61,7 +91,7 @@ class Effects:
         given = x[self.at].reshape(self.q, self.p)
         if not self.centered:
             return -0.5 * np.vdot(given, given), given, given @ Lambda.T
-        b = given - self.shift @ theta
+        b = given - self.shares.of(theta, self.p)
         v = np.linalg.solve(Lambda, b.T).T
         return -0.5 * np.vdot(v, v) - self.q * np.log(np.diag(Lambda)).sum(), v, b
 
@@ -133,7 +163,7 @@ class Joint:
             grad_x, grad_Lambda = term.back(grad, v, Lambda)
             gradient[term.at] = grad_x.ravel()
             if term.centered:
-                grad_theta -= grad_x.sum(axis=0) @ term.shift
+                term.shares.back(grad_x, grad_theta)
             given = {k: theta[s] for k, s in term.theta.items()}
             for k, g in term.structure.pullback(given, term.p, grad_Lambda).items():
                 grad_theta[term.theta[k]] += g
@@ -147,7 +177,7 @@ class Joint:
         for term in self.effects:
             given = x[:, term.at].reshape(-1, term.q, term.p)
             if term.centered:
-                found.append(given - (theta @ term.shift.T)[:, None, :])
+                found.append(given - np.stack([term.shares.of(t, term.p) for t in theta]))
             else:
                 Lambdas = np.stack([term.factor(t) for t in theta])
                 found.append(given @ Lambdas.transpose(0, 2, 1))
@@ -159,5 +189,5 @@ class Joint:
         theta = self.outer.constrain(outer)
         for term in self.effects:
             if term.centered:
-                x[term.at] += np.tile(term.shift @ theta, term.q)
+                x[term.at] += term.shares.of(theta, term.p).ravel()
         return x

@@ -53,8 +53,8 @@ def _density(dim, x_at, gradient_at, value_at, memory):
         widest = max(widest, terms[t, 2])
     b, by_b = np.empty(effects), np.zeros(effects)
     Lambdas = np.zeros((len(terms), widest, widest))
-    shifts = _matrix(at + 63, floats, ints)
-    total += _to_effects(x, theta, terms, shifts, b, Lambdas)
+    shares, weights = _matrix(at + 63, ints, ints), _vector(at + 66, floats, ints)
+    total += _to_effects(x, theta, terms, shares, weights, b, Lambdas)
     total += _rows(
         theta, b, _matrix(at + 21, floats, ints), _vector(at + 24, ints, ints),
         _vector(at + 27, ints, ints), _matrix(at + 30, floats, ints),
@@ -64,7 +64,7 @@ def _density(dim, x_at, gradient_at, value_at, memory):
         _vector(at + 54, floats, ints), _vector(at + 57, floats, ints),
         _vector(at + 60, floats, ints), by_theta, by_b,
     )  # fmt: skip
-    _from_effects(x, theta, terms, shifts, b, by_b, Lambdas, gradient, by_theta)
+    _from_effects(x, theta, terms, shares, weights, b, by_b, Lambdas, gradient, by_theta)
     for k in range(len(free)):
         gradient[k] = by_theta[free[k]] * slope[free[k]] + by_x[free[k]]
     value[0] = total
@@ -121,18 +121,24 @@ def _constrain(x, free, kinds, lower, upper, value, priors, arguments):
 
 
 @compiled
-def _to_effects(x, theta, terms, shifts, b, Lambdas):
+def _to_effects(x, theta, terms, shares, weights, b, Lambdas):
     """Write every term's b, and give the log density of its coordinates."""
-    total, start, column = 0.0, 0, 0
+    total, start = 0.0, 0
     for t in range(len(terms)):
-        at, q, p, centered, kind, sd, partial = terms[t]
+        at, q, p, centered, kind, sd, partial, first, count, begin = terms[t]
         Lambda = Lambdas[t, :p, :p]
         kernels.fill_factor(kind, p, theta[sd:], theta[partial:], Lambda)
         if centered:
-            total += _centered_effects(x, at, q, p, theta, shifts, column, Lambda, b, start)
+            for k in range(q * p):
+                b[start + k] = x[at + k]
+            for a in range(count):
+                column, coef = shares[first + a, 0], theta[shares[first + a, 1]]
+                for r in range(q):
+                    b[start + r * p + column] -= weights[begin + a * q + r] * coef
+            total += _centered_effects(q, p, Lambda, b, start)
         else:
             total += _standard_effects(x, at, q, p, Lambda, b, start)
-        start, column = start + q * p, column + p
+        start += q * p
     return total
 
 
@@ -152,18 +158,14 @@ def _standard_effects(x, at, q, p, Lambda, b, start):
 
 
 @compiled
-def _centered_effects(x, at, q, p, theta, shifts, column, Lambda, b, start):
-    """Write b of one term, where b and what the levels share are sampled in one."""
-    total, v, shared = 0.0, np.empty(p), np.zeros(p)
+def _centered_effects(q, p, Lambda, b, start):
+    """Give the log density of one term's b, the normal one of v = Lambda^-1 b."""
+    total, v = 0.0, np.empty(p)
     for i in range(p):
         total -= q * np.log(Lambda[i, i])
-        for k in range(len(theta)):
-            shared[i] += shifts[column + i, k] * theta[k]
     for r in range(q):
-        o, i0 = start + r * p, at + r * p
         for i in range(p):
-            b[o + i] = x[i0 + i] - shared[i]
-            left = b[o + i]
+            left = b[start + r * p + i]
             for j in range(i):
                 left -= Lambda[i, j] * v[j]
             v[i] = left / Lambda[i, i]
@@ -191,18 +193,6 @@ def _back_centered(p, Lambda, b, by_b, o, v, w, by_Lambda, gradient, at):
 
 
 @compiled
-def _back_shared(at, q, p, column, Lambda, shifts, gradient, by_Lambda, by_theta):
-    """Carry a centred term's slopes back to what its levels share; add those of log |Lambda|."""
-    for i in range(p):
-        by_Lambda[i, i] -= q / Lambda[i, i]
-        shared = 0.0
-        for r in range(q):
-            shared += gradient[at + r * p + i]
-        for k in range(len(by_theta)):
-            by_theta[k] -= shifts[column + i, k] * shared
-
-
-@compiled
 def _back_standard(p, Lambda, x, at, by_b, o, by_Lambda, gradient):
     """Carry one level's slopes back, where v is sampled: b = Lambda v."""
     for j in range(p):
@@ -214,11 +204,11 @@ def _back_standard(p, Lambda, x, at, by_b, o, by_Lambda, gradient):
 
 
 @compiled
-def _from_effects(x, theta, terms, shifts, b, by_b, Lambdas, gradient, by_theta):
+def _from_effects(x, theta, terms, shares, weights, b, by_b, Lambdas, gradient, by_theta):
     """Carry slopes by b back to the coordinates and to the outer parameters."""
-    start, column = 0, 0
+    start = 0
     for t in range(len(terms)):
-        at, q, p, centered, kind, sd, partial = terms[t]
+        at, q, p, centered, kind, sd, partial, first, count, begin = terms[t]
         Lambda, by_Lambda = Lambdas[t, :p, :p], np.zeros((p, p))
         v, w = np.empty(p), np.empty(p)
         for r in range(q):
@@ -228,12 +218,18 @@ def _from_effects(x, theta, terms, shifts, b, by_b, Lambdas, gradient, by_theta)
             else:
                 _back_standard(p, Lambda, x, i0, by_b, o, by_Lambda, gradient)
         if centered:
-            _back_shared(at, q, p, column, Lambda, shifts, gradient, by_Lambda, by_theta)
+            for i in range(p):
+                by_Lambda[i, i] -= q / Lambda[i, i]
+        for a in range(count):
+            part = 0.0
+            for r in range(q):
+                part += weights[begin + a * q + r] * gradient[at + r * p + shares[first + a, 0]]
+            by_theta[shares[first + a, 1]] -= part
         by_sd, by_partial = by_theta[sd:], by_theta[partial:]
         kernels.pull_factor(
             kind, p, theta[sd:], theta[partial:], Lambda, by_Lambda, by_sd, by_partial
         )
-        start, column = start + q * p, column + p
+        start += q * p
 
 
 @compiled
