@@ -234,6 +234,21 @@ def test_one_covariance_over_several_predictors(data, structure, centering):
     check_free(model)
 
 
+def test_what_belongs_to_the_levels_is_sampled_with_them(data):
+    """Each row's eta is its level's own coefficients times its columns, and what varies within."""
+    wide = data.assign(
+        u=data["g"].str[1].astype(float) ** 2, s=data["h"].map({"u": 1, "v": 4, "w": 0})
+    )
+    model = gb.Model(
+        "real ~ x + z + u + x:u + s + (1 + x | g) + (1 | h)", wide, centering="centered"
+    )
+    check_free(model)
+    names = model.design.predictors["mu"].names
+    pairs = zip(model.design.terms, read_density(model).effects, strict=True)
+    taken = {term.name: {names[k] for k in own.shares.outer} for term, own in pairs}
+    assert taken == {"h": {"Intercept", "s"}, "g": {"x", "u", "x:u"}}
+
+
 def test_weights_and_trials_together(data):
     formula = "wins | trials(n) + weights(w) ~ x + offset(o) + (1 | g)"
     check_free(gb.Model(formula, data, family="binomial"))
