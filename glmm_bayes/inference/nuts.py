@@ -64,8 +64,8 @@ def nuts(
     target_accept
         The mean acceptance that the step size aims at, in (0, 1); the sampler's own by default.
     sampler
-        `"nutpie"` (also `"auto"`) evaluates the density on arrays and compiles nothing;
-        `"pymc"`, `"numpyro"` and `"blackjax"` sample `model.pymc`.
+        `"nutpie"` (also `"auto"`) draws from our own density, compiled once for all models;
+        `"pymc"`, `"numpyro"` and `"blackjax"` from `model.pymc`, which is compiled each time.
     progressbar
         Whether progress is shown.
     **options
@@ -88,27 +88,15 @@ def nuts(
     _check_numbers(1, draws=draws, tune=tune, chains=chains)
     _check_numbers(1, **({} if cores is None else {"cores": cores}))
     _check_numbers(0, **({} if seed is None else {"seed": seed}))
-    if target_accept is not None and not (
-        isinstance(target_accept, float) and 0 < target_accept < 1
-    ):
-        raise UnknownNameError(f"target_accept={target_accept!r} must lie between 0 and 1.")
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
-    name = "nutpie" if sampler == "auto" else sampler
-    if name == "collapsed":
-        raise NotSupportedError("sampler='collapsed' is not built yet; use sampler='nutpie'.")
-    if name not in SAMPLERS:
-        raise UnknownNameError(f"There is no sampler {name!r}. {suggestion(name, SAMPLERS)}")
-    if find_spec(name) is None:
-        raise NotSupportedError(
-            f'sampler={name!r} needs the package {name}: pip install "glmm-bayes[samplers]".'
-        )
+    name = _available(sampler)
     settings = {
         "draws": draws,
         "tune": tune,
         "chains": chains,
         "cores": cores or min(chains, os.cpu_count() or 1),
-        "target_accept": target_accept,
+        "target_accept": _checked_acceptance(target_accept),
         "progressbar": progressbar,
     }
     began = time.perf_counter()
@@ -135,6 +123,26 @@ def _check_numbers(least: int, **counts: Any) -> None:
         whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
         if not whole or value < least:
             raise UnknownNameError(f"{name}={value!r} must be a whole number of at least {least}.")
+
+
+def _checked_acceptance(target: float | None) -> float | None:
+    if target is not None and not (isinstance(target, float) and 0 < target < 1):
+        raise UnknownNameError(f"target_accept={target!r} must lie between 0 and 1.")
+    return target
+
+
+def _available(sampler: str) -> str:
+    """Give the sampler's package, or say how it is had."""
+    name = "nutpie" if sampler == "auto" else sampler
+    if name == "collapsed":
+        raise NotSupportedError("sampler='collapsed' is not built yet; use sampler='nutpie'.")
+    if name not in SAMPLERS:
+        raise UnknownNameError(f"There is no sampler {name!r}. {suggestion(name, SAMPLERS)}")
+    if find_spec(name) is None:
+        raise NotSupportedError(
+            f'sampler={name!r} needs the package {name}: pip install "glmm-bayes[samplers]".'
+        )
+    return name
 
 
 def _warn(fit: PosteriorFit) -> None:
