@@ -5,6 +5,7 @@ from pathlib import Path
 import pandas as pd
 import pooch
 import pytest
+import rdata
 
 from glmm_bayes import datasets
 from glmm_bayes.datasets import list_datasets, load_dataset
@@ -105,10 +106,10 @@ def test_a_changed_file_in_the_folder_is_refused(monkeypatch, tmp_path):
 def test_a_table_that_cannot_be_reached_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.delenv("GLMM_BAYES_DATA", raising=False)
     with pytest.raises(DataError, match="GLMM_BAYES_DATA is not set. It comes from https://github"):
-        load_dataset("coral_acr")
+        load_dataset("gopher")
     monkeypatch.setenv("GLMM_BAYES_DATA", str(tmp_path))
     with pytest.raises(DataError, match=f"is not in {tmp_path}. .* with the columns DATE,"):
-        load_dataset("coral_acr")
+        load_dataset("gopher")
 
 
 def test_a_failed_download_says_what_to_do(monkeypatch):
@@ -169,6 +170,24 @@ def test_an_upstream_table_that_changed_is_refused(upstream_culcita):
     path.write_bytes(path.read_bytes().replace(b"1,1,0,", b"1,1,1,", 1))
     with pytest.raises(DataError, match="is not what it should be"):
         load_dataset("culcita")
+
+
+def test_a_data_frame_of_an_upstream_r_file_becomes_the_same_table(
+    monkeypatch, shared_data, tmp_path
+):
+    """Written in R's own format, factors and missing values and all, as its authors keep it."""
+    local = load_dataset("coral_acr")
+    path = tmp_path / "corals.RData"
+    whole = local.select_dtypes("int64").columns
+    words = local.select_dtypes("str").columns
+    frame = local.astype(dict.fromkeys(whole, float) | dict.fromkeys(words, object))
+    rdata.write_rda(path, {"m.acr.nofr": frame, "other": frame.head(2)})
+    monkeypatch.delenv("GLMM_BAYES_DATA")
+    monkeypatch.setattr(pooch, "retrieve", lambda *_, **__: str(path))
+    pd.testing.assert_frame_equal(load_dataset("coral_acr"), local)
+    rdata.write_rda(path, {"m.acr.nofr": frame.assign(Mortality=0.0)})
+    with pytest.raises(DataError, match="is not what it should be"):
+        load_dataset("coral_acr")
 
 
 def test_the_packaged_bytes_are_those_of_the_folder(shared_data):

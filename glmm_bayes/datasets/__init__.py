@@ -124,13 +124,14 @@ def _downloaded(name: str, entry: Entry) -> bytes:
 
     upstream = entry["upstream"]
     # A rewritten table is compared with its checksum afterwards: line ends differ upstream.
-    known = None if "recipe" in upstream else f"sha256:{entry['sha256']}"
+    as_it_is = "recipe" not in upstream and "object" not in upstream
+    known = f"sha256:{entry['sha256']}" if as_it_is else None
     try:
         path = Path(
             pooch.retrieve(
                 upstream["url"],
                 known_hash=known,
-                fname=f"{name}.csv",
+                fname=upstream["url"].rpartition("/")[2] if "object" in upstream else f"{name}.csv",
                 path=pooch.os_cache("glmm_bayes"),
             )
         )
@@ -140,7 +141,9 @@ def _downloaded(name: str, entry: Entry) -> bytes:
             f"Set {FOLDER} to a folder that has {name}.csv."
         ) from error
     content = path.read_bytes()
-    if "recipe" in upstream:
+    if "object" in upstream:
+        content = _from_r(content, entry)
+    elif "recipe" in upstream:
         content = _rewritten(content, entry)
     return _verified(content, entry, str(path))
 
@@ -159,6 +162,25 @@ def _rewritten(content: bytes, entry: Entry) -> bytes:
         for position, (column, about) in zip(recipe["columns"], columns.items(), strict=True):
             cell = recipe["labels"].get(column, {}).get(row[position], row[position])
             cells.append(cell if about["type"] in ("integer", "number") else f'"{cell}"')
+        lines.append(",".join(cells))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def _from_r(content: bytes, entry: Entry) -> bytes:
+    """Write a data frame of an R file as R's own write.csv does, with 15 digits."""
+    import pandas as pd
+    import rdata
+
+    parsed = rdata.parser.parse_data(content)
+    frame = rdata.conversion.convert(parsed)[entry["upstream"]["object"]]
+    columns = entry["columns"]
+    lines = [",".join(f'"{column}"' for column in columns)]
+    for row in frame[list(columns)].itertuples(index=False):
+        cells = []
+        for value, about in zip(row, columns.values(), strict=True):
+            plain = about["type"] in ("integer", "number")
+            text = "" if pd.isna(value) else f"{float(value):.15g}" if plain else f'"{value}"'
+            cells.append(text)
         lines.append(",".join(cells))
     return ("\n".join(lines) + "\n").encode()
 
