@@ -108,7 +108,7 @@ def test_a_table_that_cannot_be_reached_says_what_to_do(monkeypatch, tmp_path):
     with pytest.raises(DataError, match="GLMM_BAYES_DATA is not set. It comes from https://github"):
         load_dataset("gopher")
     monkeypatch.setenv("GLMM_BAYES_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=f"is not in {tmp_path}. .* with the columns DATE,"):
+    with pytest.raises(DataError, match=f"is not in {tmp_path}. .* with the columns Site,"):
         load_dataset("gopher")
 
 
