@@ -1,6 +1,7 @@
 """Families of yes and no, and of successes among trials."""
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,8 @@ from glmm_bayes.families.family import (
 )
 from glmm_bayes.families.links import LINKS, UNIT
 from glmm_bayes.families.special import digamma_rising, log_rising
+
+type Function = Callable[[Array], Array]
 
 MU = Parameter("mu", "logit", UNIT_LINKS, UNIT)
 
@@ -40,62 +43,61 @@ LOGIT = Natural(
     score=lambda y, n, eta: y - (1.0 if n is None else n) * expit(eta),
 )
 
-# The logarithm of a probability, and its derivative by eta, without rounding to 0 or 1 on the way.
-type Tail = Callable[[Array], tuple[Array, Array]]
+
+@dataclass(frozen=True, eq=False)
+class Tail:
+    """The log of a probability and its slope by eta, without rounding to 0 or 1 on the way."""
+
+    log: Function
+    slope: Function
+
+    def mirrored(self) -> "Tail":
+        """Give the same for the probability at -eta."""
+        return Tail(lambda eta: self.log(-eta), lambda eta: -self.slope(-eta))
 
 
-def _normal(eta: Array) -> tuple[Array, Array]:
-    log_p = log_ndtr(eta)
-    return log_p, np.exp(-0.5 * eta * eta - HALF_LOG_2PI - log_p)
+NORMAL = Tail(log_ndtr, lambda eta: np.exp(-0.5 * eta * eta - HALF_LOG_2PI - log_ndtr(eta)))
+CAUCHY = Tail(
+    lambda eta: np.log(LINKS["cauchit"].linkinv(eta)),
+    lambda eta: 1 / (np.pi * (1 + eta * eta) * LINKS["cauchit"].linkinv(eta)),
+)
 
 
-def _cauchy(eta: Array) -> tuple[Array, Array]:
-    p = LINKS["cauchit"].linkinv(eta)
-    return np.log(p), 1 / (np.pi * (1 + eta * eta) * p)
+def _log_event(eta: Array) -> Array:
+    # Below -40 the logarithm is eta to every digit, and further on h would round to 0; above 10
+    # it is 0 to every digit, and further on h times its derivatives would be infinity times 0.
+    h = np.exp(np.minimum(np.maximum(eta, -40.0), 10.0))
+    return np.log(-np.expm1(-h)) + np.minimum(eta + 40.0, 0.0)
 
 
-def _event(eta: Array) -> tuple[Array, Array]:
-    """1 - exp(-h), h = exp(eta): an event before time 1 at the constant rate h."""
-    # Below -40 the logarithm is eta to every digit, and further on h would round to 0.
-    log_p = np.log(-np.expm1(-np.exp(np.maximum(eta, -40.0)))) + np.minimum(eta + 40.0, 0.0)
-    return log_p, np.exp(eta - np.exp(eta) - log_p)
-
-
-def _no_event(eta: Array) -> tuple[Array, Array]:
-    """exp(-h), h = exp(eta)."""
-    h = np.exp(eta)
-    return -h, -h
-
-
-def _mirrored(tail: Tail) -> Tail:
-    def mirrored(eta: Array) -> tuple[Array, Array]:
-        log_p, slope = tail(-eta)
-        return log_p, -slope
-
-    return mirrored
+# With h = exp(eta), 1 - exp(-h) is an event before time 1 at the constant rate h.
+EVENT = Tail(_log_event, lambda eta: np.exp(eta - np.exp(eta) - _log_event(eta)))
+NO_EVENT = Tail(lambda eta: -np.exp(eta), lambda eta: -np.exp(eta))
 
 
 def _natural(success: Tail, failure: Tail) -> Natural:
     """Put a kernel together from the probabilities of success and failure."""
 
-    def part(k: int) -> Callable[[Array, Array | None, Array], Array]:
+    def sum_of(won: Function, lost: Function) -> Callable[[Array, Array | None, Array], Array]:
         def evaluate(y: Array, trials: Array | None, eta: Array) -> Array:
-            lost = (1.0 if trials is None else trials) - y
+            failures = (1.0 if trials is None else trials) - y
             with np.errstate(over="ignore", invalid="ignore"):
-                by_success, by_failure = y * success(eta)[k], lost * failure(eta)[k]
-            return np.where(y > 0, by_success, 0.0) + np.where(lost > 0, by_failure, 0.0)
+                by_success, by_failure = y * won(eta), failures * lost(eta)
+            return np.where(y > 0, by_success, 0.0) + np.where(failures > 0, by_failure, 0.0)
 
         return evaluate
 
-    return Natural(core=part(0), score=part(1))
+    return Natural(
+        core=sum_of(success.log, failure.log), score=sum_of(success.slope, failure.slope)
+    )
 
 
 NATURAL = {
     "logit": LOGIT,
-    "probit": _natural(_normal, _mirrored(_normal)),
-    "cauchit": _natural(_cauchy, _mirrored(_cauchy)),
-    "cloglog": _natural(_event, _no_event),
-    "loglog": _natural(_mirrored(_no_event), _mirrored(_event)),
+    "probit": _natural(NORMAL, NORMAL.mirrored()),
+    "cauchit": _natural(CAUCHY, CAUCHY.mirrored()),
+    "cloglog": _natural(EVENT, NO_EVENT),
+    "loglog": _natural(NO_EVENT.mirrored(), EVENT.mirrored()),
 }
 
 

@@ -7,6 +7,7 @@ from scipy.special import betaln, digamma, gammaln
 
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, within
 from glmm_bayes.families.links import POSITIVE, REAL, UNIT
+from glmm_bayes.families.special import digamma_rising, log_rising
 from glmm_bayes.priors import Prior
 
 REAL_LINKS = ("identity", "log", "inverse", "softplus", "sqrt", "logit", "probit", "cloglog")
@@ -67,7 +68,7 @@ GAUSSIAN = add_family(
 def _student_core(y: Array, trials: Array | None, params: Params) -> Array:
     nu, sigma = params["nu"], params["sigma"]
     r = (y - params["mu"]) / sigma
-    scale = gammaln((nu + 1) / 2) - gammaln(nu / 2) - 0.5 * np.log(nu * np.pi) - np.log(sigma)
+    scale = log_rising(0.5, nu / 2) - 0.5 * np.log(nu * np.pi) - np.log(sigma)
     return scale - (nu + 1) / 2 * np.log1p(r * r / nu)
 
 
@@ -75,7 +76,7 @@ def _student_score(y: Array, trials: Array | None, params: Params) -> dict[str, 
     nu, sigma = params["nu"], params["sigma"]
     r = (y - params["mu"]) / sigma
     w = (nu + 1) / (nu + r * r)
-    by_nu = digamma((nu + 1) / 2) - digamma(nu / 2) - 1 / nu - np.log1p(r * r / nu) + w * r * r / nu
+    by_nu = digamma_rising(0.5, nu / 2) - 1 / nu - np.log1p(r * r / nu) + w * r * r / nu
     return {"mu": w * r / sigma, "sigma": (w * r * r - 1) / sigma, "nu": 0.5 * by_nu}
 
 

@@ -83,6 +83,8 @@ class Family:
     deviance
         `deviance(y, trials, params)`: twice the log density's distance from its maximum over mu,
         where the scale or shape of a continuous response is 1.
+    normal
+        Whether `working(y)` is normal with mean mu and standard deviation sigma.
     """
 
     name: str
@@ -99,6 +101,7 @@ class Family:
     problem: Callable[[Array, Array | None], tuple[int, str] | None] = lambda y, trials: None
     working: Callable[[Array], Array] = lambda y: y
     deviance: Kernel | None = None
+    normal: bool = False
     discrete: bool = False
     needs_trials: bool = False
     binary: bool = False
@@ -112,6 +115,13 @@ class Family:
         if self.core is not None and self.score is not None:
             return self.core, self.score
         return derived_kernel(self)
+
+    @cached_property
+    def expansion(self) -> Callable[[Array, Array | None, Params], Any]:
+        """The core on Taylor numbers of the parameters, derived from the graph."""
+        from glmm_bayes.families.derived import derived_expansion
+
+        return derived_expansion(self)
 
     def symbolic(self) -> Any:
         """Give the PyMC distribution's class."""

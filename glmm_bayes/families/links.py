@@ -126,8 +126,8 @@ add_link(
         lambda mu, xp=NUMPY: xp.tan(np.pi * (mu - 0.5)),
         # Not 1/2 + arctan(eta)/pi, which loses every digit where eta is very negative.
         lambda eta, xp=NUMPY: xp.where(
-            eta < 0,
-            -xp.arctan(1 / xp.where(eta < 0, eta, -1.0)) / np.pi,
+            eta < -1,
+            -xp.arctan(1 / xp.where(eta < -1, eta, -1.0)) / np.pi,
             0.5 + xp.arctan(eta) / np.pi,
         ),
         lambda eta: 1 / (np.pi * (1 + eta * eta)),

@@ -1,12 +1,25 @@
 """Differences of gamma functions that stay exact where their arguments are large."""
 
+from collections.abc import Iterator
+
 import numpy as np
 from scipy.special import digamma, gammaln
+
+from glmm_bayes.taylor import differentiable, polygammas
+
+type Array = np.ndarray | float
 
 LARGE = 1e3  # from here on three terms of Stirling's series are exact to 1e-11
 
 
-def log_rising(y: np.ndarray, a: np.ndarray) -> np.ndarray:
+def _rising(y: Array, a: np.ndarray) -> Iterator[np.ndarray]:
+    yield log_rising(y, a)
+    yield digamma_rising(y, a)
+    yield from polygammas_rising(y, a)
+
+
+@differentiable(_rising)
+def log_rising(y: Array, a: np.ndarray) -> np.ndarray:
     """
     Give log Gamma(a + y) - log Gamma(a), for y >= 0.
 
@@ -22,10 +35,24 @@ def log_rising(y: np.ndarray, a: np.ndarray) -> np.ndarray:
     return np.where(a < LARGE, gammaln(near + y) - gammaln(near), series)
 
 
-def digamma_rising(y: np.ndarray, a: np.ndarray) -> np.ndarray:
+def digamma_rising(y: Array, a: np.ndarray) -> np.ndarray:
     """Give digamma(a + y) - digamma(a), the derivative of `log_rising` by a; its source, 6.3.18."""
     far = np.maximum(a, LARGE)
     gap = -y / (far * (far + y))
     series = np.log1p(y / far) - 0.5 * gap - gap * (1 / (far + y) + 1 / far) / 12
     near = np.minimum(a, LARGE)
     return np.where(a < LARGE, digamma(near + y) - digamma(near), series)
+
+
+def polygammas_rising(y: Array, a: np.ndarray) -> Iterator[np.ndarray]:
+    """Give the next two derivatives of `log_rising` by a; its source, 6.4.12 and 6.4.13."""
+    far = np.maximum(a, LARGE)
+    u, v = 1 / (far + y), 1 / far
+    gap, both, squares = -y * u * v, u + v, u * u + v * v
+    series = (
+        gap * (1 + both / 2 + (squares + u * v) / 6),
+        -gap * (both + squares + u * v + both * squares / 2),
+    )
+    near = np.minimum(a, LARGE)
+    for above, below, far_off in zip(polygammas(near + y), polygammas(near), series, strict=True):
+        yield np.where(a < LARGE, above - below, far_off)

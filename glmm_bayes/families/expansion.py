@@ -1,0 +1,127 @@
+"""The log density of a family and its derivatives by the predictors, up to third order."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import permutations
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.families.family import Array, Family
+from glmm_bayes.families.links import Link
+from glmm_bayes.taylor import NoRuleError, Taylor
+
+ROWS = 2048  # at a time: a term, 16 kB, stays in the processor's cache
+
+
+@dataclass(frozen=True, eq=False)
+class Expansion:
+    """
+    A pointwise log density, with every constant, and its derivatives by P predictors.
+
+    Attributes
+    ----------
+    value
+        `(n,)`, natural log, times the weights.
+    first, second, third
+        `(P, n)`, `(P, P, n)` and `(P, P, P, n)`, symmetric; None beyond the order asked for.
+    """
+
+    value: Array
+    first: Array
+    second: Array | None = None
+    third: Array | None = None
+
+
+def expand(
+    family: Family,
+    links: Mapping[str, Link],
+    names: Sequence[str],
+    y: Array,
+    trials: Array | None,
+    weights: Array | None,
+    eta: Array,
+    order: int,
+) -> Expansion:
+    """
+    Expand the log density in its predictors.
+
+    The density is the family's own formula, evaluated on numbers that carry derivatives; where
+    it states none, or one with functions of unknown derivative, its PyMC distribution's graph.
+
+    Parameters
+    ----------
+    names
+        All parameters of the family, in the order of the predictors.
+    y, trials, weights
+        `(n,)`; `trials` and `weights` may be None.
+    eta
+        `(P, n)` the predictors on their link's scale; a parameter without one is a constant row.
+    order
+        1, 2 or 3: up to which derivative.
+    """
+    eta = np.asarray(eta, dtype=float)
+    P, n = eta.shape
+    value = np.empty(n)
+    tensors = [np.zeros((P,) * k + (n,)) for k in range(1, order + 1)]
+    density = _density(family, links, names)
+    constant = [_is_constant(row) for row in eta]
+    for start in range(0, n, ROWS):
+        at = slice(start, start + ROWS)
+        # Of a constant parameter one row is enough: arrays broadcast.
+        variables = [
+            Taylor.variable(row[:1] if same else row[at], k, order=order)
+            for k, (row, same) in enumerate(zip(eta, constant, strict=True))
+        ]
+        given = y[at], None if trials is None else trials[at]
+        # Far out a term may overflow: its derivatives are then infinite, or not a number.
+        with np.errstate(all="ignore"):
+            log_p = density(*given, variables)
+        w = None if weights is None else weights[at]
+        value[at] = _weighted(w, log_p.value + family.constant(*given))
+        _store(log_p, w, [tensor[..., at] for tensor in tensors])
+    return Expansion(value, *tensors)
+
+
+def _is_constant(row: Array) -> bool:
+    return bool(len(row) and row[0] == row[-1] and (row == row[0]).all())
+
+
+def _weighted(weights: Array | None, term: Any) -> Any:
+    return term if weights is None else weights * term
+
+
+def _store(log_p: Taylor, weights: Array | None, tensors: list[Array]) -> None:
+    """Write the derivatives at all their places: `tensors` holds (P, n), (P, P, n), …."""
+    for monomial in log_p.monomials[1:]:
+        slope = _weighted(weights, log_p.derivative(*monomial))
+        for place in set(permutations(monomial)):
+            tensors[len(monomial) - 1][place] = slope
+
+
+type Density = Callable[[Array, Array | None, list[Taylor]], Taylor]
+
+
+def _density(family: Family, links: Mapping[str, Link], names: Sequence[str]) -> Density:
+    """Give the log density, without its constant, as a function of the predictors."""
+    natural: Any = family.natural.get(links["mu"].name)
+    if natural is not None:
+        return lambda y, trials, eta: natural.core(y, trials, eta[0])
+
+    def inverse(eta: list[Taylor]) -> dict[str, Any]:
+        return {name: links[name].linkinv(e) for name, e in zip(names, eta, strict=True)}
+
+    def derived(y: Array, trials: Array | None, eta: list[Taylor]) -> Taylor:
+        return family.expansion(y, trials, inverse(eta))
+
+    core: Any = family.core
+    if core is None:
+        return derived
+
+    def stated(y: Array, trials: Array | None, eta: list[Taylor]) -> Taylor:
+        try:
+            return core(y, trials, inverse(eta))
+        except NoRuleError:
+            return derived(y, trials, eta)
+
+    return stated
