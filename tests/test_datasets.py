@@ -1,5 +1,7 @@
 import gzip
 import hashlib
+import json
+import re
 from pathlib import Path
 
 import pandas as pd
@@ -15,6 +17,7 @@ LISTED = list_datasets()
 PACKAGED = sorted(LISTED.index[LISTED["where"] == "packaged"])
 ELSEWHERE = sorted(LISTED.index[LISTED["where"] != "packaged"])
 TABLES = Path(datasets.__file__).parent / "tables"
+REGISTRY = Path(datasets.__file__).parent / "registry.json"
 
 
 def assert_as_described(name):
@@ -106,10 +109,10 @@ def test_a_changed_file_in_the_folder_is_refused(monkeypatch, tmp_path):
 def test_a_table_that_cannot_be_reached_says_what_to_do(monkeypatch, tmp_path):
     monkeypatch.delenv("GLMM_BAYES_DATA", raising=False)
     with pytest.raises(DataError, match="GLMM_BAYES_DATA is not set. It comes from https://github"):
-        load_dataset("gopher")
+        load_dataset("scotlip")
     monkeypatch.setenv("GLMM_BAYES_DATA", str(tmp_path))
-    with pytest.raises(DataError, match=f"is not in {tmp_path}. .* with the columns Site,"):
-        load_dataset("gopher")
+    with pytest.raises(DataError, match=f"is not in {tmp_path}. .* with the columns region,"):
+        load_dataset("scotlip")
 
 
 def test_a_failed_download_says_what_to_do(monkeypatch):
@@ -137,57 +140,214 @@ def test_a_download_is_checked_by_its_bytes(monkeypatch, shared_data):
     assert asked["url"].endswith("Live-Dead%20Tabulated%20Counts.csv")
 
 
-UPSTREAM = {
-    "none": ("1", "No Symbionts,C-,S-,a,n,n"),
-    "shrimp": ("2", "Pair of Shrimp,C-,S+,b,n,y"),
-    "crabs": ("3", "Pair of Crabs,C+,S-,c,y,n"),
-    "both": ("4", "Pair of Shrimp and Crabs,C+,S+,d,y,y"),
-}
+def test_every_address_is_that_of_one_commit():
+    entries = json.loads(REGISTRY.read_text(encoding="utf-8"))
+    urls = [e["upstream"]["url"] for e in entries.values() if "url" in e.get("upstream", {})]
+    assert len(urls) > 20
+    for url in urls:
+        assert re.match(
+            r"https://raw\.githubusercontent\.com/[\w.-]+/[\w.-]+/[0-9a-f]{40}/\S+$", url
+        )
 
 
 @pytest.fixture
-def upstream_culcita(monkeypatch, shared_data, tmp_path):
-    """The table as its authors keep it: numbered treatments, nine columns, carriage returns."""
-    local = load_dataset("culcita")
+def upstream(monkeypatch, tmp_path):
+    """Put bytes where the table of the next `load_dataset` is downloaded to."""
+
+    def put(content):
+        path = tmp_path / "upstream"
+        path.write_bytes(content)
+        monkeypatch.delenv("GLMM_BAYES_DATA", raising=False)
+        monkeypatch.setattr(pooch, "retrieve", lambda *_, **__: str(path))
+
+    return put
+
+
+TOY = b"""\
+"id","fish","length","site"
+1,"cod",12.5,"a b"
+2,"ling",0.333333333333333,
+3,"cod",,"c"
+"""
+TOY_ENTRY = {
+    **dict.fromkeys(("description", "source", "origin", "licence"), "a toy"),
+    "packaged": False,
+    "sha256": hashlib.sha256(TOY).hexdigest(),
+    "columns": {
+        "id": {"type": "integer", "meaning": "row"},
+        "fish": {"type": "factor", "meaning": "species", "levels": ["cod", "ling"]},
+        "length": {"type": "number", "meaning": "cm"},
+        "site": {"type": "text", "meaning": "site"},
+    },
+}
+RENAMED = {
+    "columns": {"id": None, "length": "Len cm"},
+    "labels": {"fish": {"1": "cod", "2": "ling"}},
+}
+COMMAS = b"site,Len cm,x,fish\na b,12.50,7,1\nNA,0.33333333333333331,8,2\nc,,9,1\n"
+SPACES = b'"site"  "Len cm" fish\n"a b" 12.5 1  \n- .33333333333333331 2\nc - 1\n'
+
+
+@pytest.mark.parametrize(
+    ("recipe", "content"),
+    [
+        ({"separator": ","}, COMMAS),
+        ({"separator": ","}, COMMAS.replace(b"\n", b"\r\n")),
+        ({"separator": ","}, COMMAS.replace(b"\n", b"\r").rstrip()),
+        ({"separator": ","}, gzip.compress(COMMAS)),
+        ({"separator": r"\s+", "missing": ["-"]}, SPACES),
+        ({"separator": r"\s+", "missing": ["-"]}, SPACES.replace(b"\n", b"\r\n")),
+    ],
+)
+def test_a_recipe_makes_our_table_of_a_text_in_another_form(recipe, content, upstream, monkeypatch):
+    entry = TOY_ENTRY | {"upstream": {"url": "https://toy", "recipe": recipe | RENAMED}}
+    monkeypatch.setattr(datasets, "_entries", lambda: {"toy": entry})
+    upstream(content)
+    table = load_dataset("toy")
+    assert table["fish"].to_list() == ["cod", "ling", "cod"]
+    assert table["site"].isna().to_list() == [False, True, False]
+    upstream(content[:-4])
+    with pytest.raises(DataError, match="it should"):
+        load_dataset("toy")
+
+
+def spaced(table, *, quoted=(), first=1):
+    """Write as R's write.table does; whole numbers of the first column may count from 0."""
+    lines = [" ".join(f'"{column}"' for column in table)]
+    for row in table.itertuples(index=False):
+        cells = dict(zip(table, row, strict=True))
+        cells |= {column: f'"{cells[column]}"' for column in quoted}
+        cells |= {} if first else {"region": cells["region"] - 1}
+        lines.append(" ".join(str(cell) for cell in cells.values()))
+    return ("\n".join(lines) + "\n").encode()
+
+
+def numbered_culcita(table):
+    """Numbered treatments, nine columns, two of one name, carriage returns."""
+    codes = {
+        "none": ("1", "No Symbionts,C-,S-,a,n,n"),
+        "shrimp": ("2", "Pair of Shrimp,C-,S+,b,n,y"),
+        "crabs": ("3", "Pair of Crabs,C+,S-,c,y,n"),
+        "both": ("4", "Pair of Shrimp and Crabs,C+,S+,d,y,y"),
+    }
     lines = ["block,ttt,predation,ttt,crab,shrimp,ttt2,crab2,shrimp2"]
-    for row in local.itertuples():
-        number, rest = UPSTREAM[row.ttt]
+    for row in table.itertuples():
+        number, rest = codes[row.ttt]
         lines.append(f"{row.block},{number},{row.predation},{rest}")
-    path = tmp_path / "culcita.csv"
-    path.write_bytes("\r".join(lines).encode())
-    monkeypatch.delenv("GLMM_BAYES_DATA")
-    monkeypatch.setattr(pooch, "retrieve", lambda *_, **__: str(path))
-    return path, local
+    return "\r".join(lines).encode()
 
 
-def test_an_upstream_table_in_another_form_becomes_the_same_table(upstream_culcita):
-    _, local = upstream_culcita
-    pd.testing.assert_frame_equal(load_dataset("culcita"), local)
+def dashed_tundra(table):
+    """Spaces in names, dashes for missing values, zeros at the end of numbers."""
+    decimals = {"Lat": 5, "Long": 5, "GS.NEE": 1, "GS.GPP": 1, "GS.ER": 1, "W.NEE": 1}
+    for column, places in decimals.items():
+        texts = [f"{value:.{places}f}" for value in table[column]]
+        table = table.assign(**{column: texts}).replace({column: {"nan": "-"}})
+    table = table.rename(columns=lambda name: re.sub(r"^(GS|W)\.", r"\1 ", name))
+    return table.to_csv(index=False, lineterminator="\n").encode()
 
 
-def test_an_upstream_table_that_changed_is_refused(upstream_culcita):
-    path, _ = upstream_culcita
-    path.write_bytes(path.read_bytes().replace(b"1,1,0,", b"1,1,1,", 1))
+FORMS = {
+    "brms_phylo_effect": lambda table: spaced(table, quoted=["phylo"]),
+    "brms_phylo_pois": lambda table: spaced(table, quoted=["phylo"]),
+    "brms_phylo_repeat": lambda table: spaced(table, quoted=["species", "phylo"]),
+    "brms_phylo_simple": lambda table: spaced(table, quoted=["phylo"]),
+    "btdata": lambda table: table.to_csv(index=False).encode(),
+    "culcita": numbered_culcita,
+    "germany": lambda table: spaced(table, first=0),
+    "gopher": lambda table: table.assign(type="Fresh").to_csv(index=False).encode(),
+    "leuk": lambda table: spaced(table).replace(b'"', b"").replace(b"\n", b"\r\n"),
+    "plodia_po": lambda table: gzip.compress(spaced(table)),
+    "salm": spaced,
+    "seeds": spaced,
+    "tokyo": spaced,
+    "tundra": dashed_tundra,
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_a_text_of_the_authors_becomes_the_same_table(name, upstream, shared_data):
+    local = load_dataset(name)
+    upstream(FORMS[name](local))
+    pd.testing.assert_frame_equal(load_dataset(name), local)
+
+
+def test_site_years_are_averaged_from_the_tundra_of_its_authors(upstream, shared_data):
+    local = load_dataset("tundra_agg")
+    upstream(dashed_tundra(load_dataset("tundra")))
+    pd.testing.assert_frame_equal(load_dataset("tundra_agg"), local)
+
+
+def test_an_upstream_table_that_changed_is_refused(upstream, shared_data):
+    content = numbered_culcita(load_dataset("culcita"))
+    upstream(content.replace(b"1,1,0,", b"1,1,1,", 1))
     with pytest.raises(DataError, match="is not what it should be"):
         load_dataset("culcita")
 
 
+@pytest.mark.parametrize(
+    ("name", "content", "problem"),
+    [
+        ("gopher", b"<html>Not found</html>", "KeyError\\('Site'\\)"),
+        ("tokyo", b"", "No columns"),
+        ("plodia_po", b"\x1f\x8b and then nothing", "GzipFile|zlib|Compressed|method"),
+    ],
+)
+def test_a_download_that_is_something_else_is_refused(name, content, problem, upstream):
+    upstream(content)
+    with pytest.raises(DataError, match=f"has not the form it should have .*({problem})"):
+        load_dataset(name)
+
+
+OBJECTS = {
+    "coral_acr": "m.acr.nofr",
+    "coral_poc": "m.poc.nofr",
+    "gryphon": "Gryphon_df",
+    "loaloa": "Loaloa",
+    "salamander_mating": "salamander",
+    "spdetoy": "SPDEtoy",
+    "starling": "dataf",
+    "wafers": "wafers",
+    "zambia": "Zambia",
+}
+
+
+def test_every_download_is_tested_in_its_upstream_form():
+    tested = {*FORMS, *OBJECTS, "glycera", "tundra_agg"}
+    assert tested == set(LISTED.index[LISTED["where"] == "download"])
+
+
+def as_kept_in_r(table):
+    """Whole numbers as floats; colonies without a number have one that is an empty text."""
+    whole = table.select_dtypes("int64").columns
+    words = table.select_dtypes("str").columns
+    # rdata writes a missing level of a factor as its last level.
+    gaps = [c for c in table.select_dtypes("category") if c != "NUM" and table[c].hasnans]
+    frame = table.astype(dict.fromkeys(whole, float) | dict.fromkeys([*words, *gaps], object))
+    if "NUM" in table:
+        frame["NUM"] = table["NUM"].cat.add_categories("").fillna("")
+    return frame
+
+
+@pytest.mark.parametrize("name", OBJECTS)
 def test_a_data_frame_of_an_upstream_r_file_becomes_the_same_table(
-    monkeypatch, shared_data, tmp_path
+    name, upstream, shared_data, tmp_path
 ):
     """Written in R's own format, factors and missing values and all, as its authors keep it."""
-    local = load_dataset("coral_acr")
-    path = tmp_path / "corals.RData"
-    whole = local.select_dtypes("int64").columns
-    words = local.select_dtypes("str").columns
-    frame = local.astype(dict.fromkeys(whole, float) | dict.fromkeys(words, object))
-    rdata.write_rda(path, {"m.acr.nofr": frame, "other": frame.head(2)})
-    monkeypatch.delenv("GLMM_BAYES_DATA")
-    monkeypatch.setattr(pooch, "retrieve", lambda *_, **__: str(path))
-    pd.testing.assert_frame_equal(load_dataset("coral_acr"), local)
-    rdata.write_rda(path, {"m.acr.nofr": frame.assign(Mortality=0.0)})
+    local = load_dataset(name)
+    frame = as_kept_in_r(local)
+    path = tmp_path / "tables.RData"
+    rdata.write_rda(path, {"other": frame.head(2), OBJECTS[name]: frame})
+    upstream(path.read_bytes())
+    pd.testing.assert_frame_equal(load_dataset(name), local)
+    rdata.write_rda(path, {OBJECTS[name]: frame.iloc[::-1]})
+    upstream(path.read_bytes())
     with pytest.raises(DataError, match="is not what it should be"):
-        load_dataset("coral_acr")
+        load_dataset(name)
+    rdata.write_rda(path, {"other": frame})
+    upstream(path.read_bytes())
+    with pytest.raises(DataError, match=f"has not the form .*KeyError\\('{OBJECTS[name]}'"):
+        load_dataset(name)
 
 
 def test_the_packaged_bytes_are_those_of_the_folder(shared_data):

@@ -69,7 +69,7 @@ def list_datasets() -> "pd.DataFrame":
 
     Examples
     --------
-    >>> list_datasets()["where"][["cbpp", "culcita", "gopher"]].to_list()
+    >>> list_datasets()["where"][["cbpp", "culcita", "phyr_comm"]].to_list()
     ['packaged', 'download', 'folder']
     """
     import pandas as pd
@@ -110,7 +110,7 @@ def _content(name: str, entry: Entry) -> bytes:
         if path.is_file():
             return _verified(path.read_bytes(), entry, str(path))
     if "upstream" in entry:
-        return _downloaded(name, entry)
+        return _reached(name, entry)
     sought = f"is not in {folder}" if folder else f"{FOLDER} is not set"
     raise DataError(
         f"The data set {name!r} is not packaged, has no table at a public address, and {sought}. "
@@ -119,70 +119,117 @@ def _content(name: str, entry: Entry) -> bytes:
     )
 
 
-def _downloaded(name: str, entry: Entry) -> bytes:
+def _reached(name: str, entry: Entry) -> bytes:
+    """
+    Make our table of what stands at a public address.
+
+    The address is that of one commit. Where the file there is not our table byte for byte, the
+    registry has a `recipe` for it:
+
+    - `object`: the data frame's name in an R file, or `separator`: a text file's, as a pattern.
+      The text has a header, and may be compressed by gzip.
+    - `columns`: what our columns are called there, if not the same; null numbers the rows from 1.
+    - `labels`: for a column, their codes and our labels.
+    - `missing`: the fields of a text that say nothing, "NA" and the empty one if not given.
+
+    Numbers are then written with 15 digits, as R does, so that one checksum, that of our table,
+    serves for all sources, whatever their line ends, spaces and zeros.
+    """
+    upstream = entry["upstream"]
+    if "averages" in upstream:
+        return _rewritten(_site_years(load_dataset(upstream["averages"])), entry, {})
+    path = _downloaded(name, entry)
+    content = path.read_bytes()
+    if "recipe" in upstream:
+        recipe = upstream["recipe"]
+        try:
+            content = _rewritten(_parsed(content, recipe), entry, recipe)
+        # Whatever a parser of R's or of gzip's bytes says of a page that is not the file.
+        except (LookupError, ValueError, OSError, EOFError, NotImplementedError) as error:
+            raise DataError(
+                f"The file {path} has not the form it should have ({error!r}); delete it and get "
+                f"it again, or set {FOLDER} to a folder that has {name}.csv."
+            ) from error
+    return _verified(content, entry, str(path))
+
+
+def _downloaded(name: str, entry: Entry) -> Path:
     import pooch
 
     upstream = entry["upstream"]
-    # A rewritten table is compared with its checksum afterwards: line ends differ upstream.
-    as_it_is = "recipe" not in upstream and "object" not in upstream
-    known = f"sha256:{entry['sha256']}" if as_it_is else None
     try:
-        path = Path(
-            pooch.retrieve(
-                upstream["url"],
-                known_hash=known,
-                fname=upstream["url"].rpartition("/")[2] if "object" in upstream else f"{name}.csv",
-                path=pooch.os_cache("glmm_bayes"),
-            )
+        path = pooch.retrieve(
+            upstream["url"],
+            # A rewritten table is compared with its checksum afterwards: line ends differ upstream.
+            known_hash=None if "recipe" in upstream else f"sha256:{entry['sha256']}",
+            path=pooch.os_cache("glmm_bayes"),
         )
     except (OSError, ValueError) as error:
         raise DataError(
             f"The data set {name!r} could not be downloaded from {upstream['url']}: {error}. "
             f"Set {FOLDER} to a folder that has {name}.csv."
         ) from error
-    content = path.read_bytes()
-    if "object" in upstream:
-        content = _from_r(content, entry)
-    elif "recipe" in upstream:
-        content = _rewritten(content, entry)
-    return _verified(content, entry, str(path))
+    return Path(path)
 
 
-def _rewritten(content: bytes, entry: Entry) -> bytes:
-    """Pick an upstream table's columns and name its codes: one checksum then serves all sources."""
-    import csv
+def _parsed(content: bytes, recipe: Mapping[str, Any]) -> "pd.DataFrame":
     import io
 
-    recipe = entry["upstream"]["recipe"]
-    columns = entry["columns"]
-    rows = list(csv.reader(io.StringIO(content.decode("utf-8"), newline=None)))[1:]
-    lines = [",".join(f'"{column}"' for column in columns)]
-    for row in rows:
-        cells = []
-        for position, (column, about) in zip(recipe["columns"], columns.items(), strict=True):
-            cell = recipe["labels"].get(column, {}).get(row[position], row[position])
-            cells.append(cell if about["type"] in ("integer", "number") else f'"{cell}"')
-        lines.append(",".join(cells))
-    return ("\n".join(lines) + "\n").encode()
-
-
-def _from_r(content: bytes, entry: Entry) -> bytes:
-    """Write a data frame of an R file as R's own write.csv does, with 15 digits."""
     import pandas as pd
+
+    if "object" in recipe:
+        return _r_object(content, recipe["object"])
+    text = gzip.decompress(content) if content.startswith(b"\x1f\x8b") else content
+    return pd.read_csv(io.BytesIO(text), sep=recipe["separator"], dtype="str", na_filter=False)
+
+
+def _r_object(content: bytes, name: str) -> "pd.DataFrame":
     import rdata
 
-    parsed = rdata.parser.parse_data(content)
-    frame = rdata.conversion.convert(parsed)[entry["upstream"]["object"]]
+    # One object only: there may be others in the file of classes that cannot be converted.
+    node = rdata.parser.parse_data(content).object
+    while node.info.type is rdata.parser.RObjectType.LIST:
+        if rdata.conversion.convert(node.tag, default_encoding="utf-8") == name:
+            return rdata.conversion.convert(node.value[0], default_encoding="utf-8")
+        node = node.value[1]
+    raise KeyError(name)
+
+
+def _rewritten(frame: "pd.DataFrame", entry: Entry, recipe: Mapping[str, Any]) -> bytes:
+    import pandas as pd
+
     columns = entry["columns"]
-    lines = [",".join(f'"{column}"' for column in columns)]
-    for row in frame[list(columns)].itertuples(index=False):
-        cells = []
-        for value, about in zip(row, columns.values(), strict=True):
-            plain = about["type"] in ("integer", "number")
-            text = "" if pd.isna(value) else f"{float(value):.15g}" if plain else f'"{value}"'
-            cells.append(text)
-        lines.append(",".join(cells))
-    return ("\n".join(lines) + "\n").encode()
+    # In an R file only R's own NA is missing: the empty text may be a label there.
+    missing = recipe.get("missing", [] if "object" in recipe else ["", "NA"])
+    fields = []
+    for column, about in columns.items():
+        theirs = recipe.get("columns", {}).get(column, column)
+        values = pd.Series(range(1, len(frame) + 1)) if theirs is None else frame[theirs]
+        labels = recipe.get("labels", {}).get(column, {})
+        values = values.astype("object").map(lambda value, labels=labels: labels.get(value, value))
+        written = _number if about["type"] in ("integer", "number") else _quoted
+        gone = values.isna() | values.isin(missing)
+        cells = zip(values, gone, strict=True)
+        fields.append(["" if absent else written(value) for value, absent in cells])
+    lines = [[f'"{column}"' for column in columns], *zip(*fields, strict=True)]
+    return "".join(",".join(line) + "\n" for line in lines).encode()
+
+
+def _number(value: Any) -> str:
+    return f"{float(value):.15g}"
+
+
+def _quoted(value: Any) -> str:
+    return f'"{value if isinstance(value, str) else _number(value)}"'
+
+
+def _site_years(tundra: "pd.DataFrame") -> "pd.DataFrame":
+    """Average the net ecosystem exchange within site and year, and centre the years."""
+    means = tundra.dropna(subset="GS.NEE").groupby(["Site", "Year"])["GS.NEE"]
+    table = means.agg(["mean", "size"]).set_axis(["GS.NEE", "n"], axis="columns").reset_index()
+    # R sorts as a dictionary does, capitals or not.
+    table = table.sort_values("Site", key=lambda site: site.str.casefold(), kind="stable")
+    return table.assign(cYear=table["Year"] - tundra["Year"].mean())
 
 
 def _verified(content: bytes, entry: Entry, what: str) -> bytes:
