@@ -98,6 +98,96 @@ class Covariance(ABC):
             p.name: values[p.key].reshape(len(values[p.key]), -1) for p in self.parameters(size)
         }
 
+    # ---- coordinates in which a maximum may lie on the edge of the parameters' space
+
+    def loose(self, theta: Mapping[str, np.ndarray], size: int) -> np.ndarray:
+        """
+        Go to coordinates z in which every edge is an interior point.
+
+        A standard deviation may there have either sign, with the same likelihood at both, so that
+        zero is a stationary point of it; a maximum at zero is then reached as any other.
+
+        Returns
+        -------
+        ndarray
+            `(m,)`. By default the standard deviations themselves, and the log odds of a parameter
+            with two bounds.
+        """
+        return np.concatenate(
+            [
+                np.asarray(theta[p.name], dtype=float) if p.key == "sd" else _log_odds(p, theta)
+                for p in self.parameters(size)
+            ]
+        )
+
+    def tight(self, z: np.ndarray, size: int) -> dict[str, np.ndarray]:
+        """Go back from z `(m,)` to the parameters; standard deviations may be zero."""
+        theta = self._signed(z, size)
+        return {k: np.abs(v) if k == "sd" else v for k, v in theta.items()}
+
+    def loose_factor(self, z: np.ndarray, size: int) -> np.ndarray:
+        """Give a factor Lambda `(size, size)`, Lambda Lambda' the covariance, at z."""
+        return self.factor(self._signed(z, size), size)
+
+    def loose_pullback(self, z: np.ndarray, size: int, grad: np.ndarray) -> np.ndarray:
+        """Carry a derivative by `loose_factor` back to z."""
+        theta = self._signed(z, size)
+        by_theta = self.pullback(theta, size, grad)
+        return np.concatenate(
+            [by_theta[p.name] * _signed_slope(p, theta[p.name]) for p in self.parameters(size)]
+        )
+
+    def units(self, size: int, sd: np.ndarray) -> np.ndarray:
+        """Give the size `(m,)` of a step in z, where the columns' effects are of size `sd`."""
+        return np.concatenate(
+            [
+                np.resize(sd if p.by_column else sd.mean(), p.size)
+                if p.key == "sd"
+                else np.ones(p.size)
+                for p in self.parameters(size)
+            ]
+        )
+
+    def lengths(self, size: int) -> np.ndarray:
+        """Tell which coordinates `(m,)` grow with the effects, as Lambda does."""
+        sizes = [np.full(p.size, p.key == "sd") for p in self.parameters(size)]
+        return np.concatenate(sizes)
+
+    def idle(self, z: np.ndarray, size: int) -> np.ndarray:
+        """Tell which coordinates `(m,)` change nothing at z, to first order: those at an edge."""
+        lengths = self.lengths(size)
+        return np.where(lengths, z == 0, not z[lengths].any())
+
+    def at_edge(self, z: np.ndarray, size: int, near: np.ndarray) -> np.ndarray:
+        """Move z to the edges of which it is as near as `near` `(m,)`."""
+        return np.where(self.lengths(size) & (np.abs(z) < near), 0.0, z)
+
+    def _signed(self, z: np.ndarray, size: int) -> dict[str, np.ndarray]:
+        theta, at = {}, 0
+        for p in self.parameters(size):
+            part = z[at : at + p.size]
+            theta[p.name] = part if p.key == "sd" else _between(p, part)
+            at += p.size
+        return theta
+
+
+def _log_odds(p: CovarianceParameter, theta: Mapping[str, np.ndarray]) -> np.ndarray:
+    lower, upper = p.support
+    share = (np.asarray(theta[p.name], dtype=float) - lower) / (upper - lower)
+    return np.log(share) - np.log1p(-share)
+
+
+def _between(p: CovarianceParameter, z: np.ndarray) -> np.ndarray:
+    lower, upper = p.support
+    return lower + (upper - lower) * NUMPY.expit(z)
+
+
+def _signed_slope(p: CovarianceParameter, value: np.ndarray) -> np.ndarray | float:
+    if p.key == "sd":
+        return 1.0
+    lower, upper = p.support
+    return (value - lower) * (upper - value) / (upper - lower)
+
 
 def sd_parameter(size: int, *, by_column: bool = True) -> CovarianceParameter:
     """Describe standard deviations, one a column or one for all."""

@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, override
 
+import numpy as np
+
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.base import Covariance, CovarianceParameter, sd_parameter
 from glmm_bayes.priors import Prior
+
+EDGE = 1e-8  # of an eigenvalue's root, beside the other's: a singular matrix
 
 
 class CompoundSymmetry(Covariance):
@@ -43,6 +47,66 @@ class CompoundSymmetry(Covariance):
             low.append(rho * xp.sqrt((1 - rho) / (before * (1 + j * rho))))
         rows = [xp.stack([*low[:i], d[i], *[0 * rho] * (size - 1 - i)]) for i in range(size)]
         return sd * xp.stack(rows)
+
+    # The maximum's coordinates are the standard deviations and an angle: the eigenvalues of the
+    # correlation matrix are the squares of e_1 = sqrt(p) cos a, along the mean of the columns, and
+    # of e_2 = sqrt(p / (p - 1)) sin a; where one is zero the matrix is singular.
+
+    @override
+    def loose(self, theta: Mapping[str, np.ndarray], size: int) -> np.ndarray:
+        if size == 1:
+            return np.array(theta["sd"], dtype=float)
+        along = np.sqrt((1 + (size - 1) * float(theta["rho"][0])) / size)
+        return np.append(theta["sd"], np.arccos(min(along, 1.0)))
+
+    @override
+    def tight(self, z: np.ndarray, size: int) -> dict[str, np.ndarray]:
+        if size == 1:
+            return {"sd": np.abs(z)}
+        rho = (size * np.cos(z[-1]) ** 2 - 1) / (size - 1)
+        return {"sd": np.abs(z[:-1]), "rho": np.array([rho])}
+
+    @override
+    def loose_factor(self, z: np.ndarray, size: int) -> np.ndarray:
+        if size == 1:
+            return z.reshape(1, 1)
+        return self._spread(z, size) * self._root(np.cos(z[-1]), np.sin(z[-1]), size)
+
+    @override
+    def loose_pullback(self, z: np.ndarray, size: int, grad: np.ndarray) -> np.ndarray:
+        if size == 1:
+            return grad.ravel()
+        root = self._root(np.cos(z[-1]), np.sin(z[-1]), size)
+        turned = self._root(-np.sin(z[-1]), np.cos(z[-1]), size)
+        by_sd = (grad * root).sum(axis=1)
+        by_angle = np.sum(grad * self._spread(z, size) * turned)
+        return np.append(by_sd.sum() if self.homogeneous else by_sd, by_angle)
+
+    @override
+    def idle(self, z: np.ndarray, size: int) -> np.ndarray:
+        idle = z == 0
+        if size > 1:
+            edge = min(abs(np.cos(z[-1])), abs(np.sin(z[-1]))) < EDGE
+            idle[-1] = edge or np.sum(~idle[:-1]) < (1 if self.homogeneous else 2)
+        return idle
+
+    @override
+    def at_edge(self, z: np.ndarray, size: int, near: np.ndarray) -> np.ndarray:
+        moved = super().at_edge(z, size, near)
+        if size > 1:
+            edge = np.round(z[-1] / (np.pi / 2)) * (np.pi / 2)
+            moved[-1] = edge if abs(z[-1] - edge) < near[-1] else z[-1]
+        return moved
+
+    def _spread(self, z: np.ndarray, size: int) -> np.ndarray:
+        return np.resize(z[:-1], size)[:, None]
+
+    @staticmethod
+    def _root(along: float, across: float, size: int) -> np.ndarray:
+        """Give the symmetric root of the correlation matrix with these two eigenvalues' roots."""
+        mean = np.full((size, size), 1.0 / size)
+        first, second = np.sqrt(size) * along, np.sqrt(size / (size - 1)) * across
+        return first * mean + second * (np.eye(size) - mean)
 
     @override
     def priors(self, key: str, prior: Prior, size: int) -> tuple[Prior, ...]:

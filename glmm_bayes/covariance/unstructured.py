@@ -82,6 +82,58 @@ class Unstructured(Covariance):
     def default_prior(self, key: str) -> Prior | None:
         return Prior("LKJCorr", eta=2.0) if key == "corr" else None
 
+    # The maximum's coordinates are the entries of Lambda, row by row: a zero on its diagonal is a
+    # zero variance, or a correlation of plus or minus one with the columns before.
+
+    @override
+    def loose(self, theta: Mapping[str, np.ndarray], size: int) -> np.ndarray:
+        return self.factor(theta, size)[np.tril_indices(size)]
+
+    @override
+    def loose_factor(self, z: np.ndarray, size: int) -> np.ndarray:
+        Lambda = np.zeros((size, size))
+        Lambda[np.tril_indices(size)] = z
+        return Lambda
+
+    @override
+    def loose_pullback(self, z: np.ndarray, size: int, grad: np.ndarray) -> np.ndarray:
+        return grad[np.tril_indices(size)]
+
+    @override
+    def tight(self, z: np.ndarray, size: int) -> dict[str, np.ndarray]:
+        Lambda = self.loose_factor(z, size)
+        sd = np.sqrt((Lambda * Lambda).sum(axis=1))
+        unit = Lambda / np.where(sd > 0, sd, 1.0)[:, None]
+        values = {"sd": sd[None], "corr": (unit @ unit.T)[None]}
+        # Where a standard deviation is zero, no correlation of it is of any consequence.
+        values["corr"][0][np.diag_indices(size)] = 1.0
+        return {name: value[0] for name, value in self.sampled(values, size).items()}
+
+    @override
+    def units(self, size: int, sd: np.ndarray) -> np.ndarray:
+        return sd[np.tril_indices(size)[0]]
+
+    @override
+    def lengths(self, size: int) -> np.ndarray:
+        return np.ones(size * (size + 1) // 2, dtype=bool)
+
+    @override
+    def at_edge(self, z: np.ndarray, size: int, near: np.ndarray) -> np.ndarray:
+        # The Cholesky factor of the same covariance, its columns zero where the pivot is as small.
+        Lambda, least = self.loose_factor(z, size), self.loose_factor(near, size)
+        rest, L = Lambda @ Lambda.T, np.zeros((size, size))
+        for j in range(size):
+            if rest[j, j] > least[j, j] ** 2:
+                L[j:, j] = rest[j:, j] / np.sqrt(rest[j, j])
+                rest = rest - np.outer(L[:, j], L[:, j])
+        return L[np.tril_indices(size)]
+
+    @override
+    def idle(self, z: np.ndarray, size: int) -> np.ndarray:
+        # Below a zero on the diagonal, a column can be turned into the ones behind it.
+        pivots = np.diag(self.loose_factor(z, size))
+        return (pivots == 0)[np.tril_indices(size)[1]]
+
     @staticmethod
     def _cholesky(theta: Mapping[str, Any], size: int, xp: Any) -> Any:
         if size == 1:

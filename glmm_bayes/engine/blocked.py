@@ -360,6 +360,14 @@ class BlockedFactor:
         cube, inverse = rows.reshape(-1, p, Q), self.Sinv[at].reshape(-1, p, Q)
         return np.einsum("lac,lbc->ab", cube, inverse)
 
+    def coefficient_inverse(self) -> np.ndarray:
+        """Give the coefficients' part of H^-1, `(k, k)`."""
+        q2, L = self.spread.system.q2, self.L
+        if not self.used:
+            return np.empty((0, 0))
+        inverse = lapack().dpotri(np.asfortranarray(L[q2:, q2:]), lower=0)[0]
+        return np.triu(inverse) + np.triu(inverse, 1).T
+
     def traces(self) -> list[np.ndarray]:
         """Give each term's sum over its levels of the blocks of Z'WZ Lambda H^-1, `(p, p)`."""
         return self._traces[2]

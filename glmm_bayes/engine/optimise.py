@@ -1,0 +1,144 @@
+"""Maximise a smooth function given with its gradient: quasi-Newton steps, judged by the Hessian."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+MOST_STEPS, SHORTEST = 200, 1e-10
+LONGEST = 2.0  # a step's largest entry, in the units of the coordinates
+SUFFICIENT, FLAT = 1e-4, 0.9  # Wolfe's conditions
+
+type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+@dataclass(frozen=True, eq=False)
+class Optimum:
+    """
+    Where a search ended.
+
+    Attributes
+    ----------
+    x, value, gradient
+        The point `(m,)`, the function there and its slope.
+    inverse
+        `(m, m)` an estimate of the inverse of minus the Hessian.
+    evaluations
+        How many the search took.
+    """
+
+    x: np.ndarray
+    value: float
+    gradient: np.ndarray
+    inverse: np.ndarray
+    evaluations: int
+
+    @property
+    def decrement(self) -> float:
+        """Twice what a quadratic of this curvature would still rise."""
+        return float(self.gradient @ self.inverse @ self.gradient)
+
+
+def maximise(evaluate: Evaluate, start: np.ndarray, *, tolerance: float = 1e-8) -> Optimum:
+    """
+    Climb by the BFGS method.
+
+    Parameters
+    ----------
+    evaluate
+        Gives value and gradient; minus infinity where there is none.
+    start
+        `(m,)`, in coordinates whose natural step is about 1.
+    tolerance
+        Of the decrement.
+
+    Notes
+    -----
+    Nocedal & Wright (2006), Numerical Optimization, chapters 3 and 6.
+    """
+    value, gradient = evaluate(start)
+    best = Optimum(start, value, gradient, np.eye(len(start)), 1)
+    fresh = True
+    for _ in range(MOST_STEPS):
+        if best.decrement < tolerance and not (fresh and len(start)):
+            break
+        found = _search(evaluate, best, fresh=fresh)
+        if found is None:
+            if fresh:
+                break
+            best, fresh = replace(best, inverse=np.eye(len(start))), True
+            continue
+        inverse = _updated(best, found, fresh=fresh)
+        fresh = False
+        best = replace(found, inverse=inverse)
+    return best
+
+
+def _search(evaluate: Evaluate, at: Optimum, *, fresh: bool) -> Optimum | None:
+    """Find a point along the quasi-Newton direction that is higher, and where it is flatter."""
+    direction = at.inverse @ at.gradient
+    slope = float(direction @ at.gradient)
+    if not slope > 0:
+        return None
+    widest = float(np.abs(direction).max())
+    # Nothing is known of the curvature yet: a careful first step.
+    longest = 0.5 if fresh else LONGEST
+    size, low, high = min(1.0, longest / widest), 0.0, np.inf
+    best, count = None, at.evaluations
+    for _ in range(25):
+        x = at.x + size * direction
+        value, gradient = evaluate(x)
+        count += 1
+        if not (np.isfinite(value) and value >= at.value + SUFFICIENT * size * slope):
+            high = size
+            noise = 1e-9 * (1 + abs(at.value))
+            if np.isfinite(value) and abs(value - at.value) < noise and gradient @ direction > -slope:
+                # The rise is lost in rounding; the slopes still tell the way.
+                return Optimum(x, value, gradient, at.inverse, count)
+        elif gradient @ direction > FLAT * slope and size * widest < LONGEST:
+            best, low = Optimum(x, value, gradient, at.inverse, count), size
+        else:
+            return Optimum(x, value, gradient, at.inverse, count)
+        if size * widest < SHORTEST:
+            break
+        size = 0.5 * (low + high) if np.isfinite(high) else 2.0 * size
+        if best is not None and np.isfinite(high):
+            break
+    return None if best is None else replace(best, evaluations=count)
+
+
+def _updated(old: Optimum, new: Optimum, *, fresh: bool) -> np.ndarray:
+    step, change = new.x - old.x, old.gradient - new.gradient
+    along = float(step @ change)
+    if not along > 1e-12 * np.linalg.norm(step) * np.linalg.norm(change):
+        return old.inverse
+    inverse = old.inverse
+    if fresh:
+        inverse = np.eye(len(step)) * along / float(change @ change)
+    carried = inverse @ change
+    outer = np.outer(step, carried)
+    scale = (1 + float(change @ carried) / along) / along
+    return inverse + scale * np.outer(step, step) - (outer + outer.T) / along
+
+
+def hessian(
+    evaluate: Evaluate, x: np.ndarray, steps: np.ndarray, active: np.ndarray
+) -> np.ndarray:
+    """
+    Give minus the Hessian `(m, m)` by central differences of the gradient; zero where not active.
+
+    Parameters
+    ----------
+    steps
+        `(m,)` how far to go along each coordinate.
+    active
+        `(m,)` which coordinates are looked at.
+    """
+    found = np.zeros((len(x), len(x)))
+    for j in np.flatnonzero(active):
+        step = np.zeros(len(x))
+        step[j] = steps[j]
+        ahead, behind = evaluate(x + step)[1], evaluate(x - step)[1]
+        found[:, j] = (behind - ahead) / (2 * steps[j])
+    found = np.where(np.outer(active, active), found, 0.0)
+    return 0.5 * (found + found.T)

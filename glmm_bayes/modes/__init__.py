@@ -1,0 +1,1 @@
+"""Maximise a model's marginal likelihood: its coordinates, the search, and what was found."""

@@ -1,0 +1,220 @@
+"""Between a search's vector x and what the engine takes: coefficients and covariance factors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from glmm_bayes.density import read_outer
+from glmm_bayes.draws import beta_name
+from glmm_bayes.engine.outer import Outer
+from glmm_bayes.model import Model
+from glmm_bayes.terms import RandomTerm
+
+type Slopes = Sequence[np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Coordinates:
+    """
+    The free parameters as one vector x: coefficients, constants on their link's scale, factors.
+
+    The factors' part is in the structures' loose coordinates, in which a zero variance is an
+    interior point. What a number in `priors` holds fixed is not in x; a term of which that holds
+    a part is in the parameters' unconstrained scale.
+
+    Attributes
+    ----------
+    coefficients
+        By the family's parameter, where its free coefficients stand in x.
+    held
+        By the family's parameter, its coefficients `(k,)` with NaN where they are free.
+    factors
+        By term, where its coordinates stand in x.
+    """
+
+    model: Model
+    outer: Outer
+    coefficients: tuple[slice, ...]
+    held: tuple[np.ndarray, ...]
+    factors: tuple[slice, ...]
+
+    @classmethod
+    def of(cls, model: Model) -> "Coordinates":
+        """Lay the vector out."""
+        outer, at = read_outer(model), 0
+        coefficients, held, factors = [], [], []
+        for parameter in model.family.parameters:
+            name = parameter.name
+            if name in model.constants:
+                value = outer.value[model.layout[name]]
+                value = np.where(np.isnan(value), np.nan, model.links[name].linkfun(value))
+            else:
+                value = outer.value[model.layout.get(beta_name(name), slice(0, 0))]
+            held.append(value)
+            free = int(np.isnan(value).sum())
+            coefficients.append(slice(at, at + free))
+            at += free
+        for term in model.design.terms:
+            theta = np.concatenate([np.empty(0), *(outer.value[s] for s in places(model, term))])
+            size = len(theta) if np.isnan(theta).all() else int(np.isnan(theta).sum())
+            factors.append(slice(at, at + size))
+            at += size
+        return cls(model, outer, tuple(coefficients), tuple(held), tuple(factors))
+
+    @property
+    def size(self) -> int:
+        """The number m of free parameters."""
+        return max([s.stop for s in (*self.coefficients, *self.factors)])
+
+    @cached_property
+    def mean_is_free(self) -> bool:
+        """Whether none of the mean's coefficients is held fixed."""
+        return bool(np.isnan(self.held[0]).all())
+
+    @cached_property
+    def strict(self) -> tuple[bool, ...]:
+        """By term, whether a part of it is held fixed."""
+        return tuple(
+            bool(np.isfinite(np.concatenate([self.outer.value[s] for s in places(self.model, t)])).any())
+            for t in self.model.design.terms
+        )
+
+    # ---- from x
+
+    def split(self, x: np.ndarray) -> list[np.ndarray]:
+        """Give every predictor's coefficients, the fixed ones with them."""
+        found = []
+        for at, held in zip(self.coefficients, self.held, strict=True):
+            value = held.copy()
+            value[np.isnan(held)] = x[at]
+            found.append(value)
+        return found
+
+    def Lambdas(self, x: np.ndarray) -> list[np.ndarray]:
+        """Give every term's factor."""
+        return [
+            term.structure.factor(self._strict_theta(term, x[at]), term.size)
+            if strict
+            else term.structure.loose_factor(x[at], term.size)
+            for term, at, strict in self._terms
+        ]
+
+    def theta(self, x: np.ndarray) -> np.ndarray:
+        """Give the outer parameters `(m,)` in the model's layout."""
+        theta = self.outer.value.copy()
+        for parameter, value in zip(self.model.family.parameters, self.split(x), strict=True):
+            name = parameter.name
+            if name in self.model.constants:
+                theta[self.model.layout[name]] = self.model.links[name].linkinv(value)
+            elif len(value):
+                theta[self.model.layout[beta_name(name)]] = value
+        for term, at, strict in self._terms:
+            found = self._strict_theta(term, x[at]) if strict else (
+                term.structure.tight(x[at], term.size)
+            )
+            for name, value in found.items():
+                theta[self.model.layout[f"{name}_{term.name}"]] = value
+        return theta
+
+    # ---- to x
+
+    def join(self, coefficients: Sequence[np.ndarray], factors: Sequence[np.ndarray]) -> np.ndarray:
+        """Put coefficients of every predictor and coordinates of every term together as x."""
+        parts = [c[np.isnan(h)] for c, h in zip(coefficients, self.held, strict=True)]
+        return np.concatenate([*parts, *factors])
+
+    def pull(self, x: np.ndarray, by_coefficients: Slopes, by_Lambda: Slopes) -> np.ndarray:
+        """Carry slopes by the coefficients and factors back to x."""
+        factors = []
+        for (term, at, strict), slope in zip(self._terms, by_Lambda, strict=True):
+            if strict:
+                theta = self._strict_theta(term, x[at])
+                factors.append(self._strict_pull(term, x[at], theta, slope))
+            else:
+                factors.append(term.structure.loose_pullback(x[at], term.size, slope))
+        return self.join(by_coefficients, factors)
+
+    def start(self, sd: Sequence[np.ndarray]) -> list[np.ndarray]:
+        """Give every term's coordinates of independent columns with standard deviations `sd`."""
+        found = []
+        for (term, at, strict), size in zip(self._terms, sd, strict=True):
+            theta = {}
+            for p in term.structure.parameters(term.size):
+                middle = np.full(p.size, 0.5 * sum(p.support) if p.key != "sd" else 0.0)
+                if p.key == "sd":
+                    middle = np.resize(size if p.by_column else size.mean(), p.size)
+                theta[p.name] = middle
+            found.append(
+                self._strict_start(term, theta) if strict
+                else term.structure.loose(theta, term.size)
+            )
+        return found
+
+    def units(self, sd: Sequence[np.ndarray]) -> np.ndarray:
+        """Give the natural size `(m,)` of a step in each coordinate."""
+        units = np.ones(self.size)
+        for at, held, parameter in zip(
+            self.coefficients, self.held, self.model.family.parameters, strict=True
+        ):
+            if parameter.name not in self.model.constants:
+                X = self.model.design.predictors[parameter.name].X[:, np.isnan(held)]
+                size = np.sqrt(np.mean(np.square(X - self.model.means(parameter.name)[np.isnan(held)]), axis=0))
+                units[at] = 1.0 / np.where(size > 0, size, 1.0)
+        for (term, at, strict), size in zip(self._terms, sd, strict=True):
+            units[at] = 1.0 if strict else term.structure.units(term.size, size)
+        return units
+
+    def idle(self, x: np.ndarray) -> np.ndarray:
+        """Tell which coordinates `(m,)` stand at an edge, where they change nothing."""
+        idle = np.zeros(self.size, dtype=bool)
+        for term, at, strict in self._terms:
+            if not strict:
+                idle[at] = term.structure.idle(x[at], term.size)
+        return idle
+
+    @property
+    def _terms(self) -> list[tuple[RandomTerm, slice, bool]]:
+        return list(zip(self.model.design.terms, self.factors, self.strict, strict=True))
+
+    # ---- terms of which a part is held fixed: the parameters' own unconstrained scale
+
+    def _free(self, term: RandomTerm) -> tuple[np.ndarray, np.ndarray]:
+        """Where the term's entries stand in theta, and which of them are free."""
+        at = np.concatenate([np.arange(s.start, s.stop) for s in places(self.model, term)])
+        return at, np.isnan(self.outer.value[at])
+
+    def _strict_theta(self, term: RandomTerm, x: np.ndarray) -> dict[str, np.ndarray]:
+        at, free = self._free(term)
+        outer = self._part(at)
+        value = outer.constrain(x)
+        names = [p.name for p in term.structure.parameters(term.size)]
+        ends = np.cumsum([s.stop - s.start for s in places(self.model, term)])[:-1]
+        return dict(zip(names, np.split(value, ends), strict=True))
+
+    def _strict_pull(
+        self, term: RandomTerm, x: np.ndarray, theta: dict[str, np.ndarray], slope: np.ndarray
+    ) -> np.ndarray:
+        at, free = self._free(term)
+        outer = self._part(at)
+        value = np.concatenate(list(theta.values()))
+        by_theta = np.concatenate(
+            list(term.structure.pullback(theta, term.size, slope).values())
+        )
+        return by_theta[free] * outer.jacobian(x, value)[2]
+
+    def _strict_start(self, term: RandomTerm, theta: dict[str, np.ndarray]) -> np.ndarray:
+        at, free = self._free(term)
+        value = np.where(free, np.concatenate(list(theta.values())), self.outer.value[at])
+        return self._part(at).unconstrain(value)
+
+    def _part(self, at: np.ndarray) -> Outer:
+        outer = self.outer
+        return Outer(outer.lower[at], outer.upper[at], outer.value[at], [])
+
+
+def places(model: Model, term: RandomTerm) -> list[slice]:
+    """Where the parameters of a term's structure stand in theta."""
+    parameters = term.structure.parameters(term.size)
+    return [model.layout[f"{p.name}_{term.name}"] for p in parameters]

@@ -1,0 +1,132 @@
+"""Model to the engine's marginal likelihood on arrays: latent effects, rows and linear algebra."""
+
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.engine.blocked import Blocked
+from glmm_bayes.engine.gaussian import Gaussian
+from glmm_bayes.engine.laplace import Laplace, Rows
+from glmm_bayes.engine.latent import Latent, Term
+from glmm_bayes.families.expansion import expand
+from glmm_bayes.model import Model
+from glmm_bayes.terms import RandomTerm
+
+
+def centred_columns(model: Model, param: str) -> np.ndarray:
+    """Give a predictor's columns `(n, k)` less their means, or a one for a constant parameter."""
+    if param in model.constants:
+        return np.ones((model.nobs, 1))
+    return model.design.predictors[param].X - model.means(param)
+
+
+def read_latent(model: Model) -> Latent:
+    """Collect the random terms, by the number of the family's parameter they load on."""
+    numbers = {p.name: a for a, p in enumerate(model.family.parameters)}
+    terms = [_term(term, numbers) for term in model.design.terms]
+    loaded = tuple(sorted({a for term in terms for a in term.Z})) or (0,)
+    return Latent(terms, loaded, model.nobs)
+
+
+def _term(term: RandomTerm, numbers: dict[str, int]) -> Term:
+    Z = {}
+    for loading in term.loadings:
+        columns = np.zeros((len(term.index), term.size))
+        columns[:, loading.columns] = loading.Z
+        Z[numbers[loading.param]] = columns
+    return Term(len(term.levels), term.size, term.index, term.weights, Z)
+
+
+def read_system(model: Model) -> Any:
+    """Choose the effects' linear algebra."""
+    return Blocked.build(read_latent(model), centred_columns(model, "mu"))
+
+
+def read_rows(model: Model) -> Rows:
+    """Give the rows' log density and its derivatives as a function of the predictors."""
+    family, response = model.family, model.design.response
+    names = [p.name for p in family.parameters]
+
+    def rows(eta: np.ndarray, order: int) -> Any:
+        with np.errstate(all="ignore"):
+            return expand(
+                family, model.links, names, response.y, response.trials, response.weights, eta,
+                order,
+            )  # fmt: skip
+
+    return rows
+
+
+def read_laplace(model: Model) -> Laplace:
+    """Build the model's Laplace approximation: predictors in the order of the family's parameters."""
+    names = [p.name for p in model.family.parameters]
+    predictors = model.design.predictors
+    offset = np.stack(
+        [predictors[p].offset if p in predictors else np.zeros(model.nobs) for p in names]
+    )
+    X = [centred_columns(model, p) for p in names]
+    return Laplace(read_rows(model), X, offset, read_system(model))
+
+
+def read_gaussian(model: Model) -> Gaussian:
+    """Build the exact likelihood of a model whose response, transformed, is Gaussian."""
+    response, predictor = model.design.response, model.design.predictors["mu"]
+    y = model.family.working(response.y) - predictor.offset
+    w = np.ones(model.nobs) if response.weights is None else response.weights
+    return Gaussian(read_system(model), centred_columns(model, "mu"), y, w, float(w.sum()))
+
+
+def is_gaussian(model: Model) -> bool:
+    """Tell whether sigma and the coefficients can be profiled: a free Gaussian of one predictor."""
+    fixed = [prior.is_fixed for block in model.blocks for prior in block.priors]
+    return (
+        model.family.normal
+        and model.links["mu"].name == "identity"
+        and set(model.design.predictors) == {"mu"}
+        and not any(fixed)
+    )
+
+
+def first_eta(model: Model) -> np.ndarray:
+    """Give a guess `(n,)` of the mean's predictor from each response, as iterated least squares do."""
+    response, parameter = model.design.response, model.family.parameters[0]
+    y = model.family.working(response.y).astype(float)
+    lower, upper = parameter.support
+    if upper == 1.0:
+        trials = 1.0 if response.trials is None else response.trials
+        y = (y + 0.5) / (trials + 1.0) if model.family.discrete else y
+    elif lower == 0.0:
+        y = np.where(y > 0, y, 0.1)
+    with np.errstate(all="ignore"):
+        return model.links["mu"].linkfun(y)
+
+
+def first_coefficients(model: Model) -> list[np.ndarray]:
+    """Give starts of every predictor's coefficients, and of the constants on their link's scale."""
+    starts = []
+    for parameter in model.family.parameters:
+        m = model.scales[parameter.name].m
+        if parameter.name in model.constants:
+            starts.append(np.array([m]))
+        elif parameter.name == "mu":
+            starts.append(_first_gamma(model))
+        else:
+            X = centred_columns(model, parameter.name)
+            offset = model.design.predictors[parameter.name].offset
+            starts.append(np.linalg.lstsq(X, np.full(len(X), m) - offset, rcond=None)[0])
+    return starts
+
+
+def _first_gamma(model: Model) -> np.ndarray:
+    X, offset = centred_columns(model, "mu"), model.design.predictors["mu"].offset
+    eta, link = first_eta(model), model.links["mu"]
+    weights = model.design.response.weights
+    root = np.ones(len(eta)) if weights is None else np.sqrt(weights)
+    gamma = np.linalg.lstsq(X * root[:, None], (eta - offset) * root, rcond=None)[0]
+    with np.errstate(all="ignore"):
+        mu = link.linkinv(X @ gamma + offset)
+    lower, upper = model.family.parameters[0].support
+    if np.all((mu > lower) & (mu < upper)):
+        return gamma
+    # A line through such responses leaves the parameter's support: a level one does not.
+    return np.linalg.lstsq(X, np.full(len(X), np.median(eta - offset)), rcond=None)[0]
