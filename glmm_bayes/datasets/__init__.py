@@ -4,6 +4,7 @@ import gzip
 import hashlib
 import json
 import os
+import zlib
 from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
@@ -137,7 +138,8 @@ def _reached(name: str, entry: Entry) -> bytes:
     """
     upstream = entry["upstream"]
     if "averages" in upstream:
-        return _rewritten(_site_years(load_dataset(upstream["averages"])), entry, {})
+        averages = _site_years(load_dataset(upstream["averages"]))
+        return _verified(_rewritten(averages, entry, {}), entry, f"the data set {name!r}")
     path = _downloaded(name, entry)
     content = path.read_bytes()
     if "recipe" in upstream:
@@ -145,7 +147,14 @@ def _reached(name: str, entry: Entry) -> bytes:
         try:
             content = _rewritten(_parsed(content, recipe), entry, recipe)
         # Whatever a parser of R's or of gzip's bytes says of a page that is not the file.
-        except (LookupError, ValueError, OSError, EOFError, NotImplementedError) as error:
+        except (
+            LookupError,
+            ValueError,
+            OSError,
+            EOFError,
+            NotImplementedError,
+            zlib.error,
+        ) as error:
             raise DataError(
                 f"The file {path} has not the form it should have ({error!r}); delete it and get "
                 f"it again, or set {FOLDER} to a folder that has {name}.csv."
