@@ -22,7 +22,7 @@ if TYPE_CHECKING:
         UnknownNameError,
     )
     from glmm_bayes.families import FAMILIES, LINKS, Family, Link, Parameter, add_family, add_link
-    from glmm_bayes.fit import PosteriorFit
+    from glmm_bayes.fit import ModeFit, PosteriorFit
     from glmm_bayes.inference import METHODS
     from glmm_bayes.model import Model
     from glmm_bayes.priors import Prior
@@ -34,6 +34,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Model": "model",
     "Prior": "priors",
+    "ModeFit": "fit",
     "PosteriorFit": "fit",
     "METHODS": "inference",
     "load": "verbs.storage",
@@ -75,6 +76,7 @@ __all__ = [
     "FormulaError",
     "GlmmError",
     "Link",
+    "ModeFit",
     "Model",
     "NotSupportedError",
     "Parameter",

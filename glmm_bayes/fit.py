@@ -1,5 +1,6 @@
-"""What was estimated: a model and its draws; every method is one line and calls a verb."""
+"""What was estimated: draws of a posterior, or a maximum; a method is one line and calls a verb."""
 
+import math
 from collections.abc import Mapping
 from functools import cached_property
 from pathlib import Path
@@ -7,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from glmm_bayes.draws import Draws, from_dataset
 from glmm_bayes.model import Model
+from glmm_bayes.modes.mode import Mode, Singular, singular_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,43 +18,35 @@ if TYPE_CHECKING:
     from glmm_bayes.data import Frame
 
 
-class PosteriorFit:
+class Fit:
     """
-    A posterior in draws.
+    What every method gives: questions are verbs, each in its file.
 
     Attributes
     ----------
     model
         The `Model` that was fitted.
-    idata
-        A `DataTree` with `posterior, sample_stats, log_likelihood, posterior_predictive,
-        observed_data, constant_data`; every function of ArviZ takes it.
     method, seed, elapsed
         How it came about, and the seconds it took.
     options
         The method's options, as they were used.
     """
 
+    draws: Draws
+
     def __init__(
         self,
         model: Model,
-        idata: "xr.DataTree",
         method: str,
         seed: int,
         elapsed: float,
         options: Mapping[str, Any] | None = None,
     ) -> None:
         self.model = model
-        self.idata = idata
         self.method = method
         self.seed = seed
         self.elapsed = elapsed
         self.options = dict(options or {})
-
-    @cached_property
-    def draws(self) -> Draws:
-        """The draws as arrays, in the model's order."""
-        return from_dataset(self.model, self.idata["posterior"].to_dataset())
 
     # ---- tables
 
@@ -91,12 +85,6 @@ class PosteriorFit:
         from glmm_bayes.verbs.tables import coef
 
         return coef(self, level=level)
-
-    def diagnostics(self) -> Any:
-        """Whether the draws can be trusted, in words: see `verbs.diagnostics.diagnostics`."""
-        from glmm_bayes.verbs.diagnostics import diagnostics
-
-        return diagnostics(self)
 
     # ---- questions
 
@@ -146,14 +134,8 @@ class PosteriorFit:
 
         return contrast(self, weights, level=level)
 
-    def loo(self, **options: Any) -> Any:
-        """Leave-one-out cross-validation by ArviZ: see `verbs.criteria.loo`."""
-        from glmm_bayes.verbs.criteria import loo
-
-        return loo(self, **options)
-
     def r2(self, *, level: float = 0.95) -> "pd.DataFrame":
-        """Bayesian R squared, marginal and conditional: see `verbs.explained.r2`."""
+        """R squared, marginal and conditional: see `verbs.explained.r2`."""
         from glmm_bayes.verbs.explained import r2
 
         return r2(self, level=level)
@@ -192,13 +174,13 @@ class PosteriorFit:
 
     # ---- again
 
-    def update(self, *, seed: int | None = None, **changes: Any) -> "PosteriorFit":
+    def update(self, *, seed: int | None = None, **changes: Any) -> "Fit":
         """Fit a changed model the same way: see `verbs.refit.update`."""
         from glmm_bayes.verbs.refit import update
 
         return update(self, seed=seed, **changes)
 
-    def refit(self, y: "np.ndarray", *, seed: int | None = None) -> "PosteriorFit":
+    def refit(self, y: "np.ndarray", *, seed: int | None = None) -> "Fit":
         """Fit the same model to another response: see `verbs.refit.refit`."""
         from glmm_bayes.verbs.refit import refit
 
@@ -215,3 +197,129 @@ class PosteriorFit:
 
     def _repr_html_(self) -> str:
         return self.summary().html()
+
+
+class PosteriorFit(Fit):
+    """
+    A posterior in draws.
+
+    Attributes
+    ----------
+    idata
+        A `DataTree` with `posterior, sample_stats, log_likelihood, posterior_predictive,
+        observed_data, constant_data`; every function of ArviZ takes it.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        idata: "xr.DataTree",
+        method: str,
+        seed: int,
+        elapsed: float,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(model, method, seed, elapsed, options)
+        self.idata = idata
+
+    @cached_property
+    def draws(self) -> Draws:  # type: ignore[override]
+        """The draws as arrays, in the model's order."""
+        return from_dataset(self.model, self.idata["posterior"].to_dataset())
+
+    def diagnostics(self) -> Any:
+        """Whether the draws can be trusted, in words: see `verbs.diagnostics.diagnostics`."""
+        from glmm_bayes.verbs.diagnostics import diagnostics
+
+        return diagnostics(self)
+
+    def loo(self, **options: Any) -> Any:
+        """Leave-one-out cross-validation by ArviZ: see `verbs.criteria.loo`."""
+        from glmm_bayes.verbs.criteria import loo
+
+        return loo(self, **options)
+
+
+class ModeFit(Fit):
+    """
+    A maximum of the likelihood, restricted or penalised, and the curvature around it.
+
+    Attributes
+    ----------
+    mode
+        What the search found, as numbers: see `modes.mode.Mode`.
+    """
+
+    def __init__(
+        self,
+        model: Model,
+        mode: Mode,
+        method: str,
+        seed: int,
+        elapsed: float,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(model, method, seed, elapsed, options)
+        self.mode = mode
+
+    @cached_property
+    def draws(self) -> Draws:  # type: ignore[override]
+        """The maximum, and pairs of points about it: see `Mode.star`."""
+        return self.mode.star()
+
+    @property
+    def loglik(self) -> float:
+        """The log likelihood at the maximum, every constant included; restricted by `reml`."""
+        return self.mode.loglik
+
+    @property
+    def df(self) -> int:
+        """The number of parameters that were estimated."""
+        return self.mode.coordinates.size
+
+    @property
+    def nobs(self) -> int:
+        """The number of rows."""
+        return self.model.nobs
+
+    @property
+    def deviance(self) -> float:
+        """Minus twice the log likelihood."""
+        return -2 * self.loglik
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion."""
+        return self.deviance + 2 * self.df
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, for the number of rows."""
+        return self.deviance + math.log(self.nobs) * self.df
+
+    @property
+    def converged(self) -> bool:
+        """Whether the search ended at a maximum."""
+        return self.mode.converged
+
+    @property
+    def gradient(self) -> "np.ndarray":
+        """The slope of what was maximised, in standard errors of the parameters' combinations."""
+        return self.mode.gradient
+
+    @property
+    def theta(self) -> "pd.Series":
+        """The outer parameters by name, on their own scale: see `verbs.tables.theta`."""
+        from glmm_bayes.verbs.tables import theta
+
+        return theta(self)
+
+    @cached_property
+    def singular(self) -> tuple[Singular, ...]:
+        """The components at an edge: zero variances and perfect correlations."""
+        return singular_parts(self.mode.coordinates, self.mode.x)
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether a component is at an edge; `singular` says which."""
+        return bool(self.singular)

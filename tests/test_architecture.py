@@ -44,14 +44,18 @@ LAYERS: dict[str, set[str]] = {
         ),
         "draws": "covariance design engine errors families model parameters priors response terms",
         "predictive": "covariance data design draws errors families model response terms",
-        "fit": "design draws errors model response terms",
+        "modes": (
+            "covariance density design draws engine errors families model parameters priors "
+            "response terms"
+        ),
+        "fit": "design draws errors model modes response terms",
         "inference": (
-            "compile density design draws engine errors families fit model parameters predictive "
-            "priors registry response terms"
+            "compile density design draws engine errors families fit model modes parameters "
+            "predictive priors registry response terms"
         ),
         "verbs": (
             "arrays covariance data density design draws encoding engine errors families fit "
-            "formula inference model parameters predictive priors registry response terms"
+            "formula inference model modes parameters predictive priors registry response terms"
         ),
     }.items()
 }

@@ -107,6 +107,16 @@ class Gaussian:
         by_Lambda = self._slopes(factor.spread, used, u, gamma, sigma**2)
         return by_Lambda, squares / sigma**2 - n
 
+    def effects_mode(self, gamma: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
+        """Give the effects' mode u `(N,)`, times sigma, with the coefficients given."""
+        factor = self.system.at(Lambdas).factor_products(self.products, joint=True).effects_only()
+        latent = self.system.latent
+        fitted = latent.split(self.system.multiply(self.products, np.zeros(latent.size), gamma))
+        right = [
+            ((y - f) @ L).ravel() for y, f, L in zip(self.zy, fitted, Lambdas, strict=True)
+        ]
+        return factor.solve(np.concatenate([*right, np.empty(0)]), np.empty(0))[0]
+
     def _solved(self, Lambdas: Sequence[np.ndarray]) -> tuple[Any, np.ndarray, np.ndarray, float]:
         spread = self.system.at(Lambdas)
         factor = spread.factor_products(self.products, joint=True)

@@ -112,6 +112,12 @@ class Laplace:
         by_coefficients, by_Lambda = self._gradient(spread, found, factor, u, joint=joint)
         return Marginal(value, by_coefficients, by_Lambda, u, coefficients, factor, eta)
 
+    def effects_mode(
+        self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray]
+    ) -> np.ndarray:
+        """Give the effects' mode u `(N,)` with every coefficient given."""
+        return self._mode(self.system.at(Lambdas), list(coefficients), joint=False)[0]
+
     def _eta(self, spread: Any, coefficients: Sequence[np.ndarray], u: np.ndarray) -> np.ndarray:
         eta = self.offset + np.stack([X @ c for X, c in zip(self.X, coefficients, strict=True)])
         eta[self.random] += spread.eta(u)

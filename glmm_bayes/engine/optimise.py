@@ -121,24 +121,12 @@ def _updated(old: Optimum, new: Optimum, *, fresh: bool) -> np.ndarray:
     return inverse + scale * np.outer(step, step) - (outer + outer.T) / along
 
 
-def hessian(
-    evaluate: Evaluate, x: np.ndarray, steps: np.ndarray, active: np.ndarray
-) -> np.ndarray:
-    """
-    Give minus the Hessian `(m, m)` by central differences of the gradient; zero where not active.
-
-    Parameters
-    ----------
-    steps
-        `(m,)` how far to go along each coordinate.
-    active
-        `(m,)` which coordinates are looked at.
-    """
+def hessian(evaluate: Evaluate, x: np.ndarray, step: float) -> np.ndarray:
+    """Give minus the Hessian `(m, m)` by central differences of the gradient."""
     found = np.zeros((len(x), len(x)))
-    for j in np.flatnonzero(active):
-        step = np.zeros(len(x))
-        step[j] = steps[j]
-        ahead, behind = evaluate(x + step)[1], evaluate(x - step)[1]
-        found[:, j] = (behind - ahead) / (2 * steps[j])
-    found = np.where(np.outer(active, active), found, 0.0)
+    for j in range(len(x)):
+        moved = np.zeros(len(x))
+        moved[j] = step
+        ahead, behind = evaluate(x + moved)[1], evaluate(x - moved)[1]
+        found[:, j] = (behind - ahead) / (2 * step)
     return 0.5 * (found + found.T)

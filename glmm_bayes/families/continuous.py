@@ -50,6 +50,7 @@ GAUSSIAN = add_family(
     Family(
         name="gaussian",
         compiled="gaussian",
+        normal=True,
         parameters=(Parameter("mu", "identity", REAL_LINKS, REAL), SIGMA),
         distribution="Normal",
         arguments=lambda p, trials, xp: {"mu": p["mu"], "sigma": p["sigma"]},
@@ -112,6 +113,7 @@ LOGNORMAL = add_family(
     Family(
         name="lognormal",
         compiled="lognormal",
+        normal=True,
         parameters=(
             Parameter("mu", "identity", REAL_LINKS, REAL),
             Parameter(

@@ -1,23 +1,37 @@
-"""The registry of methods, and what is planned for names that are not in it yet."""
+"""The registry of methods; each is imported when it is first asked for."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from importlib import import_module
 from typing import Any
 
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.registry import Registry
 
-PLANNED = ("ml", "reml", "map", "pql", "posthoc", "nested_laplace")
+HOMES = {"nuts": "nuts", "ml": "likelihood", "reml": "likelihood"}
+PLANNED = ("map", "pql", "posthoc", "nested_laplace")
 
 
 class Methods(Registry[Callable[..., Any]]):
     """Methods by name; a planned one says what to use in its place."""
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
+        if name in HOMES and name not in self._items:
+            # It enters itself.
+            import_module(f"glmm_bayes.inference.{HOMES[name]}")
         if name in PLANNED and name not in self:
             raise NotSupportedError(
                 f'The method {name!r} is not built yet; fit("nuts") draws from the full posterior.'
             )
         return super().__getitem__(name)
+
+    def __contains__(self, name: object) -> bool:
+        return name in HOMES or super().__contains__(name)
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(dict.fromkeys([*HOMES, *self._items]))
+
+    def __len__(self) -> int:
+        return len(list(iter(self)))
 
 
 METHODS = Methods("method")

@@ -1,6 +1,6 @@
 """What a search found: the maximum, its curvature, and whether it can be trusted."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,6 +9,8 @@ import numpy as np
 
 from glmm_bayes.draws import Draws, beta_name, split_outer
 from glmm_bayes.modes.coordinates import Coordinates
+
+ARM = 0.03  # of a standard deviation
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +44,8 @@ class Mode:
         Of the marginal likelihood.
     problems
         In words, with their remedies; empty where the maximum can be trusted.
+    effects_at
+        Gives the conditional modes of every term's effects at another x.
     """
 
     coordinates: Coordinates
@@ -57,6 +61,7 @@ class Mode:
     eta: np.ndarray
     evaluations: int
     problems: tuple[str, ...]
+    effects_at: Callable[[np.ndarray], Sequence[np.ndarray]]
 
     @property
     def converged(self) -> bool:
@@ -108,12 +113,33 @@ class Mode:
                 found[parameter.name] = cov
         return found
 
-    def point(self) -> Draws:
-        """Give the maximum as one draw: beta, constants, theta and the effects' modes."""
-        model = self.coordinates.model
-        beta, constants, theta = split_outer(model, self.theta[None])
-        effects = {name: b[None] for name, b in self.effects.items()}
-        return Draws(beta, constants, theta, effects, chains=1)
+    @cached_property
+    def axes(self) -> np.ndarray:
+        """A root `(m, d)` of the covariance; what is at an edge does not move."""
+        known = np.flatnonzero(np.isfinite(np.diag(self.covariance)))
+        axes = np.zeros((len(self.x), len(known)))
+        values, vectors = np.linalg.eigh(self.covariance[np.ix_(known, known)])
+        axes[known] = vectors * np.sqrt(np.maximum(values, 0.0))
+        return axes
+
+    def star(self) -> Draws:
+        """
+        Give the maximum, and two points beside it along every principal axis, as 1 + 2d draws.
+
+        The points stand `ARM` standard deviations off, the effects at their modes there: half the
+        differences of a function of the parameters between two opposite points, over `ARM`, are
+        its slopes along the axes, whose squares sum to its variance by the delta method.
+        """
+        model, arms = self.coordinates.model, ARM * self.axes.T
+        x = np.concatenate([self.x[None], self.x + arms, self.x - arms])
+        theta = np.stack([self.coordinates.theta(point) for point in x])
+        beta, constants, structures = split_outer(model, theta)
+        found = [[self.effects[name] for name in self.Lambdas]]
+        found += [self.effects_at(point) for point in x[1:]] if self.effects else []
+        effects = {
+            name: np.stack([part[k] for part in found]) for k, name in enumerate(self.Lambdas)
+        }
+        return Draws(beta, constants, structures, effects, chains=1)
 
 
 @dataclass(frozen=True, eq=False)

@@ -95,6 +95,12 @@ class LaplaceObjective:
         self.gamma = found.coefficients[0] if self.joint else None
         return found
 
+    def effects_at(self, x: np.ndarray) -> list[np.ndarray]:
+        """Give the modes of every term's effects at x."""
+        Lambdas = self.coordinates.Lambdas(x)
+        u = self.laplace.effects_mode(self.coordinates.split(x), Lambdas)
+        return self.laplace.system.latent.effects(u, Lambdas)
+
 
 @dataclass(eq=False)
 class GaussianObjective:
@@ -116,6 +122,13 @@ class GaussianObjective:
         self.last = found
         blank = [np.zeros(len(h)) for h in self.coordinates.held]
         return found.value, self.coordinates.pull(x, blank, found.by_Lambda)
+
+    def effects_at(self, x: np.ndarray) -> list[np.ndarray]:
+        """Give the modes of every term's effects at x, where the factors are not over sigma."""
+        gamma, sigma = self.coordinates.split(x)
+        Lambdas = [L / np.exp(sigma[0]) for L in self.coordinates.Lambdas(x)]
+        u = self.gaussian.effects_mode(gamma, Lambdas)
+        return self.gaussian.system.latent.effects(u, Lambdas)
 
 
 def edge_tried(
@@ -223,7 +236,7 @@ def maximise_laplace(
         x, best, frame = climb(objective, coordinates, x, axes, units)
         axes = axes @ _root(best.inverse)
         count += frame.evaluations
-    return _concluded(objective, coordinates, x, axes[:, searched], units, count)
+    return _concluded(objective, coordinates, x, axes[:, searched], count)
 
 
 def _root(inverse: np.ndarray) -> np.ndarray:
@@ -239,95 +252,180 @@ def _concluded(
     coordinates: Coordinates,
     x: np.ndarray,
     axes: np.ndarray,
-    units: np.ndarray,
     count: int,
 ) -> Mode:
     """Polish by Newton's method with the true Hessian, and put the answer together."""
-    frame, gammas = Frame(objective, x, axes), []
-    active = _active(coordinates, x, axes)
+    idle = coordinates.idle(x)
+    frame, gammas = Frame(objective, x, _off_edge(axes, idle)), []
 
     def evaluate(y: np.ndarray) -> tuple[float, np.ndarray]:
         found = frame(y)
-        gammas.append(None if objective.gamma is None else objective.gamma.copy())
+        gammas.append(objective.gamma)
         return found
 
-    y = np.zeros(axes.shape[1])
+    polished = polish(evaluate, frame.axes.shape[1])
+    evaluate(polished.y)
+    x, found, axes = frame.x(polished.y), objective.last, frame.axes
+    covariance = axes @ polished.inverse @ axes.T
+    if objective.joint:
+        mean = coordinates.coefficients[0]
+        x[mean] = objective.gamma
+        # How the coefficients' mode moves with the others: central differences of the Hessian's.
+        slopes = [(ahead - behind) / (2 * STEP) for ahead, behind in zip(gammas[1::2], gammas[2::2], strict=False)]
+        moves = np.stack(slopes[: axes.shape[1]], axis=1) if slopes else np.zeros((len(x[mean]), 0))
+        covariance[mean] = moves @ polished.inverse @ axes.T
+        covariance[:, mean] = covariance[mean].T
+        own = moves @ polished.inverse @ moves.T
+        covariance[mean, mean] = found.factor.coefficient_inverse() + own
+    covariance[idle] = covariance[:, idle] = np.nan
+    return Mode(
+        coordinates, x, found.value, covariance, polished.gradient, polished.decrement, found.u,
+        found.factor, objective.joint, 1.0, found.eta, count + frame.evaluations,
+        _problems(polished), objective.effects_at,
+    )  # fmt: skip
+
+
+def _off_edge(axes: np.ndarray, idle: np.ndarray) -> np.ndarray:
+    """Give axes of the same spread that leave alone what stands at an edge."""
+    spread = axes @ axes.T
+    moved = np.flatnonzero(~idle & (np.diag(spread) > 0))
+    kept = np.zeros((len(idle), len(moved)))
+    kept[moved] = _root(spread[np.ix_(moved, moved)])
+    return kept
+
+
+@dataclass(frozen=True, eq=False)
+class Polished:
+    """
+    A maximum with its Hessian.
+
+    `y` `(d,)` from the start; the `gradient` and the `inverse` `(d, d)` of minus the Hessian
+    there; `decrement` how much it would still rise; `positive` whether it is a maximum.
+    """
+
+    y: np.ndarray
+    gradient: np.ndarray
+    inverse: np.ndarray
+    decrement: float
+    positive: bool
+
+
+def polish(evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]], d: int) -> Polished:
+    """Take Newton's steps from zero, in coordinates whose standard errors are about 1."""
+    y = np.zeros(d)
     value, gradient = evaluate(y)
-    H = hessian(evaluate, y, np.full(len(y), STEP), active)
-    by_gamma = _slopes_of_gamma(gammas[1:], active) if objective.joint else None
-    inverse, positive = _inverted(H, active)
+    H = hessian(evaluate, y, STEP)
+    values, vectors = np.linalg.eigh(H) if d and np.isfinite(H).all() else (np.ones(d), np.eye(d))
+    positive = bool(np.isfinite(H).all() and (not d or values[0] > 1e-8 * values[-1]))
+    inverse = (vectors / values) @ vectors.T if positive else np.full((d, d), np.nan)
     for _ in range(5):
-        decrement = float(gradient @ inverse @ gradient)
-        if not positive or decrement < 1e-12:
+        if not positive or gradient @ inverse @ gradient < 1e-12:
             break
         moved = y + inverse @ gradient
         higher, slope = evaluate(moved)
         if not higher >= value - 1e-10 * (1 + abs(value)):
             break
         y, value, gradient = moved, higher, slope
-    value, gradient = evaluate(y)
-    x, found = frame.x(y), objective.last
-    covariance = axes @ inverse @ axes.T
-    if objective.joint and objective.gamma is not None:
-        mean = coordinates.coefficients[0]
-        x[mean] = objective.gamma
-        more = by_gamma @ inverse @ by_gamma.T
-        covariance[mean, mean] = found.factor.coefficient_inverse() + more
-        across = by_gamma @ inverse @ axes.T
-        others = np.setdiff1d(np.arange(len(x)), np.arange(mean.start, mean.stop))
-        covariance[mean, others] = across[:, others]
-        covariance[others, mean] = across[:, others].T
-    idle = coordinates.idle(x)
-    covariance[idle] = covariance[:, idle] = np.nan
-    decrement = 0.5 * float(gradient @ inverse @ gradient)
-    problems = _problems(positive, decrement)
-    loglik = found.value
-    return Mode(
-        coordinates, x, loglik, covariance, gradient, decrement, found.u, found.factor,
-        objective.joint, 1.0, found.eta, count + frame.evaluations, problems,
-    )  # fmt: skip
+    decrement = 0.5 * float(gradient @ inverse @ gradient) if positive else np.nan
+    return Polished(y, gradient, inverse, decrement, positive)
 
 
-def _active(coordinates: Coordinates, x: np.ndarray, axes: np.ndarray) -> np.ndarray:
-    """Tell which axes move something that is not at an edge."""
-    idle = coordinates.idle(x)
-    return ~np.isin(np.arange(axes.shape[1]), [j for j in range(axes.shape[1]) if _only(axes[:, j], idle)])
-
-
-def _only(axis: np.ndarray, idle: np.ndarray) -> bool:
-    return bool(not axis[~idle].any())
-
-
-def _slopes_of_gamma(gammas: Sequence[Any], active: np.ndarray) -> np.ndarray:
-    slopes = np.zeros((len(gammas[0]) if gammas else 0, len(active)))
-    for k, j in enumerate(np.flatnonzero(active)):
-        slopes[:, j] = (gammas[2 * k] - gammas[2 * k + 1]) / (2 * STEP)
-    return slopes
-
-
-def _inverted(H: np.ndarray, active: np.ndarray) -> tuple[np.ndarray, bool]:
-    """Invert minus the Hessian where it is active; whether it is positive definite."""
-    inverse = np.zeros_like(H)
-    at = np.ix_(active, active)
-    if not active.any():
-        return inverse, True
-    values, vectors = np.linalg.eigh(H[at])
-    positive = bool(np.isfinite(values).all() and values[0] > 1e-8 * max(values[-1], 1e-300))
-    if positive:
-        inverse[at] = (vectors / values) @ vectors.T
-    return inverse, positive
-
-
-def _problems(positive: bool, decrement: float) -> tuple[str, ...]:
-    if not positive:
+def _problems(polished: Polished) -> tuple[str, ...]:
+    if not polished.positive:
         return (
             "The likelihood has no proper maximum here: along some direction it is flat or rises "
             "(its Hessian is not negative definite), so standard errors are not to be had; "
             "simplify the model, or give it priors and use fit('map').",
         )
-    if decrement > TRUSTED:
+    if polished.decrement > TRUSTED:
         return (
             f"The search stopped before the maximum: the log likelihood would still rise by about "
-            f"{decrement:.2g}; scale the predictors, or start from another model's fit.",
+            f"{polished.decrement:.2g}; scale the predictors, or start from another model's fit.",
         )
     return ()
+
+
+# ---- a Gaussian response
+
+
+def maximise_gaussian(model: Model, *, restricted: bool) -> Mode:
+    """Maximise the (restricted) likelihood of a Gaussian response over the factors alone."""
+    coordinates, gaussian = Coordinates.of(model), read_gaussian(model)
+    sd = sizes(model, gaussian.system.latent.terms, 1.0)
+    blank = [np.zeros(len(h)) for h in coordinates.held]
+    x = coordinates.join(blank, coordinates.start(sd))
+    units = coordinates.units(sd)
+    objective = GaussianObjective(gaussian, coordinates, restricted)
+    factors = np.arange(coordinates.coefficients[-1].stop, coordinates.size)
+    axes = np.diag(units)[:, factors]
+    x, best, frame = climb(objective, coordinates, x, axes, units)
+    objective(x)
+    return _concluded_gaussian(objective, x, axes @ _root(best.inverse), frame.evaluations)
+
+
+def _concluded_gaussian(
+    objective: GaussianObjective, x: np.ndarray, axes: np.ndarray, count: int
+) -> Mode:
+    """Polish in the factors over sigma; then the Hessian by sigma and the factors themselves."""
+    coordinates, gaussian = objective.coordinates, objective.gaussian
+    frame = Frame(objective, x, _off_edge(axes, coordinates.idle(x)))
+    polished = polish(frame, frame.axes.shape[1])
+    x = frame.x(polished.y)
+    frame(polished.y)
+    found = objective.last
+    if found is None:
+        raise np.linalg.LinAlgError("the coefficients are not determined")
+    mean, constant = coordinates.coefficients
+    lengths = _lengths(coordinates)
+    x[lengths] *= found.sigma
+    x[mean], x[constant] = found.gamma, np.log(found.sigma)
+    factors = np.arange(constant.stop, coordinates.size)
+    own = frame.axes.copy()
+    own[lengths] *= found.sigma
+    grown = np.concatenate([[1 / np.sqrt(2 * gaussian.count)], np.zeros(own.shape[1])])
+    axes = np.zeros((coordinates.size, 1 + own.shape[1]))
+    axes[constant.start, 0], axes[:, 1:] = grown[0], own
+
+    def by_sigma(x: np.ndarray) -> tuple[float, np.ndarray]:
+        sigma, relative = np.exp(x[constant.start]), x.copy()
+        relative[lengths] /= sigma
+        by_Lambda, slope = gaussian.at_sigma(
+            coordinates.Lambdas(relative), sigma, restricted=objective.restricted
+        )
+        blank = [np.zeros(len(h)) for h in coordinates.held]
+        gradient = coordinates.pull(relative, blank, by_Lambda)
+        gradient[constant] = slope - gradient[lengths] @ relative[lengths]
+        gradient[lengths] /= sigma
+        return 0.0, gradient
+
+    whole = Frame(by_sigma, x, axes)
+    H = hessian(whole, np.zeros(axes.shape[1]), STEP)
+    inverse = np.linalg.inv(H)
+    covariance = axes @ inverse @ axes.T
+    covariance[mean, mean] = found.sigma**2 * found.factor.coefficient_inverse()
+    idle = coordinates.idle(x)
+    covariance[idle] = covariance[:, idle] = np.nan
+    spread = found.factor.spread
+    eta = np.stack([gaussian.X @ found.gamma, np.full(len(gaussian.y), np.log(found.sigma))])
+    eta[0] += spread.eta(found.u)[0] + coordinates.model.design.predictors["mu"].offset
+    return Mode(
+        coordinates, x, found.value + _jacobian(coordinates.model), covariance, polished.gradient,
+        polished.decrement, found.u, found.factor, True, found.sigma, eta,
+        count + frame.evaluations + whole.evaluations, _problems(polished), objective.effects_at,
+    )  # fmt: skip
+
+
+def _lengths(coordinates: Coordinates) -> np.ndarray:
+    """Tell which coordinates `(m,)` grow with the effects."""
+    found = np.zeros(coordinates.size, dtype=bool)
+    for term, at in zip(coordinates.model.design.terms, coordinates.factors, strict=True):
+        found[at] = term.structure.lengths(term.size)
+    return found
+
+
+def _jacobian(model: Model) -> float:
+    """Give the log density's part that comes of transforming the response, summed."""
+    response, family = model.design.response, model.family
+    zero = {"mu": family.working(response.y), "sigma": 1.0}
+    gap = family.logp(response.y, response.trials, zero) + 0.5 * np.log(2 * np.pi)
+    return float(np.sum(gap if response.weights is None else gap * response.weights))

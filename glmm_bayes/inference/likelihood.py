@@ -1,0 +1,98 @@
+"""Maximum likelihood and restricted maximum likelihood."""
+
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.errors import (
+    ConvergenceError,
+    ConvergenceWarning,
+    NotSupportedError,
+    SingularFitWarning,
+)
+from glmm_bayes.fit import ModeFit
+from glmm_bayes.inference.methods import METHODS
+from glmm_bayes.model import Model
+from glmm_bayes.modes.mode import Mode, singular_parts
+from glmm_bayes.modes.reading import is_gaussian
+from glmm_bayes.modes.search import maximise_gaussian, maximise_laplace
+
+
+def ml(model: Model, *, seed: int | None = None) -> ModeFit:
+    """
+    Maximise the likelihood: exact for a Gaussian response, else by Laplace's method.
+
+    Parameters
+    ----------
+    seed
+        Kept in `fit.seed`, for what the fit may draw later; the search itself draws nothing.
+
+    Returns
+    -------
+    ModeFit
+
+    Raises
+    ------
+    ConvergenceError
+        If the likelihood cannot be evaluated at any starting point.
+
+    Warns
+    -----
+    ConvergenceWarning
+        If the search did not end at a maximum.
+    SingularFitWarning
+        If a variance is estimated as zero, or effects as perfectly correlated.
+    """
+    return fitted(model, "ml", lambda: _maximised(model, restricted=False), seed)
+
+
+def reml(model: Model, *, seed: int | None = None) -> ModeFit:
+    """
+    Maximise the restricted likelihood: the mean's coefficients integrated out under a flat prior.
+
+    Exact for a Gaussian response, else by Laplace's method for coefficients and effects at once.
+    Parameters, errors and warnings as in `ml`.
+    """
+    if any(p.is_fixed for block in model.blocks if block.name == "beta" for p in block.priors):
+        raise NotSupportedError(
+            "reml integrates the mean's coefficients out, but a number in `priors` holds some of "
+            "them fixed; use fit('ml')."
+        )
+    return fitted(model, "reml", lambda: _maximised(model, restricted=True), seed)
+
+
+METHODS.add("ml", ml)
+METHODS.add("reml", reml)
+
+
+def _maximised(model: Model, *, restricted: bool) -> Mode:
+    if is_gaussian(model):
+        return maximise_gaussian(model, restricted=restricted)
+    return maximise_laplace(model, restricted=restricted)
+
+
+def fitted(model: Model, method: str, search: Callable[[], Mode], seed: int | None) -> ModeFit:
+    """Run a search, and warn of what the user has to know."""
+    began = time.perf_counter()
+    if seed is None:
+        seed = int(np.random.SeedSequence().generate_state(1)[0])
+    try:
+        mode = search()
+    except np.linalg.LinAlgError as error:
+        raise ConvergenceError(f"The likelihood has no maximum to be found: {error}.") from error
+    fit = ModeFit(model, mode, method, seed, time.perf_counter() - began)
+    for problem in mode.problems:
+        warnings.warn(problem, ConvergenceWarning, stacklevel=4)
+    if fit.is_singular:
+        words = "; ".join(part.words for part in fit.singular)
+        warnings.warn(
+            f"The fit is singular: {words}. The likelihood is highest at this edge: the data do "
+            f"not tell such a variance from none. The fit stands; the simpler model without the "
+            f"component has the same likelihood, and fit('map') keeps off the edge.",
+            SingularFitWarning,
+            stacklevel=4,
+        )
+    return fit
