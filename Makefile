@@ -6,6 +6,7 @@ PYTHONS ?= python3.14 python3.13 python3.12 python3 python
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
 PYTEST_ARGS ?=
+PEER_PYTHON ?= $(BIN)/python
 
 .PHONY: help example test slow lint docs bench clean
 
@@ -15,7 +16,7 @@ help:
 	@echo "make slow      the tests that take minutes"
 	@echo "make lint      ruff and mypy"
 	@echo "make docs      build docs/_build/html"
-	@echo "make bench     the benchmarks, beside bambi"
+	@echo "make bench     the benchmarks, beside the peers (PEER_PYTHON names the Python of theirs)"
 	@echo "make clean     remove $(VENV) and what was built"
 
 example: $(VENV)/.stamp-base
@@ -36,7 +37,9 @@ docs: $(VENV)/.stamp-docs
 	$(BIN)/python -m sphinx -W --keep-going -b html docs docs/_build/html
 
 bench: $(VENV)/.stamp-benchmarks
-	$(BIN)/python -m benchmarks
+	$(BIN)/python -m benchmarks startup
+	$(BIN)/python -m benchmarks ml --peer-python $(PEER_PYTHON)
+	$(BIN)/python -m benchmarks nuts
 
 # A name may exist and not run (a version manager's shim), or be too old, or lack ensurepip:
 # so each is asked to do what it is wanted for.

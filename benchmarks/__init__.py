@@ -1,1 +1,1 @@
-"""How soon, how fast and in how much memory a posterior comes: `python -m benchmarks`."""
+"""What our fits cost, beside the peers': `python -m benchmarks --help`."""

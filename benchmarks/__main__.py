@@ -1,71 +1,28 @@
-"""Measure cases, ours and the peers' in turn, and show the table: `python -m benchmarks --help`."""
+"""Measure, and show a table: `python -m benchmarks --help`."""
 
 import argparse
 import sys
 from collections.abc import Sequence
-from pathlib import Path
 
-from rich.console import Console
+from benchmarks.ml import command as ml
+from benchmarks.nuts import command as nuts
+from benchmarks.scaling import command as scaling
+from benchmarks.startup import command as startup
 
-from benchmarks.cases import CASES
-from benchmarks.report import show, write_json
-from benchmarks.runner import OURS, Measurement, Settings, lacks, measure
-
-PEERS = ("bambi",)
+COMMANDS = {"nuts": nuts, "ml": ml, "startup": startup, "scaling": scaling}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Give 1 if a measurement of ours failed or took more memory than it may, else 0."""
-    parser = _parser()
+    """Give 1 if something of ours is not as it should be, else 0."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
+    choices = parser.add_subparsers(dest="command", required=True)
+    of_command = {}
+    for name, module in COMMANDS.items():
+        words = str(module.__doc__).split(": ", 1)[1]
+        of_command[name] = choices.add_parser(name, help=words, description=words)
+        module.add_arguments(of_command[name])
     asked = parser.parse_args(arguments)
-    settings = Settings(
-        asked.draws, asked.tune, asked.chains, asked.cores, asked.seed, asked.timeout
-    )
-    missing = lacks(asked.peer_python, asked.peers)
-    if missing:
-        parser.error(
-            f"{asked.peer_python} has no {', '.join(missing)}: install it there "
-            f'(pip install "glmm-bayes[benchmarks]"), name the Python of another environment with '
-            f"--peer-python, or measure without peers: --peers with nothing after it."
-        )
-    progress, measurements = Console(stderr=True), []
-    for name in asked.cases:
-        for side in (OURS, *asked.peers):
-            case = CASES[name]
-            if side != OURS and case.peer_formula is None:
-                continue
-            progress.print(f"{name}: {side} …", markup=False)
-            python = sys.executable if side == OURS else asked.peer_python
-            measurements += measure(case, side, settings, python)
-            if asked.json:
-                # A later case may take an hour, or end the machine's patience.
-                write_json(measurements, settings, asked.json)
-    show(measurements, settings, Console())
-    return int(any(_failed(m) for m in measurements))
-
-
-def _failed(measurement: Measurement) -> bool:
-    return measurement.side == OURS and measurement.problem is not None
-
-
-def _parser() -> argparse.ArgumentParser:
-    defaults = Settings()
-    parser = argparse.ArgumentParser(
-        prog="python -m benchmarks",
-        description="Time to the first posterior, effective draws a second, and memory.",
-    )
-    parser.add_argument("--cases", nargs="+", choices=CASES, default=list(CASES), metavar="CASE")
-    parser.add_argument("--peers", nargs="*", choices=PEERS, default=list(PEERS), metavar="PEER")
-    parser.add_argument(
-        "--peer-python", default=sys.executable, help="the Python of the peers' environment"
-    )
-    for name in ("draws", "tune", "chains", "cores", "seed"):
-        parser.add_argument(f"--{name}", type=int, default=getattr(defaults, name))
-    parser.add_argument(
-        "--timeout", type=float, default=defaults.timeout, help="seconds for one process"
-    )
-    parser.add_argument("--json", type=Path, help="a file for all numbers")
-    return parser
+    return COMMANDS[asked.command].run(asked, of_command[asked.command])
 
 
 if __name__ == "__main__":

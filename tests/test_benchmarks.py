@@ -1,4 +1,4 @@
-"""The benchmarks' own machinery, on one tiny case; nothing here is timed."""
+"""The machinery of the benchmark of NUTS, on one tiny case; nothing here is timed."""
 
 import io
 import json
@@ -15,10 +15,11 @@ from rich.console import Console
 
 import glmm_bayes as gb
 from benchmarks.__main__ import main
-from benchmarks.cases import CASES, Case
-from benchmarks.report import show, write_json
-from benchmarks.runner import OURS, ROOT, Measurement, Settings, lacks, measure, reliability
-from benchmarks.worker import outer_array, read_table
+from benchmarks.nuts.cases import CASES, Case
+from benchmarks.nuts.report import show, write_json
+from benchmarks.nuts.runner import OURS, Measurement, Settings, measure, reliability
+from benchmarks.nuts.worker import outer_array, read_table
+from benchmarks.processes import ROOT, lacks
 
 TINY = Case("tiny", "dyestuff", "gaussian", "Yield ~ 1 + (1 | Batch)")
 FEW = Settings(draws=10, tune=10, chains=2, cores=1, timeout=120)
@@ -73,8 +74,8 @@ def test_too_much_memory_is_a_problem(script):
 @pytest.mark.parametrize(("side", "status"), [(OURS, 1), ("bambi", 0)])
 def test_a_problem_of_ours_fails_the_run(side, status, monkeypatch, capsys):
     failed = Measurement("cbpp", side, "cold", problem="out of luck")
-    monkeypatch.setattr("benchmarks.__main__.measure", lambda *_: [failed])
-    assert main(["--cases", "cbpp", "--peers"]) == status
+    monkeypatch.setattr("benchmarks.nuts.command.measure", lambda *_: [failed])
+    assert main(["nuts", "--cases", "cbpp", "--peers"]) == status
     assert "(1) out of luck." in capsys.readouterr().out
 
 
@@ -106,7 +107,7 @@ def test_a_process_that_takes_too_long_is_ended(script, tmp_path):
 
 def test_a_missing_peer_stops_with_the_remedy(script, capsys):
     with pytest.raises(SystemExit):
-        main(["--cases", "cbpp", "--peer-python", script("echo bambi")])
+        main(["nuts", "--cases", "cbpp", "--peer-python", script("echo bambi")])
     assert re.search(r"has no bambi: install it.*--peer-python", capsys.readouterr().err)
 
 
@@ -160,7 +161,7 @@ def test_the_worst_parameter_is_the_one_reported():
 
 def test_the_peak_is_the_processes_own():
     # On Linux a process's ru_maxrss begins with what its parent held.
-    code = "from benchmarks.worker import peak_bytes; held = b'x' * 10**8; del held; "
+    code = "from benchmarks.processes import peak_bytes; held = b'x' * 10**8; del held; "
     held = np.ones(60_000_000)
     found = subprocess.run(
         [sys.executable, "-c", code + "print(peak_bytes())"],

@@ -1,8 +1,6 @@
 """Measurements as a table to read and as JSON to keep."""
 
 import json
-import os
-import platform
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import asdict
 from pathlib import Path
@@ -10,8 +8,9 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cases import CASES
-from benchmarks.runner import OURS, TRUSTED_R_HAT, Measurement, Settings
+from benchmarks.machine import machine
+from benchmarks.nuts.cases import CASES
+from benchmarks.nuts.runner import OURS, TRUSTED_R_HAT, Measurement, Settings
 
 WIDTH = 150  # what the table needs; a file or a pipe has no width of its own
 UNTRUSTED = "?"
@@ -121,11 +120,7 @@ def write_json(measurements: Sequence[Measurement], settings: Settings, path: Pa
     """Keep every number, and where it was measured."""
     content = {
         "settings": asdict(settings),
-        "machine": {
-            "platform": platform.platform(),
-            "processors": os.cpu_count(),
-            "python": platform.python_version(),
-        },
+        "machine": machine(),
         "measurements": [
             {
                 **asdict(m),

@@ -2,25 +2,22 @@
 
 import json
 import os
-import signal
-import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from benchmarks.cases import Case
+from benchmarks.nuts.cases import Case
+from benchmarks.processes import run
 
-ROOT = Path(__file__).resolve().parents[1]
 OURS = "glmm_bayes"
 TRUSTED_R_HAT = 1.01
 SHARED = ("draws", "tune", "chains", "cores")  # settings that every side has by these names
-GLANCE = 1.0  # seconds between two looks at the memory of a process's children
 
 
 @dataclass(frozen=True)
@@ -139,21 +136,13 @@ def _run(
     for name in ("report.json", "draws.npy"):
         (folder / name).unlink(missing_ok=True)
     path.write_text(json.dumps({**task, "spawned": time.time()}), encoding="utf-8")
-    with log.open("w", encoding="utf-8") as out:
-        process = subprocess.Popen(
-            [python, "-m", "benchmarks.worker", str(path)],
-            cwd=ROOT,
-            env=_environment(folder),
-            stdout=out,
-            stderr=subprocess.STDOUT,
-            start_new_session=True,
-        )
-        peak, in_time = _watch(process, timeout)
-    if not in_time:
-        return replace(blank, peak=peak, problem=f"no posterior within {timeout:g} s")
-    if process.returncode != 0:
-        return replace(blank, peak=peak, problem=_last_words(process.returncode, log))
-    return _judged(case, blank, folder, peak)
+    command = [python, "-m", "benchmarks.nuts.worker", str(path)]
+    ended = run(command, log, _environment(folder), timeout)
+    if ended.code is None:
+        return replace(blank, peak=ended.peak, problem=f"no posterior within {timeout:g} s")
+    if ended.code != 0:
+        return replace(blank, peak=ended.peak, problem=ended.words)
+    return _judged(case, blank, folder, ended.peak)
 
 
 def _environment(folder: Path) -> dict[str, str]:
@@ -164,43 +153,6 @@ def _environment(folder: Path) -> dict[str, str]:
         "NUMBA_CACHE_DIR": str(folder / "numba"),
         "PYTENSOR_FLAGS": ",".join(flag for flag in flags if flag),
     }
-
-
-def _watch(process: subprocess.Popen[bytes], timeout: float) -> tuple[int, bool]:
-    """Wait for a process and end it where it takes too long: peak of its family, and if in time."""
-    peak, deadline = 0, time.monotonic() + timeout
-    while process.poll() is None:
-        left = deadline - time.monotonic()
-        if left <= 0:
-            os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-            return peak, False
-        try:
-            process.wait(min(GLANCE, left))
-        except subprocess.TimeoutExpired:
-            peak = max(peak, _family_bytes(process.pid))
-    return peak, True
-
-
-def _family_bytes(group: int) -> int:
-    """Sum the memory of a process group, shared pages counted once; 0 where there is no /proc."""
-    total = 0
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if os.getpgid(int(folder.name)) != group:
-                continue
-            lines = (folder / "smaps_rollup").read_text().splitlines()
-        except OSError:  # it has ended meanwhile
-            continue
-        total += sum(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
-    return total
-
-
-def _last_words(code: int, log: Path) -> str:
-    if code < 0:
-        return f"ended by signal {signal.Signals(-code).name}, maybe for want of memory"
-    lines = [line for line in log.read_text(encoding="utf-8").splitlines() if line.strip()]
-    return lines[-1].strip() if lines else f"ended with code {code}, without a word"
 
 
 def _judged(case: Case, blank: Measurement, folder: Path, peak: int) -> Measurement:
@@ -236,13 +188,3 @@ def reliability(draws: np.ndarray) -> tuple[float | None, float | None]:
 
 def _finite(value: float) -> float | None:
     return float(value) if np.isfinite(value) else None
-
-
-def lacks(python: str, packages: Sequence[str]) -> list[str]:
-    """Say which packages another Python does not have."""
-    asked = "import sys; from importlib.util import find_spec as f; "
-    asked += "print(*[p for p in sys.argv[1:] if f(p) is None])"
-    found = subprocess.run(
-        [python, "-c", asked, *packages], capture_output=True, text=True, check=True
-    )
-    return found.stdout.split()

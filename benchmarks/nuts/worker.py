@@ -7,7 +7,6 @@ is not in both, and nothing heavy before the clock runs.
 
 import json
 import os
-import resource
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping
@@ -15,6 +14,8 @@ from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import Any
+
+from benchmarks.processes import peak_bytes
 
 type Task = Mapping[str, Any]
 type Found = tuple[Any, Callable[[str], bool]]  # posterior, and which of its variables are outer
@@ -117,20 +118,6 @@ def outer_array(posterior: Any, is_outer: Callable[[str], bool]) -> Any:
     values = np.concatenate(columns, axis=2)
     # The diagonal of a correlation matrix is no parameter.
     return values[:, :, np.ptp(values, axis=(0, 1)) > 0]
-
-
-def peak_bytes() -> int:
-    """
-    Give this process's peak of resident memory.
-
-    Not `ru_maxrss` where there is better: on Linux that starts at what the parent had.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        lines = dict(line.split(":", 1) for line in status.read_text().splitlines())
-        return int(lines["VmHWM"].split()[0]) * 1024
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak if sys.platform == "darwin" else peak * 1024
 
 
 def main(path: Path) -> None:

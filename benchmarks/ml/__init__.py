@@ -1,0 +1,1 @@
+"""How much time and memory a maximum likelihood fit takes, ours and the peers' in turn."""

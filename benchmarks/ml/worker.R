@@ -1,0 +1,82 @@
+# Fits of lme4 and glmmTMB, in a process of their own: read a task, fit, write what it took.
+# Rscript --vanilla worker.R FOLDER; what is in the folder, benchmarks/ml/runner.py says.
+#
+# Nothing but base R and the package measured, so that any installation of R will do.
+
+folder <- commandArgs(trailingOnly = TRUE)[1]
+task <- as.list(read.dcf(file.path(folder, "task.dcf"))[1, ])
+
+read_table <- function() {
+  levels <- list.files(file.path(folder, "levels"), full.names = TRUE)
+  names(levels) <- sub("\\.txt$", "", basename(levels))
+  classes <- sapply(levels, function(path) "character")
+  data <- read.csv(file.path(folder, "table.csv"), check.names = FALSE,
+                   colClasses = if (length(classes)) classes else NA)
+  for (name in names(levels)) {
+    data[[name]] <- factor(data[[name]], levels = readLines(levels[[name]]))
+  }
+  data
+}
+
+fit_lme4 <- function(data) {
+  reml <- task$method == "reml"
+  fit <- if (task$family == "gaussian") {
+    lme4::lmer(as.formula(task$formula), data, REML = reml)
+  } else {
+    lme4::glmer(as.formula(task$formula), data, family = task$family,
+                nAGQ = as.integer(task$nAGQ))
+  }
+  print(summary(fit), correlation = FALSE)
+  list(loglik = as.numeric(logLik(fit)),
+       words = paste(unlist(fit@optinfo$conv$lme4$messages), collapse = "; "))
+}
+
+fit_glmmTMB <- function(data) {
+  fit <- glmmTMB::glmmTMB(as.formula(task$formula), data, family = task$family,
+                          REML = task$method == "reml")
+  print(summary(fit))
+  good <- fit$fit$convergence == 0 && isTRUE(fit$sdr$pdHess)
+  list(loglik = as.numeric(logLik(fit)), words = if (good) "" else fit$fit$message)
+}
+
+processor_seconds <- function() sum(proc.time()[c(1, 2, 4, 5)], na.rm = TRUE)
+
+peak_bytes <- function() {
+  if (!file.exists("/proc/self/status")) return("null")
+  line <- grep("^VmHWM:", readLines("/proc/self/status"), value = TRUE)
+  sprintf("%.0f", 1024 * as.numeric(gsub("[^0-9]", "", line)))
+}
+
+# Makes the peak start from what is held now; a kernel may not allow it, and then it does not.
+forget_peak <- function() {
+  try(suppressWarnings(cat("5", file = "/proc/self/clear_refs")), silent = TRUE)
+}
+
+quote_json <- function(text) {
+  text <- gsub("[[:space:]]+", " ", gsub("[\"\\\\]", "'", text))
+  paste0("\"", text, "\"")
+}
+
+data <- read_table()
+suppressPackageStartupMessages(library(task$side, character.only = TRUE))
+invisible(gc())
+forget_peak()
+fits <- character()
+spent <- 0
+while (length(fits) == 0 ||
+       (spent < as.numeric(task$patience) && length(fits) < as.integer(task$most_fits))) {
+  cpu <- processor_seconds()
+  wall <- as.numeric(Sys.time())
+  found <- switch(task$side, lme4 = fit_lme4(data), glmmTMB = fit_glmmTMB(data))
+  wall <- as.numeric(Sys.time()) - wall
+  cpu <- processor_seconds() - cpu
+  if (length(fits) == 0) peak <- peak_bytes()
+  fits <- c(fits, sprintf("[%.6f, %.6f]", cpu, wall))
+  spent <- spent + wall
+}
+number <- if (is.finite(found$loglik)) sprintf("%.12g", found$loglik) else "null"
+writeLines(sprintf(
+  "{\"fits\": [%s], \"loglik\": %s, \"words\": %s, \"peak\": %s, \"version\": %s}",
+  paste(fits, collapse = ", "), number, quote_json(found$words), peak,
+  quote_json(as.character(packageVersion(task$side)))
+), file.path(folder, "report.json"))
