@@ -121,12 +121,18 @@ def _updated(old: Optimum, new: Optimum, *, fresh: bool) -> np.ndarray:
     return inverse + scale * np.outer(step, step) - (outer + outer.T) / along
 
 
-def hessian(evaluate: Evaluate, x: np.ndarray, step: float) -> np.ndarray:
-    """Give minus the Hessian `(m, m)` by central differences of the gradient."""
+def hessian(
+    evaluate: Evaluate, x: np.ndarray, gradient: np.ndarray, step: float
+) -> np.ndarray:
+    """
+    Give minus the Hessian `(m, m)` by differences of the gradient from `gradient`, that at x.
+
+    To one side: where the natural step is 1, a step of a thousandth leaves errors of that order,
+    and less where both sides of the diagonal are averaged.
+    """
     found = np.zeros((len(x), len(x)))
     for j in range(len(x)):
         moved = np.zeros(len(x))
         moved[j] = step
-        ahead, behind = evaluate(x + moved)[1], evaluate(x - moved)[1]
-        found[:, j] = (behind - ahead) / (2 * step)
+        found[:, j] = (gradient - evaluate(x + moved)[1]) / step
     return 0.5 * (found + found.T)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.engine.threads import one_thread
 from glmm_bayes.errors import (
     ConvergenceError,
     ConvergenceWarning,
@@ -80,7 +81,8 @@ def fitted(model: Model, method: str, search: Callable[[], Mode], seed: int | No
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     try:
-        mode = search()
+        with one_thread():
+            mode = search()
     except np.linalg.LinAlgError as error:
         raise ConvergenceError(f"The likelihood has no maximum to be found: {error}.") from error
     fit = ModeFit(model, mode, method, seed, time.perf_counter() - began)

@@ -16,7 +16,8 @@ from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.reading import first_coefficients, read_gaussian, read_laplace
 
 NEAR = 1e-3  # of a column's unit: so near an edge, the edge itself is tried
-STEP = 0.03  # of a standard error, between the gradients that make the Hessian
+STEP = 1e-3  # of a standard error, between the gradients that make the Hessian
+ROUGH = 1e-2  # of log likelihood, where only a start is wanted
 TRUSTED = 1e-6  # of log likelihood still to be climbed
 FAILURES = (np.linalg.LinAlgError, ConvergenceError, FloatingPointError, OverflowError)
 
@@ -174,12 +175,14 @@ def climb(
     x: np.ndarray,
     axes: np.ndarray,
     units: np.ndarray,
+    *,
+    tolerance: float = 1e-4,
 ) -> tuple[np.ndarray, Optimum, Frame]:
     """Climb from x along the axes, onto an edge and off it again where that is higher."""
     count = 0
     for _ in range(4):
         frame = Frame(objective, x, axes)
-        best = maximise(frame, np.zeros(axes.shape[1]))
+        best = maximise(frame, np.zeros(axes.shape[1]), tolerance=tolerance)
         top = frame.x(best.x)
         x = edge_tried(frame.objective, coordinates, top, best.value, units)
         value = objective(x)[0] if x is not top else best.value
@@ -218,7 +221,9 @@ def maximise_laplace(
     axes, count = np.diag(units), 0
     if coordinates.mean_is_free and penalty is None:
         objective = LaplaceObjective(laplace, coordinates, joint=True, gamma=coefficients[0])
-        x, best, frame = climb(objective, coordinates, x, axes[:, others], units)
+        x, best, frame = climb(
+            objective, coordinates, x, axes[:, others], units, tolerance=ROUGH
+        )
         count = frame.evaluations
         objective(x)
         if objective.last is not None and objective.gamma is not None:
@@ -270,9 +275,9 @@ def _concluded(
     if objective.joint:
         mean = coordinates.coefficients[0]
         x[mean] = objective.gamma
-        # How the coefficients' mode moves with the others: central differences of the Hessian's.
-        slopes = [(ahead - behind) / (2 * STEP) for ahead, behind in zip(gammas[1::2], gammas[2::2], strict=False)]
-        moves = np.stack(slopes[: axes.shape[1]], axis=1) if slopes else np.zeros((len(x[mean]), 0))
+        # How the coefficients' mode moves with the others, from the Hessian's evaluations.
+        moves = np.array([g - gammas[0] for g in gammas[1 : 1 + axes.shape[1]]]).T / STEP
+        moves = moves.reshape(len(x[mean]), axes.shape[1])
         covariance[mean] = moves @ polished.inverse @ axes.T
         covariance[:, mean] = covariance[mean].T
         own = moves @ polished.inverse @ moves.T
@@ -314,7 +319,7 @@ def polish(evaluate: Callable[[np.ndarray], tuple[float, np.ndarray]], d: int) -
     """Take Newton's steps from zero, in coordinates whose standard errors are about 1."""
     y = np.zeros(d)
     value, gradient = evaluate(y)
-    H = hessian(evaluate, y, STEP)
+    H = hessian(evaluate, y, gradient, STEP)
     values, vectors = np.linalg.eigh(H) if d and np.isfinite(H).all() else (np.ones(d), np.eye(d))
     positive = bool(np.isfinite(H).all() and (not d or values[0] > 1e-8 * values[-1]))
     inverse = (vectors / values) @ vectors.T if positive else np.full((d, d), np.nan)
@@ -399,7 +404,8 @@ def _concluded_gaussian(
         return 0.0, gradient
 
     whole = Frame(by_sigma, x, axes)
-    H = hessian(whole, np.zeros(axes.shape[1]), STEP)
+    middle = np.zeros(axes.shape[1])
+    H = hessian(whole, middle, whole(middle)[1], STEP)
     inverse = np.linalg.inv(H)
     covariance = axes @ inverse @ axes.T
     covariance[mean, mean] = found.sigma**2 * found.factor.coefficient_inverse()
