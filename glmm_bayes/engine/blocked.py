@@ -8,7 +8,7 @@ from typing import Any, Self
 import numpy as np
 
 from glmm_bayes.engine import schur
-from glmm_bayes.engine.latent import Latent
+from glmm_bayes.engine.latent import Latent, Term
 
 
 def lapack() -> Any:
@@ -58,7 +58,9 @@ class Blocked:
     @classmethod
     def build(cls, latent: Latent, X: np.ndarray) -> Self:
         """Sort the rows, and find which levels meet."""
-        largest = max(latent.terms, key=lambda t: t.q)
+        # Without any term, all rows are in one level without effects.
+        nothing = Term(1, 0, np.zeros((latent.n, 1), int), np.ones((latent.n, 1)), {})
+        largest = max([*latent.terms, nothing], key=lambda t: t.q)
         first = tuple(
             i
             for i, t in enumerate(latent.terms)
@@ -91,7 +93,7 @@ class Blocked:
             first=first,
             second=second,
             ptr=ptr,
-            Z=np.ascontiguousarray(np.hstack([columns(i) for i in first])),
+            Z=np.ascontiguousarray(np.hstack([np.empty((latent.n, 0)), *map(columns, first)])),
             entries=entry,
             values=np.ascontiguousarray(np.hstack(values)),
             where=where,
@@ -127,7 +129,8 @@ class Blocked:
     def to_blocks(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Cut effects `(N,)` into the blocks' `(G, k)` and `(q2,)`."""
         parts = self.latent.split(u)
-        first = np.ascontiguousarray(np.hstack([parts[i] for i in self.first]))
+        blank = np.empty((self.G, 0))
+        first = np.ascontiguousarray(np.hstack([blank, *(parts[i] for i in self.first)]))
         return first, np.concatenate([*(parts[i].ravel() for i in self.second), np.empty(0)])
 
     def from_blocks(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:

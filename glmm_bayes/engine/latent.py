@@ -49,7 +49,7 @@ class Latent:
     terms
         In the model's order; the effects `u` `(N,)` are their v's, one after the other.
     predictors
-        The numbers of the predictors with random effects.
+        The numbers of the predictors with random effects, and always the first, 0.
     n
         The number of rows.
     """

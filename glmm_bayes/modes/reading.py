@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.blocked import Blocked
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.laplace import Laplace, Rows
 from glmm_bayes.engine.latent import Latent, Term
+from glmm_bayes.engine.systems import build_system
 from glmm_bayes.families.expansion import expand
 from glmm_bayes.model import Model
 from glmm_bayes.terms import RandomTerm
@@ -24,7 +24,7 @@ def read_latent(model: Model) -> Latent:
     """Collect the random terms, by the number of the family's parameter they load on."""
     numbers = {p.name: a for a, p in enumerate(model.family.parameters)}
     terms = [_term(term, numbers) for term in model.design.terms]
-    loaded = tuple(sorted({a for term in terms for a in term.Z})) or (0,)
+    loaded = tuple(sorted({0} | {a for term in terms for a in term.Z}))
     return Latent(terms, loaded, model.nobs)
 
 
@@ -39,7 +39,7 @@ def _term(term: RandomTerm, numbers: dict[str, int]) -> Term:
 
 def read_system(model: Model) -> Any:
     """Choose the effects' linear algebra."""
-    return Blocked.build(read_latent(model), centred_columns(model, "mu"))
+    return build_system(read_latent(model), centred_columns(model, "mu"))
 
 
 def read_rows(model: Model) -> Rows:

@@ -1,0 +1,342 @@
+"""The Hessian of the effects as a sparse matrix: any terms, members and number of predictors."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import Any, Self
+
+import numpy as np
+
+from glmm_bayes.engine.blocked import lapack
+from glmm_bayes.engine.cholesky import Factor, Symbolic, analyse
+from glmm_bayes.engine.kernels import compiled
+from glmm_bayes.engine.latent import Latent
+
+
+@dataclass(frozen=True, eq=False)
+class Block:
+    """The columns `at` of the rows' entries that one term has in one predictor, by one member."""
+
+    term: int
+    predictor: int
+    member: int
+    at: slice
+
+
+@dataclass(frozen=True, eq=False)
+class Sparse:
+    """
+    Rows of E entries each: the effects they meet, and times what.
+
+    Attributes
+    ----------
+    X
+        `(n, k)` the first predictor's fixed columns, which may be integrated out too.
+    blocks
+        What the entries are.
+    columns
+        `(n, E)` each entry's place among the effects.
+    values
+        `(n, E)` times what it enters its predictor.
+    owner
+        `(E,)` the position of its predictor in `latent.predictors`.
+    place
+        `(n, E (E + 1) / 2)` where the pairs of entries stand in the Hessian's pattern.
+    """
+
+    latent: Latent
+    X: np.ndarray
+    blocks: Sequence[Block]
+    columns: np.ndarray
+    values: np.ndarray
+    owner: np.ndarray
+    symbolic: Symbolic
+    place: np.ndarray
+
+    @classmethod
+    def build(cls, latent: Latent, X: np.ndarray) -> Self:
+        """List the rows' entries, and analyse which effects meet."""
+        blocks, columns, values, owner, at = [], [], [], [], 0
+        for t, (term, begin) in enumerate(zip(latent.terms, latent.places, strict=True)):
+            for r, predictor in enumerate(latent.predictors):
+                for member in range(term.index.shape[1]) if predictor in term.Z else ():
+                    blocks.append(Block(t, r, member, slice(at, at + term.p)))
+                    first = begin.start + term.index[:, member] * term.p
+                    columns.append(first[:, None] + np.arange(term.p))
+                    values.append(term.Z[predictor] * term.weights[:, member, None])
+                    owner += [r] * term.p
+                    at += term.p
+        entries = np.ascontiguousarray(np.hstack(columns), dtype=np.int64)
+        symbolic = analyse(_pattern(latent, entries))
+        return cls(
+            latent, np.ascontiguousarray(X), blocks, entries, np.ascontiguousarray(np.hstack(values)),
+            np.array(owner, dtype=np.int64), symbolic, _places(symbolic, entries),
+        )  # fmt: skip
+
+    def at(self, Lambdas: Sequence[np.ndarray]) -> "SparseSpread":
+        """Fix the factors of the terms' covariances."""
+        moved = np.empty_like(self.values)
+        for block in self.blocks:
+            moved[:, block.at] = self.values[:, block.at] @ Lambdas[block.term]
+        return SparseSpread(self, list(Lambdas), moved)
+
+    def cross_products(self, W: np.ndarray, *, with_x: bool) -> np.ndarray:
+        """Keep the weights `(R, R, n)`: the rows are passed over for every Lambda."""
+        return W
+
+    def multiply(self, products: np.ndarray, b: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+        """Give Z'W (Z b + X gamma) `(N,)`, effects on their own scale."""
+        eta = _predicted(self, self.values, b)
+        eta[0] += self.X @ gamma
+        r = np.einsum("rsn,sn->rn", products, eta)
+        return _collected(self, self.values, r)
+
+
+def _pattern(latent: Latent, entries: np.ndarray) -> Any:
+    """Give the symmetric pattern of the effects that meet in a row, or in a level."""
+    from scipy.sparse import csr_array
+
+    n, E = entries.shape
+    own = [
+        begin.start + np.repeat(np.arange(term.size).reshape(term.q, term.p), term.p, axis=0)
+        for term, begin in zip(latent.terms, latent.places, strict=True)
+    ]
+    rows = [np.repeat(np.arange(n), E), *()]
+    J = csr_array(
+        (np.ones(n * E), (rows[0], entries.ravel())), shape=(n, latent.size)
+    )
+    within = [
+        csr_array(
+            (np.ones(part.size), (np.repeat(np.arange(len(part)), part.shape[1]), part.ravel())),
+            shape=(len(part), latent.size),
+        )
+        for part in own
+    ]
+    total = J.T @ J
+    for K in within:
+        total = total + K.T @ K
+    return total.tocsc()
+
+
+def _places(symbolic: Symbolic, entries: np.ndarray) -> np.ndarray:
+    n, E = entries.shape
+    column = np.repeat(np.arange(symbolic.n), np.diff(symbolic.indptr))
+    keys = column * symbolic.n + symbolic.indices
+    place, k = np.empty((n, E * (E + 1) // 2), dtype=np.int64), 0
+    for a in range(E):
+        for b in range(a + 1):
+            low = np.minimum(entries[:, a], entries[:, b])
+            high = np.maximum(entries[:, a], entries[:, b])
+            place[:, k] = np.searchsorted(keys, low * symbolic.n + high)
+            k += 1
+    return place
+
+
+def _predicted(system: Sparse, values: np.ndarray, b: np.ndarray) -> np.ndarray:
+    parts = values * b[system.columns]
+    eta = np.zeros((len(system.latent.predictors), system.latent.n))
+    for block in system.blocks:
+        eta[block.predictor] += parts[:, block.at].sum(axis=1)
+    return eta
+
+
+def _collected(system: Sparse, values: np.ndarray, r: np.ndarray) -> np.ndarray:
+    found = np.zeros(system.latent.size)
+    for block in system.blocks:
+        part = values[:, block.at] * r[block.predictor][:, None]
+        columns = system.columns[:, block.at].ravel()
+        found += np.bincount(columns, part.ravel(), system.latent.size)
+    return found
+
+
+@compiled
+def scatter(W, place, moved, columns, owner, data):
+    """Add every row's J' W J to the lower triangle's entries."""
+    n, E = moved.shape
+    for i in range(n):
+        k = 0
+        for a in range(E):
+            for b in range(a + 1):
+                part = W[owner[a], owner[b], i] * moved[i, a] * moved[i, b]
+                if a != b and columns[i, a] == columns[i, b]:
+                    part *= 2.0
+                data[place[i, k]] += part
+                k += 1
+
+
+@compiled
+def gather(W, place, moved, owner, inverse, rest, T, columns, h, slopes):
+    """
+    Write each row's J H^-1 J' `(R, R, n)`, and W J H^-1 at the rows' own effects `(n, E)`.
+
+    `rest` `(R, n, k)` is what the coefficients in H leave of their columns, and `T` `(k, N)` their
+    part of H^-1 times the effects' regression on them.
+    """
+    n, E = moved.shape
+    R, k = rest.shape[0], rest.shape[2]
+    y = np.empty((R, E))
+    for i in range(n):
+        y[:] = 0.0
+        p = 0
+        for a in range(E):
+            for b in range(a + 1):
+                v = inverse[place[i, p]]
+                y[owner[a], b] += moved[i, a] * v
+                if a != b:
+                    y[owner[b], a] += moved[i, b] * v
+                p += 1
+        for r in range(R):
+            for b in range(E):
+                h[r, owner[b], i] += y[r, b] * moved[i, b]
+        for r in range(R):
+            for b in range(E):
+                for c in range(k):
+                    y[r, b] -= rest[r, i, c] * T[c, columns[i, b]]
+        for b in range(E):
+            s = 0.0
+            for r in range(R):
+                s += W[owner[b], r, i] * y[r, b]
+            slopes[i, b] = s
+
+
+@dataclass(frozen=True, eq=False)
+class SparseSpread:
+    """The rows with Lambda given: products with J = Z Lambda, and the Hessian J' W J + I."""
+
+    system: Sparse
+    Lambdas: list[np.ndarray]
+    moved: np.ndarray
+
+    def eta(self, u: np.ndarray) -> np.ndarray:
+        """Give J u, `(R, n)`."""
+        return _predicted(self.system, self.moved, u)
+
+    def collect(self, r: np.ndarray) -> list[np.ndarray]:
+        """Give Z' r of every term, `(q, p)`, from `(R, n)`."""
+        return self.system.latent.split(_collected(self.system, self.system.values, r))
+
+    def factor_products(self, products: np.ndarray, *, joint: bool) -> "SparseFactor":
+        """Factor the Hessian with given weights: see `factor`."""
+        return self.factor(products, joint=joint)
+
+    def factor(self, W: np.ndarray, *, joint: bool) -> "SparseFactor":
+        """
+        Factor the Hessian with weights W `(R, R, n)`, with the coefficients if `joint`.
+
+        Raises
+        ------
+        LinAlgError
+            If it is not positive definite.
+        """
+        s = self.system
+        data = np.zeros(len(s.symbolic.indices))
+        data[s.symbolic.indptr[:-1]] = 1.0  # the diagonal is the first of its column
+        scatter(W, s.place, self.moved, s.columns, s.owner, data)
+        factor = s.symbolic.factor(data)
+        k = s.X.shape[1] if joint else 0
+        B = np.empty((s.latent.size, k))
+        for c in range(k):
+            B[:, c] = _collected(s, self.moved, W[:, 0] * s.X[:, c])
+        M = factor.solve(B) if k else B
+        S = s.X[:, :k].T @ (W[0, 0][:, None] * s.X[:, :k]) - B.T @ M
+        L, info = lapack().dpotrf(S, lower=0, clean=1) if k else (S, 0)
+        if info:
+            raise np.linalg.LinAlgError("the Hessian of the coefficients is not positive definite")
+        return SparseFactor(self, W, factor, M, L)
+
+
+@dataclass(frozen=True, eq=False)
+class SparseFactor:
+    """
+    The factored Hessian H of the effects, and of the k coefficients where they are in it.
+
+    `M` `(N, k)` is the effects' regression on the coefficients; L' L, `L` upper, the coefficients'
+    Schur complement.
+    """
+
+    spread: SparseSpread
+    W: np.ndarray
+    factor: Factor
+    M: np.ndarray
+    L: np.ndarray
+
+    @property
+    def log_determinant(self) -> float:
+        """log |H|."""
+        return self.factor.log_determinant + 2 * float(np.log(np.diag(self.L)).sum())
+
+    def effects_only(self) -> "SparseFactor":
+        """Give the factor of the effects' part of H."""
+        return replace(self, M=self.M[:, :0], L=self.L[:0, :0])
+
+    def solve(self, gu: np.ndarray, gx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give H^-1 g: for the effects `(N,)` and the coefficients in H."""
+        k = len(self.L)
+        u = self.factor.solve(gu)
+        if not k:
+            return u, np.empty(0)
+        dx = lapack().dpotrs(self.L, gx[:k] - self.M.T @ gu, lower=0)[0]
+        return u - self.M @ dx, dx
+
+    def solve_root(self, zu: np.ndarray, zx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Turn standard normals into normals of covariance H^-1."""
+        u, k = self.factor.solve_root(zu), len(self.L)
+        if not k:
+            return u, np.empty(0)
+        dx = lapack().dtrtrs(self.L, zx[:k], lower=0)[0]
+        return u - self.M @ dx, dx
+
+    def coefficient_inverse(self) -> np.ndarray:
+        """Give the coefficients' part of H^-1, `(k, k)`."""
+        if not len(self.L):
+            return np.empty((0, 0))
+        inverse = lapack().dpotri(self.L, lower=0)[0]
+        return np.triu(inverse) + np.triu(inverse, 1).T
+
+    @cached_property
+    def _inverse(self) -> np.ndarray:
+        return self.factor.selected_inverse()
+
+    @cached_property
+    def _gathered(self) -> tuple[np.ndarray, np.ndarray]:
+        s, k, R = self.spread.system, len(self.L), len(self.W)
+        rest = np.zeros((R, s.latent.n, k))
+        if k:
+            rest[0] = s.X
+            for c in range(k):
+                rest[:, :, c] -= self.spread.eta(self.M[:, c])
+        C = self.coefficient_inverse()
+        T = np.ascontiguousarray(C @ self.M.T)
+        h, slopes = np.zeros((R, R, s.latent.n)), np.empty_like(s.values)
+        gather(
+            self.W, s.place, self.spread.moved, s.owner, self._inverse, rest, T, s.columns, h, slopes
+        )
+        return h + np.einsum("rnc,cd,snd->rsn", rest, C, rest), slopes
+
+    def traces(self) -> list[np.ndarray]:
+        """Give each term's sum over its levels of the blocks of Z'WZ Lambda H^-1, `(p, p)`."""
+        s = self.spread.system
+        found = [np.zeros((term.p, term.p)) for term in s.latent.terms]
+        for block in s.blocks:
+            found[block.term] += s.values[:, block.at].T @ self._gathered[1][:, block.at]
+        return found
+
+    def leverages(self) -> np.ndarray:
+        """Give each row's J H^-1 J', `(R, R, n)`: the covariance of its predictors."""
+        return self._gathered[0]
+
+    def variances(self) -> list[np.ndarray]:
+        """Give the blocks of H^-1 of every level of every term, `(q, p, p)`."""
+        s, C = self.spread.system, self.coefficient_inverse()
+        found = []
+        for term, begin in zip(s.latent.terms, s.latent.places, strict=True):
+            levels = begin.start + np.arange(term.size).reshape(term.q, term.p)
+            at = _places(s.symbolic, levels)
+            part, k = np.empty((term.q, term.p, term.p)), 0
+            for a in range(term.p):
+                for b in range(a + 1):
+                    part[:, a, b] = part[:, b, a] = self._inverse[at[:, k]]
+                    k += 1
+            M = self.M[begin].reshape(term.q, term.p, -1)
+            found.append(part + np.einsum("qac,cd,qbd->qab", M, C, M))
+        return found
