@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from glmm_bayes.engine import kernels
-from glmm_bayes.families.special import digamma_rising, log_rising
+from glmm_bayes.families.special import digamma_rising, log_rising, polygammas_rising
 
 ARGUMENTS = (1e-3, 0.7, 55.0, 999.0, 1_001.0, 1e6, 1e12, 1e22)
 
@@ -21,3 +21,12 @@ def test_differences_of_gamma_functions_are_exact(a, y):
     ):
         assert log_rise(float(y), a) == pytest.approx(whole, rel=1e-11, abs=1e-11)
         assert digamma_rise(float(y), a) == pytest.approx(slope, rel=1e-9, abs=1e-300)
+
+
+@pytest.mark.parametrize("a", ARGUMENTS)
+@pytest.mark.parametrize("y", [0, 1, 7, 400])
+def test_differences_of_polygamma_functions_are_exact(a, y):
+    steps = a + np.arange(y)
+    second, third = polygammas_rising(float(y), np.array([a]))
+    assert second[0] == pytest.approx(-(1 / steps**2).sum(), rel=1e-9, abs=1e-300)
+    assert third[0] == pytest.approx((2 / steps**3).sum(), rel=1e-9, abs=1e-300)

@@ -106,8 +106,10 @@ def _compile_partials(
             f"The PyMC distribution of the family {family.name!r} has no derivatives of order "
             f"{order}; give the family its `core`, written with NumPy's and SciPy's functions."
         ) from error
+    # Sums made flat may have more than the 32 terms that Python's evaluation takes.
+    mode = _mode().excluding("local_add_canonizer", "fusion")
     function = pytensor.function(
-        inputs, list(partials.values()), mode=_mode(), on_unused_input="ignore"
+        inputs, list(partials.values()), mode=mode, on_unused_input="ignore"
     )
     return function, tuple(partials), np.dtype(inputs[0].dtype)
 

@@ -196,10 +196,10 @@ def _log_ndtr(x: Array) -> Slopes:
     r = np.exp(-0.5 * x * x - value) / ROOT_2PI
     q = x + r
     curve = q * (q + r) - 1
-    far = np.flatnonzero(np.ravel(x) < FAR_TAIL)
-    if far.size:
-        for near, exact in zip((r, q, curve), _far_tail(np.ravel(x)[far]), strict=True):
-            np.ravel(near)[far] = exact
+    far = x < FAR_TAIL
+    if np.any(far):
+        exact = _far_tail(np.where(far, x, FAR_TAIL))
+        r, q, curve = (np.where(far, e, s) for e, s in zip(exact, (r, q, curve), strict=True))
     yield r
     yield -r * q
     yield r * curve

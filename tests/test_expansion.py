@@ -1,0 +1,446 @@
+"""Expansions of the log density against Cauchy's integrals of formulas on the complex plane."""
+
+from itertools import permutations, product
+
+import numpy as np
+import pytest
+from scipy import special
+from test_architecture import loaded_after
+from test_families import plain
+
+from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.families import FAMILIES, LINKS, Family, Parameter
+from glmm_bayes.families.expansion import ROWS, expand
+from glmm_bayes.families.links import POSITIVE, REAL, UNIT
+
+LG = special.loggamma
+HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
+
+# Each inverse link as a formula that holds on the complex plane.
+INVERSES = {
+    "identity": lambda e: e,
+    "log": np.exp,
+    "logit": lambda e: 1 / (1 + np.exp(-e)),
+    "probit": special.ndtr,
+    "cloglog": lambda e: 1 - np.exp(-np.exp(e)),
+    "loglog": lambda e: np.exp(-np.exp(-e)),
+    "cauchit": lambda e: 0.5 + np.arctan(e) / np.pi,
+    "inverse": lambda e: 1 / e,
+    "inverse_squared": lambda e: e**-0.5,
+    "sqrt": lambda e: e**2,
+    "softplus": lambda e: np.log(1 + np.exp(e)),
+    "logm1": lambda e: 1 + np.exp(e),
+}
+
+
+def normal(y, mu, sigma):
+    return -(((y - mu) / sigma) ** 2) / 2 - np.log(sigma) - HALF_LOG_2PI
+
+
+def choose(n, k):
+    return LG(n + 1) - LG(k + 1) - LG(n - k + 1)
+
+
+def rising(y, a):
+    """Give log a (a + 1) … (a + y - 1)."""
+    steps = (np.where(k < y, np.log(a + k), 0.0) for k in range(int(np.max(y))))
+    return sum(steps, start=np.clongdouble(0.0))
+
+
+def negbinomial(y, mu, a):
+    return rising(y, a) - LG(y + 1) - a * np.log(1 + mu / a) - y * np.log(1 + a / mu)
+
+
+# The log densities of the textbooks, y and n real, the parameters complex.
+LOG_DENSITIES = {
+    "gaussian": lambda y, n, mu, sigma: normal(y, mu, sigma),
+    "student": lambda y, n, mu, sigma, nu: (
+        LG((nu + 1) / 2) - LG(nu / 2) - np.log(nu * np.pi) / 2 - np.log(sigma)
+        - (nu + 1) / 2 * np.log(1 + ((y - mu) / sigma) ** 2 / nu)
+    ),
+    "lognormal": lambda y, n, mu, sigma: normal(np.log(y), mu, sigma) - np.log(y),
+    "gamma": lambda y, n, mu, a: (
+        a * np.log(a / mu) + (a - 1) * np.log(y) - a * y / mu - LG(a)
+    ),
+    "inverse_gaussian": lambda y, n, mu, lam: (
+        (np.log(lam) - 3 * np.log(y)) / 2 - HALF_LOG_2PI - lam * (y / mu - 1) ** 2 / (2 * y)
+    ),
+    "exponential": lambda y, n, mu: -y / mu - np.log(mu),
+    "weibull": lambda y, n, mu, a: (
+        np.log(a / y) + a * (np.log(y / mu) + LG(1 + 1 / a))
+        - np.exp(a * (np.log(y / mu) + LG(1 + 1 / a)))
+    ),
+    "beta": lambda y, n, mu, phi: (
+        (mu * phi - 1) * np.log(y) + (phi - mu * phi - 1) * np.log(1 - y)
+        + LG(phi) - LG(mu * phi) - LG(phi - mu * phi)
+    ),
+    "bernoulli": lambda y, n, mu: np.where(y == 1, np.log(mu), np.log(1 - mu)),
+    "binomial": lambda y, n, mu: (
+        choose(n, y) + y * np.log(mu) + (n - y) * np.log(1 - mu)
+    ),
+    "beta_binomial": lambda y, n, mu, phi: (
+        choose(n, y) + rising(y, mu * phi) + rising(n - y, phi - mu * phi) - rising(n, phi)
+    ),
+    "poisson": lambda y, n, mu: y * np.log(mu) - mu - LG(y + 1),
+    "negbinomial": lambda y, n, mu, a: negbinomial(y, mu, a),
+    "nbinom1": lambda y, n, mu, phi: negbinomial(y, mu, mu / phi),
+    "geometric": lambda y, n, mu: -np.log(1 + mu) - y * np.log(1 + 1 / mu),
+}  # fmt: skip
+
+PAIRS = [(f.name, link) for f in FAMILIES.values() for link in f.parameters[0].links]
+RESPONSES = {
+    "gaussian": [-0.7, 0.4, 3.0],
+    "student": [-0.7, 0.4, 3.0],
+    "beta": [0.02, 0.6, 0.97],
+    "weibull": [0.01, 0.8, 2.0],
+    "bernoulli": [0.0, 1.0],
+}
+TRIALS = {0.0: 1.0, 1.0: 1.0, 17.0: 50.0, 50.0: 50.0}
+MEANS = {REAL: (-1.3, 0.4, 6.0), POSITIVE: (0.3, 2.0, 9.0), UNIT: (0.2, 0.45, 0.8)}
+OTHERS = {POSITIVE: (0.6, 4.0), REAL: (-0.5, 1.0), (1.0, np.inf): (2.5, 30.0)}
+
+
+def responses(family):
+    if family.needs_trials:
+        return list(TRIALS)
+    return RESPONSES.get(family.name, [0.0, 1.0, 40.0] if family.discrete else [0.01, 0.8, 12.0])
+
+
+def chosen(family, link):
+    """Give the link of each parameter, the mean's being `link`."""
+    return {p.name: LINKS[link if p.name == "mu" else p.link] for p in family.parameters}
+
+
+def crossed(family, link):
+    """Cross responses with predictors: y, trials and eta, `(n,)`, `(n,)` or None, `(P, n)`."""
+    support = family.parameters[0].support
+    inside = support if support != REAL else LINKS[link].support
+    links = chosen(family, link)
+    spaces = [links["mu"].linkfun(np.array(MEANS[inside]))]
+    for p in family.parameters[1:]:
+        spaces.append(links[p.name].linkfun(np.array(OTHERS[p.support])))
+    rows = np.array(list(product(responses(family), *spaces))).T
+    y = rows[0]
+    return y, np.array([TRIALS[v] for v in y]) if family.needs_trials else None, rows[1:]
+
+
+def names(family):
+    return [p.name for p in family.parameters]
+
+
+def expansion(family, links, y, trials, eta, order=3, weights=None):
+    return expand(family, links, names(family), y, trials, weights, eta, order)
+
+
+def cauchy(log_density, eta, radius, points):
+    """
+    Give value and derivatives to third order by Cauchy's integral, over a circle a predictor.
+
+    `log_density` takes P complex arrays `(n, points, …)`; `radius` is `(P, n)`.
+    """
+    P, n = eta.shape
+    circle = np.exp(2j * np.pi * np.arange(points) / points)
+    shapes = [[points if axis == a else 1 for axis in range(P)] for a in range(P)]
+    column = [n] + [1] * P
+    etas = [
+        eta[a].reshape(column) + radius[a].reshape(column) * circle.reshape([1, *shapes[a]])
+        for a in range(P)
+    ]
+    values = np.broadcast_to(log_density(*etas), (n, *[points] * P))
+    coefficients = np.fft.fftn(values, axes=tuple(range(1, P + 1))).real / points**P
+    tensors = []
+    for k in range(4):
+        tensor = np.zeros((P,) * k + (n,))
+        for place in product(range(P), repeat=k):
+            powers = [place.count(a) for a in range(P)]
+            scale = np.prod(
+                [special.factorial(i) / radius[a] ** i for a, i in enumerate(powers)], axis=0
+            )
+            tensor[place] = coefficients[(slice(None), *powers)] * scale
+        tensors.append(tensor)
+    return tensors
+
+
+def truth(family, links, y, trials, eta, radius, points=20):
+    P = len(eta)
+
+    def column(v):
+        return None if v is None else v.reshape([-1] + [1] * P)
+
+    def log_density(*etas):
+        params = [INVERSES[links[k].name](e) for k, e in zip(names(family), etas, strict=True)]
+        return LOG_DENSITIES[family.name](column(y), column(trials), *params)
+
+    return cauchy(log_density, eta, radius, points)
+
+
+def assert_agree(found, tensors, radius, floor):
+    """Compare, up to what Cauchy's sums lose: the value's last digits over the radius' powers."""
+    orders = (found.value, found.first, found.second, found.third)
+    for k, (got, expected) in enumerate(zip(orders, tensors, strict=True)):
+        lost = 1e-13 * (1 + np.abs(tensors[0])) * special.factorial(k) / np.min(radius, axis=0) ** k
+        np.testing.assert_array_less(np.abs(got - expected), 1e-8 * np.abs(expected) + lost + floor)
+
+
+@pytest.mark.parametrize(("name", "link"), PAIRS)
+def test_derivatives_are_those_of_the_textbook_formula(name, link):
+    family, links = FAMILIES[name], chosen(FAMILIES[name], link)
+    y, trials, eta = crossed(family, link)
+    radius = np.full(eta.shape, 0.15)
+    # Of many a link the inverse, or the density there, is singular where eta is 0.
+    radius[0] = np.minimum(0.15, 0.08 * np.abs(eta[0]))
+    found = expansion(family, links, y, trials, eta)
+    assert_agree(found, truth(family, links, y, trials, eta, radius), radius, 1e-10)
+
+
+EXTREMES = {
+    "gaussian": ((-700.0, 8.0), (-8.0, 8.0)),
+    "student": ((-8.0, 8.0), (-3.0, 3.0), (-2.0, 12.0)),
+    "lognormal": ((-8.0, 8.0), (-3.0, 8.0)),
+    "gamma": ((-8.0, 8.0), (-8.0, 5.0)),
+    "exponential": ((-8.0, 8.0),),
+    "inverse_gaussian": ((-4.0, 8.0), (-8.0, 5.0)),
+    "weibull": ((-1.0, 8.0), (-2.0, 0.5)),
+    "beta": ((-8.0, 8.0), (-5.0, 6.0)),
+    "bernoulli": ((-8.0, 8.0),),
+    "binomial": ((-8.0, 8.0),),
+    "beta_binomial": ((-8.0, 8.0), (-8.0, 0.3, 12.0)),
+    "poisson": ((-8.0, 8.0),),
+    "negbinomial": ((-8.0, 0.5, 8.0), (-8.0, 6.9, 7.0, 12.0)),
+    "nbinom1": ((-8.0, 0.5, 8.0), (-8.0, 0.3, 12.0)),
+    "geometric": ((-8.0, 8.0),),
+}
+MANY = 10_000.0
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_derivatives_far_out(name):
+    """Very small and large means, dispersions and counts."""
+    family = FAMILIES[name]
+    links = chosen(family, family.parameters[0].link)
+    pool = responses(family)
+    pool = [*pool, MANY] if pool == [0.0, 1.0, 40.0] else pool
+    rows = np.array(list(product(pool, *EXTREMES[name]))).T
+    y, eta = rows[0], rows[1:]
+    trials = np.array([TRIALS[v] for v in y]) if family.needs_trials else None
+    found, radius = expansion(family, links, y, trials, eta), np.full(eta.shape, 0.3)
+    assert_agree(found, truth(family, links, y, trials, eta, radius), radius, 1e-8)
+
+
+def test_the_negative_binomial_near_its_limit():
+    """Poisson's log density and ((y - mu)² - y) / (2 alpha), plus terms of 1/alpha²."""
+    family = FAMILIES["negbinomial"]
+    y, mu, a = np.array([0.0, 1.0, 7.0]), np.array([2.0, 4.0, 3.0]), np.exp(12.0)
+    eta = np.array([np.log(mu), np.full(3, 12.0)])
+    found = expansion(family, chosen(family, "log"), y, None, eta)
+    excess = ((y - mu) ** 2 - y) / (2 * a)
+    by_mu = -mu * (y - mu) / a  # of the excess, by log(mu)
+    np.testing.assert_allclose(found.first[1], -excess, rtol=1e-3)
+    np.testing.assert_allclose(found.second[1, 1], excess, rtol=1e-3)
+    np.testing.assert_allclose(found.third[1, 1, 1], -excess, rtol=1e-3)
+    np.testing.assert_allclose(found.second[0, 1], -by_mu, rtol=1e-3)
+    np.testing.assert_allclose(found.third[0, 1, 1], by_mu, rtol=1e-3)
+
+
+def test_the_student_near_its_limit():
+    """The normal log density and (r⁴ - 2 r² - 1) / (4 nu), plus terms of 1/nu²."""
+    family = FAMILIES["student"]
+    r, nu = np.array([0.0, 0.4, 3.0]), 1 + np.exp(12.0)
+    eta = np.array([np.zeros(3), np.zeros(3), np.full(3, 12.0)])
+    found = expansion(family, chosen(family, "identity"), r, None, eta)
+    excess = (r**4 - 2 * r**2 - 1) / (4 * nu)
+    np.testing.assert_allclose(found.first[2], -excess, rtol=1e-3)
+    np.testing.assert_allclose(found.second[2, 2], excess, rtol=1e-3)
+    np.testing.assert_allclose(found.third[2, 2, 2], -excess, rtol=1e-3)
+
+
+@pytest.mark.parametrize("eta", [-30.0, -8.0, 0.5, 8.0, 30.0])
+def test_binomial_logit_to_the_last_digit(eta):
+    """-n p q and -n p q (q - p): McCullagh & Nelder (1989), Generalized Linear Models, 4.4."""
+    family, y, n = FAMILIES["binomial"], np.array([0.0, 1.0, 3.0]), np.array([50.0, 1.0, 3.0])
+    found = expansion(family, chosen(family, "logit"), y, n, np.full((1, 3), eta))
+    p, q = 1 / (1 + np.exp(-eta)), 1 / (1 + np.exp(eta))
+    np.testing.assert_allclose(found.first[0], y * q - (n - y) * p, rtol=1e-12, atol=1e-15)
+    np.testing.assert_allclose(found.second[0, 0], -n * p * q, rtol=1e-12)
+    np.testing.assert_allclose(found.third[0, 0, 0], -n * p * q * (q - p), rtol=1e-12)
+
+
+@pytest.mark.parametrize("eta", [-8.0, 8.0, 300.0])
+def test_poisson_log_to_the_last_digit(eta):
+    y = np.array([0.0, 1.0, MANY])
+    found = expansion(FAMILIES["poisson"], {"mu": LINKS["log"]}, y, None, np.full((1, 3), eta))
+    np.testing.assert_allclose(found.first[0], y - np.exp(eta), rtol=1e-14)
+    np.testing.assert_allclose(found.second[0, 0], np.full(3, -np.exp(eta)), rtol=1e-14)
+    np.testing.assert_allclose(found.third[0, 0, 0], np.full(3, -np.exp(eta)), rtol=1e-14)
+
+
+@pytest.mark.parametrize("link", FAMILIES["binomial"].natural)
+def test_the_natural_kernels_are_finite_and_concave_far_out(link):
+    family, eta = FAMILIES["binomial"], np.array([[-700.0, -60.0, -40.0, 40.0, 60.0, 700.0]])
+    for y, n in [(0.0, 5.0), (2.0, 5.0), (5.0, 5.0)]:
+        found = expansion(family, {"mu": LINKS[link]}, np.full(6, y), np.full(6, n), eta)
+        assert all(np.isfinite(t).all() for t in (found.value, found.first, found.second))
+        assert np.isfinite(found.third).all()
+        assert link == "cauchit" or (found.second <= 0).all()
+
+
+@pytest.mark.parametrize(("name", "link"), PAIRS)
+def test_value_and_slope_are_those_of_the_family(name, link):
+    family, links = FAMILIES[name], chosen(FAMILIES[name], link)
+    y, trials, eta = crossed(family, link)
+    params = {k: links[k].linkinv(e) for k, e in zip(names(family), eta, strict=True)}
+    found = expansion(family, links, y, trials, eta, order=1)
+    np.testing.assert_allclose(found.value, family.logp(y, trials, params), rtol=1e-10, atol=1e-11)
+    score = family.kernel[1](y, trials, params)
+    for k, e, slope in zip(names(family), eta, found.first, strict=True):
+        np.testing.assert_allclose(slope, score[k] * links[k].slope(e), rtol=1e-9, atol=1e-10)
+
+
+class TestShapes:
+    family = FAMILIES["student"]
+    links = chosen(family, "identity")
+
+    def setup_method(self):
+        rng = np.random.default_rng(5)
+        self.y, self.eta = rng.normal(size=7), rng.normal(size=(3, 7))
+
+    def test_the_derivatives_are_symmetric(self):
+        third = expansion(self.family, self.links, self.y, None, self.eta).third
+        for order in permutations(range(3)):
+            np.testing.assert_array_equal(third.transpose(*order, 3), third)
+
+    @pytest.mark.parametrize("order", [1, 2])
+    def test_lower_orders_stop_there(self, order):
+        low = expansion(self.family, self.links, self.y, None, self.eta, order)
+        high = expansion(self.family, self.links, self.y, None, self.eta)
+        np.testing.assert_array_equal(low.value, high.value)
+        np.testing.assert_allclose(low.first, high.first, rtol=1e-13)
+        assert low.third is None
+        assert (low.second is None) == (order == 1)
+
+    def test_weights_multiply_everything(self):
+        weights = np.arange(7.0)
+        plain = expansion(self.family, self.links, self.y, None, self.eta)
+        found = expansion(self.family, self.links, self.y, None, self.eta, weights=weights)
+        np.testing.assert_allclose(found.value, weights * plain.value)
+        np.testing.assert_allclose(found.third, weights * plain.third)
+
+    def test_the_order_of_the_predictors_is_that_of_the_names(self):
+        back = expand(
+            self.family, self.links, names(self.family)[::-1], self.y, None, None, self.eta[::-1], 2
+        )
+        found = expansion(self.family, self.links, self.y, None, self.eta)
+        np.testing.assert_allclose(back.second, found.second[::-1, ::-1], rtol=1e-12, atol=1e-14)
+
+    def test_a_constant_predictor_is_a_row_like_another(self):
+        self.eta[1:] = self.eta[1:, :1]
+        found = expansion(self.family, self.links, self.y, None, self.eta)
+        for i in range(7):
+            alone = expansion(self.family, self.links, self.y[[i]], None, self.eta[:, [i]])
+            np.testing.assert_allclose(found.third[..., i], alone.third[..., 0], rtol=1e-12)
+
+    def test_many_rows_are_like_few(self):
+        n = 2 * ROWS + 3
+        y, eta = np.resize(self.y, n), np.resize(self.eta[:, :1], (3, n)) + np.arange(n) / n
+        weights = 1 + np.arange(n) / n
+        found = expansion(self.family, self.links, y, None, eta, weights=weights)
+        for at in (slice(0, 2), slice(ROWS - 1, ROWS + 1), slice(n - 2, n)):
+            few = expansion(self.family, self.links, y[at], None, eta[:, at], weights=weights[at])
+            np.testing.assert_allclose(found.value[at], few.value)
+            np.testing.assert_allclose(found.third[..., at], few.third, rtol=1e-12, atol=1e-15)
+
+    def test_no_rows(self):
+        found = expansion(self.family, self.links, self.y[:0], None, self.eta[:, :0])
+        assert found.third.shape == (3, 3, 3, 0)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_family_without_formulas_has_the_same_derivatives(name):
+    """By way of the graph of its PyMC distribution."""
+    family = FAMILIES[name]
+    links = chosen(family, family.parameters[0].link)
+    y, trials, eta = crossed(family, links["mu"].name)
+    found = expansion(plain(family), links, y, trials, eta)
+    expected = expansion(family, links, y, trials, eta)
+    np.testing.assert_allclose(found.value, expected.value, rtol=1e-9, atol=1e-10)
+    np.testing.assert_allclose(found.first, expected.first, rtol=1e-7, atol=1e-8)
+    np.testing.assert_allclose(found.second, expected.second, rtol=1e-7, atol=1e-7)
+    np.testing.assert_allclose(found.third, expected.third, rtol=1e-6, atol=1e-6)
+
+
+def gumbel(**stated):
+    return Family(
+        name="gumbel",
+        parameters=(
+            Parameter("mu", "identity", ("identity",), REAL),
+            Parameter("beta", "log", ("log",), POSITIVE),
+        ),
+        distribution="Gumbel",
+        arguments=lambda p, trials, xp: dict(p),
+        **stated,
+    )
+
+
+# Two formulas of one's own: with the usual functions, and with one that has no rule.
+GUMBEL_CORES = {
+    "usual": lambda y, trials, p: (
+        -np.log(p["beta"]) - (y - p["mu"]) / p["beta"] - np.exp(-(y - p["mu"]) / p["beta"])
+    ),
+    "unknown": lambda y, trials, p: (
+        -np.log(p["beta"])
+        - (y - p["mu"]) / p["beta"]
+        - special.exp10(-(y - p["mu"]) / (p["beta"] * np.log(10)))
+    ),
+}
+
+
+@pytest.mark.parametrize("core", [None, "usual", "unknown"])
+def test_a_family_of_ones_own(core):
+    """The textbook's Gumbel density, whether a formula is given or the distribution alone."""
+    family = gumbel(core=GUMBEL_CORES.get(core))
+    links = {"mu": LINKS["identity"], "beta": LINKS["log"]}
+    y, eta = np.array([0.4, -1.9, 3.0]), np.array([[0.5, -2.0, 1.0], [0.0, -1.0, 1.2]])
+
+    def log_density(mu, log_beta):
+        z = (y[:, None, None] - mu) * np.exp(-log_beta)
+        return -log_beta - z - np.exp(-z)
+
+    radius = np.full(eta.shape, 0.2)
+    found = expansion(family, links, y, None, eta)
+    assert_agree(found, cauchy(log_density, eta, radius, 20), radius, 1e-10)
+
+
+def test_a_distribution_without_second_derivatives_says_so():
+    class CensoredBeta:
+        @staticmethod
+        def dist(mu, phi):
+            import pymc as pm
+
+            return pm.Censored.dist(pm.Beta.dist(mu * phi, (1 - mu) * phi), 0.2, 0.8)
+
+    family = Family(
+        name="censored_beta",
+        parameters=(
+            Parameter("mu", "logit", ("logit",), UNIT),
+            Parameter("phi", "log", ("log",), POSITIVE),
+        ),
+        distribution=CensoredBeta,
+        arguments=lambda p, trials, xp: dict(p),
+    )
+    links = {"mu": LINKS["logit"], "phi": LINKS["log"]}
+    with pytest.raises(NotSupportedError, match=r"'censored_beta' has no derivatives of order 3"):
+        expansion(family, links, np.array([0.2]), None, np.zeros((2, 1)))
+
+
+def test_the_registered_families_need_no_pymc():
+    code = (
+        "import numpy as np\n"
+        "from glmm_bayes.families import FAMILIES, LINKS\n"
+        "from glmm_bayes.families.expansion import expand\n"
+        "for f in FAMILIES.values():\n"
+        "    links = {p.name: LINKS[p.link] for p in f.parameters}\n"
+        "    y, eta = np.array([0.5, 1.0]), np.full((len(links), 2), 0.3)\n"
+        "    n = np.ones(2) if f.needs_trials else None\n"
+        "    expand(f, links, list(links), y, n, None, eta, 3)"
+    )
+    assert loaded_after(code) & {"pymc", "pytensor", "numba", "pandas"} == set()
