@@ -126,7 +126,7 @@ def _gpboost(
     response: str, fixed: str, groups: list[str], likelihood: str, **more: Any
 ) -> tuple[Way, ...]:
     """Give gpboost's ways: its default, and Cholesky's where its default is iterative."""
-    options = {
+    options: dict[str, Any] = {
         "response": response,
         "fixed": fixed,
         "groups": groups,

@@ -73,9 +73,9 @@ def _rows(measurements: Sequence[Measurement], notes: list[str]) -> Iterable[lis
         yield [
             who,
             _seconds(found.cpu),
-            _ratio(found.cpu, ours and ours.cpu),
+            _ratio(found.cpu, ours.cpu if ours else None),
             _seconds(found.next_cpu),
-            _ratio(found.next_cpu, ours and ours.next_cpu),
+            _ratio(found.next_cpu, ours.next_cpu if ours else None),
             _seconds(found.wall),
             "" if found.peak is None else f"{found.peak / 1e6:,.0f}",
             _loglik(found),

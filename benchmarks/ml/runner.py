@@ -140,7 +140,7 @@ def write_table(case: Case, folder: Path) -> dict[str, list[str]]:
     shutil.rmtree(folder / "levels", ignore_errors=True)
     (folder / "levels").mkdir()
     levels = {
-        name: [str(level) for level in data[name].cat.categories]
+        str(name): [str(level) for level in data[name].cat.categories]
         for name in data.select_dtypes("category")
     }
     for name, ordered in levels.items():

@@ -54,12 +54,12 @@ def fit_mixedlm(task: Task, data: pd.DataFrame) -> Found:
     import mixedlm
     from mixedlm import families
 
-    family = {"poisson": families.Poisson, "binomial": families.Binomial}.get(task["family"])
     if task["family"] == "gaussian":
         fit = mixedlm.lmer(task["formula"], data, REML=task["method"] == "reml")
         # As lme4's: without the degrees of freedom, which cost it more than the fit.
         print(fit.summary(ddf_method=None))
     else:
+        family = {"poisson": families.Poisson, "binomial": families.Binomial}[task["family"]]
         fit = mixedlm.glmer(task["formula"], data, family=family())
         print(fit.summary())
     return Found(fit.logLik().value, "" if fit.converged else "it says that it has not converged")

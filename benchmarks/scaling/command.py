@@ -6,6 +6,7 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict
 from pathlib import Path
+from typing import Literal
 
 from rich.console import Console
 from rich.table import Table
@@ -16,6 +17,7 @@ from benchmarks.scaling.points import FAMILIES, Point, Series, measure, series
 
 ROWS = (10_000, 100_000, 1_000_000, 10_000_000)
 LEVELS = (100, 1_000, 5_000, 20_000)
+WIDTH = 110  # what the table needs; a file or a pipe has no width of its own
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -58,9 +60,12 @@ def _points(wanted: Sequence[Series], settings: Settings, folder: Path) -> Itera
 
 def show(points: Sequence[Point], console: Console) -> None:
     """Print every point, and what it cost over the one before it of its series."""
+    if not console.is_terminal:
+        console.width = WIDTH
     table = Table(title="Cost of our maximum likelihood fits")
     for heading in ("series", "rows", "levels", "CPU s", "wall s", "peak MB", "× the last"):
-        table.add_column(heading, justify="left" if heading == "series" else "right")
+        justify: Literal["left", "right"] = "left" if heading == "series" else "right"
+        table.add_column(heading, justify=justify, no_wrap=True)
     before: Point | None = None
     for point in points:
         if before is not None and before.series != point.series:
