@@ -68,14 +68,21 @@ class Blocked:
         )
         second = tuple(i for i in range(len(latent.terms)) if i not in first)
         order = np.argsort(largest.index[:, 0], kind="stable")
-        ptr = np.concatenate([[0], np.cumsum(np.bincount(largest.index[:, 0], minlength=largest.q))])
+        ptr = np.concatenate(
+            [[0], np.cumsum(np.bincount(largest.index[:, 0], minlength=largest.q))]
+        )
         predictor = latent.predictors[0]
 
         def columns(i: int) -> np.ndarray:
             term = latent.terms[i]
             return (term.Z[predictor] * term.weights)[order]
 
-        entries, values, term, within = [np.empty((latent.n, 0), int)], [np.empty((latent.n, 0))], [], []
+        entries, values, term, within = (
+            [np.empty((latent.n, 0), int)],
+            [np.empty((latent.n, 0))],
+            [],
+            [],
+        )
         begin = 0
         for t, i in enumerate(second):
             q, p = latent.terms[i].q, latent.terms[i].p
@@ -268,15 +275,13 @@ class BlockedFactor:
 
     @property
     def log_determinant(self) -> float:
-        """log |H|."""
+        """Log |H|."""
         return self.log_first + float(self.pivots.sum())
 
     def effects_only(self) -> "BlockedFactor":
         """Give the factor of the effects' part of H."""
         q2 = self.spread.system.q2
-        return replace(
-            self, used=0, L=np.asfortranarray(self.L[:q2, :q2]), pivots=self.pivots[:q2]
-        )
+        return replace(self, used=0, L=np.asfortranarray(self.L[:q2, :q2]), pivots=self.pivots[:q2])
 
     def solve(self, gu: np.ndarray, gx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Give H^-1 g: for the effects `(N,)` and the coefficients in H."""
@@ -291,9 +296,7 @@ class BlockedFactor:
     def _back(self, g1: np.ndarray, d2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         s = self.spread.system
         d1 = np.empty_like(g1)
-        schur.back_substitute(
-            g1, d2, self.Ainv, self.Gm, s.tp, s.cols, s.p, self.used, s.q2, d1
-        )
+        schur.back_substitute(g1, d2, self.Ainv, self.Gm, s.tp, s.cols, s.p, self.used, s.q2, d1)
         return s.from_blocks(d1, d2[: s.q2]), d2[s.q2 :]
 
     def solve_root(self, zu: np.ndarray, zx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -316,9 +319,10 @@ class BlockedFactor:
         """The second block's part of H^-1, `(Q, Q)`."""
         if not len(self.pivots):
             return np.empty((0, 0))
-        upper = lapack().dpotri(self.L, lower=0)[0]
-        # Mirrored; in C's order, whose rows the passes read.
-        return np.ascontiguousarray(np.triu(upper) + np.triu(upper, 1).T)
+        # In C's order, whose rows the passes read, the upper triangle is the lower one.
+        inverse = lapack().dpotri(self.L, lower=0)[0].T
+        schur.mirror(inverse)
+        return inverse
 
     @cached_property
     def _traces(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
@@ -330,38 +334,19 @@ class BlockedFactor:
             self.products.C11, self.products.C12, spread.L1, s.tp, s.cols, s.p, self.used, s.q2,
             s.term, s.within, s.sizes, spread.L2, self.Ainv, self.Gm, self.Sinv, H11, V, D2,
         )  # fmt: skip
+        schur.own_traces(
+            self.products.A22, s.q2, self.used, s.term, s.within, s.sizes, spread.L2, self.Sinv, D2
+        )
         found: list[np.ndarray] = [np.empty(0)] * len(s.latent.terms)
         begin = 0
         for i in s.first:
             p = s.latent.terms[i].p
             found[i] = full[begin : begin + p, begin : begin + p]
             begin += p
-        begin = 0
         for t, i in enumerate(s.second):
-            p, size = s.latent.terms[i].p, s.latent.terms[i].size
-            own = self._own_trace(slice(begin, begin + size), p)
-            found[i] = D2[t, :p, :p] + own
-            begin += size
+            p = s.latent.terms[i].p
+            found[i] = D2[t, :p, :p]
         return H11, V, found
-
-    def _own_trace(self, at: slice, p: int) -> np.ndarray:
-        """Sum (A22 Lambda Sinv) over a term's blocks."""
-        spread, s = self.spread, self.spread.system
-        Q = s.q2 + self.used
-        A = self.products.A22
-        rows = np.concatenate([A[at, : at.stop], A[at.stop : Q, at].T], axis=1)
-        own = rows[:, at]
-        rows[:, at] = np.tril(own) + np.tril(own, -1).T
-        begin = 0
-        for t, i in enumerate(s.second):
-            size, width = s.latent.terms[i].size, s.latent.terms[i].p
-            part = rows[:, begin : begin + size].reshape(len(rows), -1, width)
-            rows[:, begin : begin + size] = (part @ spread.L2[t, :width, :width]).reshape(
-                len(rows), size
-            )
-            begin += size
-        cube, inverse = rows.reshape(-1, p, Q), self.Sinv[at].reshape(-1, p, Q)
-        return np.einsum("lac,lbc->ab", cube, inverse)
 
     def coefficient_inverse(self) -> np.ndarray:
         """Give the coefficients' part of H^-1, `(k, k)`."""

@@ -18,23 +18,28 @@ class Profile:
     ----------
     value
         With every constant; restricted, that of the residual contrasts.
-    by_Lambda
-        Each term's `(p, p)`.
+    by_Lambda, squares_by
+        The slopes of the value, and those of the penalised sum of squares over sigma^2, by each
+        term's Lambda `(p, p)`.
     u
         `(N,)` the effects' mode in standard units of Lambda sigma, times sigma.
     gamma
         `(k,)` the coefficients.
     sigma
         The residual standard deviation.
+    count
+        The rows, less the coefficients if restricted.
     factor
         The Hessian of effects and coefficients over sigma squared, factored.
     """
 
     value: float
     by_Lambda: Sequence[np.ndarray]
+    squares_by: Sequence[np.ndarray]
     u: np.ndarray
     gamma: np.ndarray
     sigma: float
+    count: float
     factor: Any
 
 
@@ -94,27 +99,17 @@ class Gaussian:
         sigma2 = squares / n
         used = factor if restricted else factor.effects_only()
         value = -0.5 * (used.log_determinant + n * (1 + np.log(2 * np.pi * sigma2)))
-        by_Lambda = self._slopes(factor.spread, used, u, gamma, sigma2)
-        return Profile(value, by_Lambda, u, gamma, float(np.sqrt(sigma2)), factor)
-
-    def at_sigma(
-        self, Lambdas: Sequence[np.ndarray], sigma: float, *, restricted: bool
-    ) -> tuple[list[np.ndarray], float]:
-        """Give the slopes of the log likelihood, gamma profiled, by Lambda and by log sigma."""
-        factor, u, gamma, squares = self._solved(Lambdas)
-        n = self.count - (len(gamma) if restricted else 0)
-        used = factor if restricted else factor.effects_only()
-        by_Lambda = self._slopes(factor.spread, used, u, gamma, sigma**2)
-        return by_Lambda, squares / sigma**2 - n
+        squares_by = self._squares_by(factor.spread, u, gamma, sigma2)
+        by_Lambda = [-0.5 * part - D for part, D in zip(squares_by, used.traces(), strict=True)]
+        sigma = float(np.sqrt(sigma2))
+        return Profile(value, by_Lambda, squares_by, u, gamma, sigma, float(n), factor)
 
     def effects_mode(self, gamma: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
         """Give the effects' mode u `(N,)`, times sigma, with the coefficients given."""
         factor = self.system.at(Lambdas).factor_products(self.products, joint=True).effects_only()
         latent = self.system.latent
         fitted = latent.split(self.system.multiply(self.products, np.zeros(latent.size), gamma))
-        right = [
-            ((y - f) @ L).ravel() for y, f, L in zip(self.zy, fitted, Lambdas, strict=True)
-        ]
+        right = [((y - f) @ L).ravel() for y, f, L in zip(self.zy, fitted, Lambdas, strict=True)]
         return factor.solve(np.concatenate([*right, np.empty(0)]), np.empty(0))[0]
 
     def _solved(self, Lambdas: Sequence[np.ndarray]) -> tuple[Any, np.ndarray, np.ndarray, float]:
@@ -126,8 +121,8 @@ class Gaussian:
         u, gamma = factor.solve(right, self.xy)
         return factor, u, gamma, self.yy - float(right @ u) - float(self.xy @ gamma)
 
-    def _slopes(
-        self, spread: Any, used: Any, u: np.ndarray, gamma: np.ndarray, sigma2: float
+    def _squares_by(
+        self, spread: Any, u: np.ndarray, gamma: np.ndarray, sigma2: float
     ) -> list[np.ndarray]:
         latent = self.system.latent
         b = np.concatenate(
@@ -135,6 +130,6 @@ class Gaussian:
         )
         fitted = latent.split(self.system.multiply(self.products, b, gamma))
         return [
-            (y - f).T @ v / sigma2 - D
-            for y, f, v, D in zip(self.zy, fitted, latent.split(u), used.traces(), strict=True)
+            -2 * (y - f).T @ v / sigma2
+            for y, f, v in zip(self.zy, fitted, latent.split(u), strict=True)
         ]

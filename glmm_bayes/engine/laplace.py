@@ -9,7 +9,7 @@ import numpy as np
 from glmm_bayes.errors import ConvergenceError
 
 MOST_STEPS, HALVINGS = 60, 30
-ENOUGH = 1e-16  # of Newton's decrement, twice the distance from the maximum in log density
+ENOUGH = 1e-18  # of Newton's decrement, twice the distance from the maximum in log density
 
 type Rows = Callable[[np.ndarray, int], Any]
 

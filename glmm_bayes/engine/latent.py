@@ -72,8 +72,7 @@ class Latent:
     def split(self, u: np.ndarray) -> list[np.ndarray]:
         """Cut u `(N,)` into every term's v `(q, p)`."""
         return [
-            u[at].reshape(term.q, term.p)
-            for at, term in zip(self.places, self.terms, strict=True)
+            u[at].reshape(term.q, term.p) for at, term in zip(self.places, self.terms, strict=True)
         ]
 
     def effects(self, u: np.ndarray, Lambdas: Sequence[np.ndarray]) -> list[np.ndarray]:

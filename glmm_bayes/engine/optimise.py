@@ -92,7 +92,11 @@ def _search(evaluate: Evaluate, at: Optimum, *, fresh: bool) -> Optimum | None:
         if not (np.isfinite(value) and value >= at.value + SUFFICIENT * size * slope):
             high = size
             noise = 1e-9 * (1 + abs(at.value))
-            if np.isfinite(value) and abs(value - at.value) < noise and gradient @ direction > -slope:
+            if (
+                np.isfinite(value)
+                and abs(value - at.value) < noise
+                and gradient @ direction > -slope
+            ):
                 # The rise is lost in rounding; the slopes still tell the way.
                 return Optimum(x, value, gradient, at.inverse, count)
         elif gradient @ direction > FLAT * slope and size * widest < LONGEST:
@@ -121,9 +125,7 @@ def _updated(old: Optimum, new: Optimum, *, fresh: bool) -> np.ndarray:
     return inverse + scale * np.outer(step, step) - (outer + outer.T) / along
 
 
-def hessian(
-    evaluate: Evaluate, x: np.ndarray, gradient: np.ndarray, step: float
-) -> np.ndarray:
+def hessian(evaluate: Evaluate, x: np.ndarray, gradient: np.ndarray, step: float) -> np.ndarray:
     """
     Give minus the Hessian `(m, m)` by differences of the gradient from `gradient`, that at x.
 

@@ -93,7 +93,7 @@ def accumulate(w, ptr, Z, entries, values, where, tp, X, with_x, C11, C12, A22):
 
 @compiled
 def invert_small(A, k, work):
-    """Invert a positive definite `(k, k)` matrix in place; its log determinant, NaN if it is not."""
+    """Invert a positive definite `(k, k)` matrix in place; give log |A|, NaN if it is not."""
     if k == 1:
         d = A[0, 0]
         A[0, 0] = 1.0 / d
@@ -155,7 +155,7 @@ def transform_columns(C, start, k, width, tp_g, cols, m, term, within, sizes, L2
 
 @compiled
 def second_block(A22, q2, used, term, within, sizes, L2, S):
-    """Write Lambda' A22 Lambda + I for the effects, and the coefficients' rows as they are; lower."""
+    """Write Lambda' A22 Lambda + I, and the coefficients' rows with Lambda on one side; lower."""
     for i in range(q2):
         ti, wi = term[i], within[i]
         for j in range(i + 1):
@@ -201,9 +201,7 @@ def eliminate(C11, C12, L1, tp, cols, p, used, q2, term, within, sizes, L2, Ainv
         width, start = m + p, k * (tp[g] + g * p)
         square_block(C11[g], L1, k, Ainv[g], work)
         log_determinant += invert_small(Ainv[g], k, work)
-        transform_columns(
-            C12, start, k, width, tp[g], cols, m, term, within, sizes, L2, half
-        )
+        transform_columns(C12, start, k, width, tp[g], cols, m, term, within, sizes, L2, half)
         for a in range(k):
             for j in range(m + used):
                 s = 0.0
@@ -343,9 +341,7 @@ def traces(C11, C12, L1, tp, cols, p, used, q2, term, within, sizes, L2, Ainv, G
                 for j in range(m + used):
                     s += V[start + a * width + j] * Gm[start + b * width + j]
                 H11[g, a, b] = s
-        transform_columns(
-            C12, start, k, width, tp[g], cols, m, term, within, sizes, L2, half
-        )
+        transform_columns(C12, start, k, width, tp[g], cols, m, term, within, sizes, L2, half)
         for a in range(k):
             for b in range(k):
                 s = 0.0
@@ -378,9 +374,7 @@ def add_other_traces(C12, start, k, width, m, L1, tp_g, cols, term, sizes, V, D)
 
 
 @compiled
-def leverages(
-    ptr, Z, L1, entries, where, moved, tp, X, used, q2, H11, V, Sinv, h
-):
+def leverages(ptr, Z, L1, entries, where, moved, tp, X, used, q2, H11, V, Sinv, h):
     """Write h_i = j_i' H^-1 j_i, j_i the row's columns times Lambda; `moved` those of block two."""
     G, k, e, p = len(ptr) - 1, Z.shape[1], entries.shape[1], X.shape[1]
     z = np.empty(k)
@@ -420,7 +414,7 @@ def leverages(
 
 @compiled
 def multiply(C11, C12, A22, tp, cols, p, q2, b1, b2, s1, s2):
-    """Write the effects' rows of the cross-products times (b1, b2, coefficients at the end of b2)."""
+    """Write the effects' rows of the cross-products times b1 and b2, which ends in coefficients."""
     G, k = b1.shape
     Q = q2 + p
     for i in range(q2):
@@ -442,3 +436,36 @@ def multiply(C11, C12, A22, tp, cols, p, q2, b1, b2, s1, s2):
             for j in range(p):
                 s += C12[at + m + j] * b2[q2 + j]
             s1[g, a] = s
+
+
+@compiled
+def mirror(A):
+    """Copy the lower triangle of A onto the upper."""
+    n = len(A)
+    for i in range(n):
+        for j in range(i):
+            A[j, i] = A[i, j]
+
+
+@compiled
+def own_traces(A22, q2, used, term, within, sizes, L2, Sinv, D):
+    """Add to D each term's sum over its levels of (A22 Lambda H^-1), in the second block."""
+    for i in range(q2 + used):
+        effect = i < q2
+        ti, wi = (term[i], within[i]) if effect else (0, 0)
+        for j in range(min(i + 1, q2)):
+            v = A22[i, j]
+            if v == 0.0:
+                continue
+            tj, wj = term[j], within[j]
+            if not effect:
+                for b in range(sizes[tj]):
+                    D[tj, wj, b] += v * Sinv[i, j - wj + b]
+                continue
+            for b in range(sizes[ti]):
+                for c in range(sizes[tj]):
+                    D[ti, wi, b] += v * L2[tj, wj, c] * Sinv[j - wj + c, i - wi + b]
+            if i != j:
+                for b in range(sizes[tj]):
+                    for c in range(sizes[ti]):
+                        D[tj, wj, b] += v * L2[ti, wi, c] * Sinv[i - wi + c, j - wj + b]

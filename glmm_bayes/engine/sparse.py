@@ -69,9 +69,15 @@ class Sparse:
         entries = np.ascontiguousarray(np.hstack(columns), dtype=np.int64)
         symbolic = analyse(_pattern(latent, entries))
         return cls(
-            latent, np.ascontiguousarray(X), blocks, entries, np.ascontiguousarray(np.hstack(values)),
-            np.array(owner, dtype=np.int64), symbolic, _places(symbolic, entries),
-        )  # fmt: skip
+            latent=latent,
+            X=np.ascontiguousarray(X),
+            blocks=blocks,
+            columns=entries,
+            values=np.ascontiguousarray(np.hstack(values)),
+            owner=np.array(owner, dtype=np.int64),
+            symbolic=symbolic,
+            place=_places(symbolic, entries),
+        )
 
     def at(self, Lambdas: Sequence[np.ndarray]) -> "SparseSpread":
         """Fix the factors of the terms' covariances."""
@@ -96,25 +102,15 @@ def _pattern(latent: Latent, entries: np.ndarray) -> Any:
     """Give the symmetric pattern of the effects that meet in a row, or in a level."""
     from scipy.sparse import csr_array
 
-    n, E = entries.shape
-    own = [
-        begin.start + np.repeat(np.arange(term.size).reshape(term.q, term.p), term.p, axis=0)
-        for term, begin in zip(latent.terms, latent.places, strict=True)
-    ]
-    rows = [np.repeat(np.arange(n), E), *()]
-    J = csr_array(
-        (np.ones(n * E), (rows[0], entries.ravel())), shape=(n, latent.size)
-    )
-    within = [
-        csr_array(
-            (np.ones(part.size), (np.repeat(np.arange(len(part)), part.shape[1]), part.ravel())),
-            shape=(len(part), latent.size),
-        )
-        for part in own
-    ]
-    total = J.T @ J
-    for K in within:
-        total = total + K.T @ K
+    groups = [entries]
+    for term, begin in zip(latent.terms, latent.places, strict=True):
+        groups.append(begin.start + np.arange(term.size).reshape(term.q, term.p))
+    total = csr_array((latent.size, latent.size))
+    for group in groups:
+        rows, width = group.shape
+        at = (np.repeat(np.arange(rows), width), group.ravel())
+        J = csr_array((np.ones(group.size), at), shape=(rows, latent.size))
+        total = total + J.T @ J
     return total.tocsc()
 
 
@@ -262,7 +258,7 @@ class SparseFactor:
 
     @property
     def log_determinant(self) -> float:
-        """log |H|."""
+        """Log |H|."""
         return self.factor.log_determinant + 2 * float(np.log(np.diag(self.L)).sum())
 
     def effects_only(self) -> "SparseFactor":
@@ -309,7 +305,16 @@ class SparseFactor:
         T = np.ascontiguousarray(C @ self.M.T)
         h, slopes = np.zeros((R, R, s.latent.n)), np.empty_like(s.values)
         gather(
-            self.W, s.place, self.spread.moved, s.owner, self._inverse, rest, T, s.columns, h, slopes
+            self.W,
+            s.place,
+            self.spread.moved,
+            s.owner,
+            self._inverse,
+            rest,
+            T,
+            s.columns,
+            h,
+            slopes,
         )
         return h + np.einsum("rnc,cd,snd->rsn", rest, C, rest), slopes
 

@@ -38,9 +38,19 @@ def _score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
         return {"mu": np.where(y > 0, y / mu, 0.0) - lost}
 
 
+def _logit_curves(y: Array, trials: Array | None, eta: Array) -> tuple[Array, ...]:
+    n = 1.0 if trials is None else trials
+    e = np.exp(-np.abs(eta))
+    likelier = 1.0 / (1.0 + e)
+    p, w = np.where(eta >= 0, likelier, e * likelier), n * e * likelier * likelier
+    value = y * eta - n * (np.maximum(eta, 0.0) + np.log1p(e))
+    return value, y - n * p, -w, w * (2 * p - 1)
+
+
 LOGIT = Natural(
     core=lambda y, n, eta: y * eta - (1.0 if n is None else n) * np.logaddexp(0, eta),
     score=lambda y, n, eta: y - (1.0 if n is None else n) * expit(eta),
+    curves=_logit_curves,
 )
 
 

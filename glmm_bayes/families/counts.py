@@ -23,6 +23,11 @@ def _poisson_natural_score(y: Array, trials: Array | None, eta: Array) -> Array:
         return y - np.exp(eta)
 
 
+def _poisson_curves(y: Array, trials: Array | None, eta: Array) -> tuple[Array, ...]:
+    mu = np.exp(eta)
+    return y * eta - mu, y - mu, -mu, -mu
+
+
 POISSON = add_family(
     Family(
         name="poisson",
@@ -36,7 +41,7 @@ POISSON = add_family(
         core=lambda y, trials, p: xlogy(y, p["mu"]) - p["mu"],
         score=lambda y, trials, p: {"mu": y / p["mu"] - 1},
         constant=lambda y, trials: -gammaln(y + 1),
-        natural={"log": Natural(_poisson_natural_core, _poisson_natural_score)},
+        natural={"log": Natural(_poisson_natural_core, _poisson_natural_score, _poisson_curves)},
         problem=counts,
         deviance=lambda y, trials, p: 2 * (xlogy(y, y / p["mu"]) - y + p["mu"]),
         discrete=True,

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from itertools import permutations
 from typing import Any
 
@@ -33,6 +34,77 @@ class Expansion:
     third: Array | None = None
 
 
+@dataclass(frozen=True, eq=False)
+class RowDensity:
+    """
+    The log density of a response's rows, to be expanded in the predictors.
+
+    The density is the family's own formula, evaluated on numbers that carry derivatives; where
+    it states none, or one with functions of unknown derivative, its PyMC distribution's graph.
+
+    Attributes
+    ----------
+    names
+        All parameters of the family, in the order of the predictors.
+    y, trials, weights
+        `(n,)`; `trials` and `weights` may be None.
+    """
+
+    family: Family
+    links: Mapping[str, Link]
+    names: Sequence[str]
+    y: Array
+    trials: Array | None
+    weights: Array | None
+
+    def __call__(self, eta: Array, order: int) -> Expansion:
+        """Expand at `(P, n)` predictors on their links' scale, up to derivatives of `order`."""
+        # Far out a term may overflow: its derivatives are then infinite, or not a number.
+        with np.errstate(all="ignore"):
+            return self._written(eta) if self._curves else self._expanded(eta, order)
+
+    @cached_property
+    def _curves(self) -> Callable[..., tuple[Array, ...]] | None:
+        natural = self.family.natural.get(self.links["mu"].name)
+        return None if natural is None else natural.curves
+
+    @cached_property
+    def _constant(self) -> Array:
+        constant = self.family.constant(self.y, self.trials)
+        return np.broadcast_to(_weighted(self.weights, constant), self.y.shape)
+
+    @cached_property
+    def _formula(self) -> "Density":
+        return _density(self.family, self.links, self.names)
+
+    def _written(self, eta: Array) -> Expansion:
+        """Take the derivatives as the family writes them out; one parameter only."""
+        assert self._curves is not None
+        parts = self._curves(self.y, self.trials, eta[0])
+        value, *slopes = (_weighted(self.weights, part) for part in parts)
+        shaped = [slope.reshape((1,) * k + (-1,)) for k, slope in enumerate(slopes, start=1)]
+        return Expansion(value + self._constant, *shaped)
+
+    def _expanded(self, eta: Array, order: int) -> Expansion:
+        P, n = eta.shape
+        value = np.empty(n)
+        tensors = [np.zeros((P,) * k + (n,)) for k in range(1, order + 1)]
+        constant = [_is_constant(row) for row in eta]
+        for start in range(0, n, ROWS):
+            at = slice(start, start + ROWS)
+            # Of a constant parameter one row is enough: arrays broadcast.
+            variables = [
+                Taylor.variable(row[:1] if same else row[at], k, order=order)
+                for k, (row, same) in enumerate(zip(eta, constant, strict=True))
+            ]
+            trials = None if self.trials is None else self.trials[at]
+            log_p = self._formula(self.y[at], trials, variables)
+            w = None if self.weights is None else self.weights[at]
+            value[at] = _weighted(w, log_p.value)
+            _store(log_p, w, [tensor[..., at] for tensor in tensors])
+        return Expansion(value + self._constant, *tensors)
+
+
 def expand(
     family: Family,
     links: Mapping[str, Link],
@@ -43,44 +115,9 @@ def expand(
     eta: Array,
     order: int,
 ) -> Expansion:
-    """
-    Expand the log density in its predictors.
-
-    The density is the family's own formula, evaluated on numbers that carry derivatives; where
-    it states none, or one with functions of unknown derivative, its PyMC distribution's graph.
-
-    Parameters
-    ----------
-    names
-        All parameters of the family, in the order of the predictors.
-    y, trials, weights
-        `(n,)`; `trials` and `weights` may be None.
-    eta
-        `(P, n)` the predictors on their link's scale; a parameter without one is a constant row.
-    order
-        1, 2 or 3: up to which derivative.
-    """
+    """Expand the log density once: see `RowDensity`, whose attributes and arguments these are."""
     eta = np.asarray(eta, dtype=float)
-    P, n = eta.shape
-    value = np.empty(n)
-    tensors = [np.zeros((P,) * k + (n,)) for k in range(1, order + 1)]
-    density = _density(family, links, names)
-    constant = [_is_constant(row) for row in eta]
-    for start in range(0, n, ROWS):
-        at = slice(start, start + ROWS)
-        # Of a constant parameter one row is enough: arrays broadcast.
-        variables = [
-            Taylor.variable(row[:1] if same else row[at], k, order=order)
-            for k, (row, same) in enumerate(zip(eta, constant, strict=True))
-        ]
-        given = y[at], None if trials is None else trials[at]
-        # Far out a term may overflow: its derivatives are then infinite, or not a number.
-        with np.errstate(all="ignore"):
-            log_p = density(*given, variables)
-        w = None if weights is None else weights[at]
-        value[at] = _weighted(w, log_p.value + family.constant(*given))
-        _store(log_p, w, [tensor[..., at] for tensor in tensors])
-    return Expansion(value, *tensors)
+    return RowDensity(family, links, names, y, trials, weights)(eta, order)
 
 
 def _is_constant(row: Array) -> bool:

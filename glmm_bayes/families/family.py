@@ -44,10 +44,16 @@ class Parameter:
 
 @dataclass(frozen=True, eq=False)
 class Natural:
-    """A kernel in terms of eta, where that is stabler: log density and its derivative by eta."""
+    """
+    A kernel in terms of eta, where that is stabler: log density and its derivative by eta.
+
+    `curves(y, trials, eta)` gives, where it is written out, the log density and its derivatives up
+    to the third at once.
+    """
 
     core: Callable[[Array, Array | None, Array], Array]
     score: Callable[[Array, Array | None, Array], Array]
+    curves: Callable[[Array, Array | None, Array], tuple[Array, Array, Array, Array]] | None = None
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,6 @@
 import time
 import warnings
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 
@@ -17,12 +16,13 @@ from glmm_bayes.errors import (
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
-from glmm_bayes.modes.mode import Mode, singular_parts
+from glmm_bayes.modes.gaussian import maximise_gaussian
+from glmm_bayes.modes.laplace import maximise_laplace
+from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.reading import is_gaussian
-from glmm_bayes.modes.search import maximise_gaussian, maximise_laplace
 
 
-def ml(model: Model, *, seed: int | None = None) -> ModeFit:
+def ml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
     """
     Maximise the likelihood: exact for a Gaussian response, else by Laplace's method.
 
@@ -30,6 +30,10 @@ def ml(model: Model, *, seed: int | None = None) -> ModeFit:
     ----------
     seed
         Kept in `fit.seed`, for what the fit may draw later; the search itself draws nothing.
+    nagq
+        How many nodes adaptive Gauss-Hermite quadrature has for every effect; 1 is Laplace's
+        method. More is for one grouping factor or nested ones, up to four effects a level;
+        `fit.laplace_check()` tells how many are needed.
 
     Returns
     -------
@@ -39,6 +43,8 @@ def ml(model: Model, *, seed: int | None = None) -> ModeFit:
     ------
     ConvergenceError
         If the likelihood cannot be evaluated at any starting point.
+    NotSupportedError
+        If the effects cannot be integrated by quadrature.
 
     Warns
     -----
@@ -47,7 +53,13 @@ def ml(model: Model, *, seed: int | None = None) -> ModeFit:
     SingularFitWarning
         If a variance is estimated as zero, or effects as perfectly correlated.
     """
-    return fitted(model, "ml", lambda: _maximised(model, restricted=False), seed)
+    nodes = checked_nagq(nagq)
+    if nodes > 1 and is_gaussian(model):
+        raise NotSupportedError(
+            f"The likelihood of a Gaussian response is exact already: leave nagq={nagq} out."
+        )
+    search = lambda: _maximised(model, restricted=False, nagq=nodes)  # noqa: E731
+    return fitted(model, "ml", search, seed, {"nagq": nodes})
 
 
 def reml(model: Model, *, seed: int | None = None) -> ModeFit:

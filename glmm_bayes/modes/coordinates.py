@@ -77,7 +77,11 @@ class Coordinates:
     def strict(self) -> tuple[bool, ...]:
         """By term, whether a part of it is held fixed."""
         return tuple(
-            bool(np.isfinite(np.concatenate([self.outer.value[s] for s in places(self.model, t)])).any())
+            bool(
+                np.isfinite(
+                    np.concatenate([self.outer.value[s] for s in places(self.model, t)])
+                ).any()
+            )
             for t in self.model.design.terms
         )
 
@@ -111,8 +115,10 @@ class Coordinates:
             elif len(value):
                 theta[self.model.layout[beta_name(name)]] = value
         for term, at, strict in self._terms:
-            found = self._strict_theta(term, x[at]) if strict else (
-                term.structure.tight(x[at], term.size)
+            found = (
+                self._strict_theta(term, x[at])
+                if strict
+                else (term.structure.tight(x[at], term.size))
             )
             for name, value in found.items():
                 theta[self.model.layout[f"{name}_{term.name}"]] = value
@@ -139,7 +145,7 @@ class Coordinates:
     def start(self, sd: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Give every term's coordinates of independent columns with standard deviations `sd`."""
         found = []
-        for (term, at, strict), size in zip(self._terms, sd, strict=True):
+        for (term, _, strict), size in zip(self._terms, sd, strict=True):
             theta = {}
             for p in term.structure.parameters(term.size):
                 middle = np.full(p.size, 0.5 * sum(p.support) if p.key != "sd" else 0.0)
@@ -147,7 +153,8 @@ class Coordinates:
                     middle = np.resize(size if p.by_column else size.mean(), p.size)
                 theta[p.name] = middle
             found.append(
-                self._strict_start(term, theta) if strict
+                self._strict_start(term, theta)
+                if strict
                 else term.structure.loose(theta, term.size)
             )
         return found
@@ -160,7 +167,9 @@ class Coordinates:
         ):
             if parameter.name not in self.model.constants:
                 X = self.model.design.predictors[parameter.name].X[:, np.isnan(held)]
-                size = np.sqrt(np.mean(np.square(X - self.model.means(parameter.name)[np.isnan(held)]), axis=0))
+                size = np.sqrt(
+                    np.mean(np.square(X - self.model.means(parameter.name)[np.isnan(held)]), axis=0)
+                )
                 units[at] = 1.0 / np.where(size > 0, size, 1.0)
         for (term, at, strict), size in zip(self._terms, sd, strict=True):
             units[at] = 1.0 if strict else term.structure.units(term.size, size)
@@ -199,9 +208,7 @@ class Coordinates:
         at, free = self._free(term)
         outer = self._part(at)
         value = np.concatenate(list(theta.values()))
-        by_theta = np.concatenate(
-            list(term.structure.pullback(theta, term.size, slope).values())
-        )
+        by_theta = np.concatenate(list(term.structure.pullback(theta, term.size, slope).values()))
         return by_theta[free] * outer.jacobian(x, value)[2]
 
     def _strict_start(self, term: RandomTerm, theta: dict[str, np.ndarray]) -> np.ndarray:

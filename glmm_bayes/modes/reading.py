@@ -8,7 +8,7 @@ from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.laplace import Laplace, Rows
 from glmm_bayes.engine.latent import Latent, Term
 from glmm_bayes.engine.systems import build_system
-from glmm_bayes.families.expansion import expand
+from glmm_bayes.families.expansion import RowDensity
 from glmm_bayes.model import Model
 from glmm_bayes.terms import RandomTerm
 
@@ -44,21 +44,19 @@ def read_system(model: Model) -> Any:
 
 def read_rows(model: Model) -> Rows:
     """Give the rows' log density and its derivatives as a function of the predictors."""
-    family, response = model.family, model.design.response
-    names = [p.name for p in family.parameters]
-
-    def rows(eta: np.ndarray, order: int) -> Any:
-        with np.errstate(all="ignore"):
-            return expand(
-                family, model.links, names, response.y, response.trials, response.weights, eta,
-                order,
-            )  # fmt: skip
-
-    return rows
+    response = model.design.response
+    return RowDensity(
+        family=model.family,
+        links=model.links,
+        names=[p.name for p in model.family.parameters],
+        y=response.y,
+        trials=response.trials,
+        weights=response.weights,
+    )
 
 
 def read_laplace(model: Model) -> Laplace:
-    """Build the model's Laplace approximation: predictors in the order of the family's parameters."""
+    """Build Laplace's approximation: predictors in the order of the family's parameters."""
     names = [p.name for p in model.family.parameters]
     predictors = model.design.predictors
     offset = np.stack(
@@ -88,7 +86,7 @@ def is_gaussian(model: Model) -> bool:
 
 
 def first_eta(model: Model) -> np.ndarray:
-    """Give a guess `(n,)` of the mean's predictor from each response, as iterated least squares do."""
+    """Guess the mean's predictor `(n,)` from each response, as iterated least squares do."""
     response, parameter = model.design.response, model.family.parameters[0]
     y = model.family.working(response.y).astype(float)
     lower, upper = parameter.support
@@ -130,3 +128,11 @@ def _first_gamma(model: Model) -> np.ndarray:
         return gamma
     # A line through such responses leaves the parameter's support: a level one does not.
     return np.linalg.lstsq(X, np.full(len(X), np.median(eta - offset)), rcond=None)[0]
+
+
+def first_sizes(model: Model, latent: Latent) -> list[np.ndarray]:
+    """Give a first size of every term's columns' effects, `(p,)`, in the units of eta."""
+    eta = first_eta(model)
+    eta = eta[np.isfinite(eta)]
+    spread = {0: 0.5 * float(np.std(eta)) if len(eta) else 0.5}
+    return [spread.get(min(term.Z), 0.3) / term.scales for term in latent.terms]

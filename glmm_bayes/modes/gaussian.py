@@ -1,0 +1,127 @@
+"""Maximise the (restricted) likelihood of a Gaussian response over its covariance factors."""
+
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from glmm_bayes.engine.gaussian import Gaussian, Profile
+from glmm_bayes.model import Model
+from glmm_bayes.modes.coordinates import Coordinates
+from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.reading import read_gaussian
+from glmm_bayes.modes.search import (
+    Frame,
+    Polished,
+    Remembered,
+    climb,
+    off_edge,
+    polish,
+    problems,
+    root,
+)
+
+
+@dataclass(eq=False)
+class GaussianObjective(Remembered):
+    """The likelihood of a Gaussian response by the coordinates of the factors over sigma."""
+
+    gaussian: Gaussian
+    coordinates: Coordinates
+    restricted: bool
+    last: Profile | None = field(default=None, init=False)
+
+    def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Give value and gradient at x, sigma and the coefficients profiled."""
+        Lambdas = self.coordinates.Lambdas(x)
+        self.last = found = self.gaussian.profile(Lambdas, restricted=self.restricted)
+        blank = [np.zeros(len(h)) for h in self.coordinates.held]
+        return found.value, self.coordinates.pull(x, blank, found.by_Lambda)
+
+    def effects_at(self, x: np.ndarray) -> list[np.ndarray]:
+        """Give the modes of every term's effects at x, where the factors are not over sigma."""
+        gamma, sigma = self.coordinates.split(x)
+        Lambdas = [L / np.exp(sigma[0]) for L in self.coordinates.Lambdas(x)]
+        u = self.gaussian.effects_mode(gamma, Lambdas)
+        return self.gaussian.system.latent.effects(u, Lambdas)
+
+
+def maximise_gaussian(model: Model, *, restricted: bool) -> Mode:
+    """Maximise over the factors relative to sigma; sigma and the coefficients follow."""
+    coordinates, gaussian = Coordinates.of(model), read_gaussian(model)
+    sd = [1.0 / term.scales for term in gaussian.system.latent.terms]
+    blank = [np.zeros(len(h)) for h in coordinates.held]
+    x = coordinates.join(blank, coordinates.start(sd))
+    units = coordinates.units(sd)
+    objective = GaussianObjective(gaussian, coordinates, restricted)
+    axes = np.diag(units)[:, coordinates.coefficients[-1].stop :]
+    x, inverse = climb(objective, coordinates, x, axes, units)
+    return _concluded(objective, x, axes @ root(inverse))
+
+
+def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) -> Mode:
+    """Polish in the factors over sigma; then the Hessian by sigma and the factors themselves."""
+    coordinates, gaussian = objective.coordinates, objective.gaussian
+    frame, polished = polish(Frame(objective, x, off_edge(axes, coordinates.idle(x))))
+    x, found = frame.x(polished.y), objective.last
+    if found is None:
+        raise np.linalg.LinAlgError("the coefficients are not determined")
+    mean, constant = coordinates.coefficients
+    lengths, blank = _lengths(coordinates), [np.zeros(len(h)) for h in coordinates.held]
+    across = frame.axes.T @ coordinates.pull(x, blank, found.squares_by)
+    x[lengths] *= found.sigma
+    x[mean], x[constant] = found.gamma, np.log(found.sigma)
+    moves = np.column_stack([frame.axes, np.where(lengths, x, 0.0)])
+    moves[lengths, :-1] *= found.sigma
+    moves[constant, -1] = 1.0
+    covariance = _with_sigma(found, polished, across, moves)
+    covariance[mean, mean] = found.sigma**2 * found.factor.coefficient_inverse()
+    idle = coordinates.idle(x)
+    covariance[idle] = covariance[:, idle] = np.nan
+    spread = found.factor.spread
+    eta = np.stack([gaussian.X @ found.gamma, np.full(len(gaussian.y), np.log(found.sigma))])
+    eta[0] += spread.eta(found.u)[0] + coordinates.model.design.predictors["mu"].offset
+    return Mode(
+        coordinates, x, found.value + _jacobian(coordinates.model), covariance, polished.gradient,
+        polished.decrement, found.u, found.factor, True, found.sigma, eta,
+        objective.evaluations, problems(polished), objective.effects_at,
+    )  # fmt: skip
+
+
+def _with_sigma(
+    found: Profile, polished: Polished, across: np.ndarray, moves: np.ndarray
+) -> np.ndarray:
+    """
+    Give the covariance `(m, m)` of log sigma and the factors, from that of the factors over sigma.
+
+    Parameters
+    ----------
+    across
+        `(d,)` the slopes of the squares over sigma^2 along the search's axes.
+    moves
+        `(m, d + 1)` how x moves with these and with log sigma.
+
+    Notes
+    -----
+    With L the log likelihood by z, the factors over sigma, and s = log sigma: L_ss = -2 n and L_zs
+    is `across`; the Hessian of the profile is L_zz - L_zs L_sz / L_ss.
+    """
+    carried, twice = polished.inverse @ across, 2 * found.count
+    corner = 1 / twice + across @ carried / twice**2
+    beside = carried[:, None] / twice
+    return moves @ np.block([[polished.inverse, beside], [beside.T, corner]]) @ moves.T
+
+
+def _lengths(coordinates: Coordinates) -> np.ndarray:
+    """Tell which coordinates `(m,)` grow with the effects."""
+    found = np.zeros(coordinates.size, dtype=bool)
+    for term, at in zip(coordinates.model.design.terms, coordinates.factors, strict=True):
+        found[at] = term.structure.lengths(term.size)
+    return found
+
+
+def _jacobian(model: Model) -> float:
+    """Give the log density's part that comes of transforming the response, summed."""
+    response, family = model.design.response, model.family
+    zero = {"mu": family.working(response.y), "sigma": 1.0}
+    gap = family.logp(response.y, response.trials, zero) + 0.5 * np.log(2 * np.pi)
+    return float(np.sum(gap if response.weights is None else gap * response.weights))

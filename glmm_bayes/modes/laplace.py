@@ -1,0 +1,154 @@
+"""Maximise a marginal likelihood by Laplace's method, in two stages."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import numpy as np
+
+from glmm_bayes.engine.laplace import Laplace, Marginal
+from glmm_bayes.model import Model
+from glmm_bayes.modes.coordinates import Coordinates
+from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.reading import first_coefficients, first_sizes, read_laplace
+from glmm_bayes.modes.search import (
+    FAILURES,
+    ROUGH,
+    STEP,
+    Frame,
+    Polished,
+    Remembered,
+    climb,
+    off_edge,
+    polish,
+    problems,
+    root,
+)
+
+type Penalty = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+
+@dataclass(eq=False)
+class LaplaceObjective(Remembered):
+    """The marginal likelihood by Laplace's method as a function of x, plus a penalty if any."""
+
+    laplace: Laplace
+    coordinates: Coordinates
+    joint: bool
+    penalty: Penalty | None = None
+    gamma: np.ndarray = field(default_factory=lambda: np.empty(0), init=False)
+    last: Marginal | None = field(default=None, init=False)
+
+    def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Give value and gradient at x."""
+        self.last = found = self.marginal(x)
+        slope = self.coordinates.pull(x, found.by_coefficients, found.by_Lambda)
+        if self.penalty is None:
+            return found.value, slope
+        more, by_x = self.penalty(x)
+        return found.value + more, slope + by_x
+
+    def marginal(self, x: np.ndarray) -> Marginal:
+        """Integrate at x, from the last mode, or from zero where that does not lead to one."""
+        coefficients = self.coordinates.split(x)
+        if self.joint:
+            coefficients[0] = self.gamma
+        Lambdas = self.coordinates.Lambdas(x)
+        try:
+            found = self.laplace.marginal(coefficients, Lambdas, joint=self.joint)
+        except FAILURES:
+            if not self.laplace.u.any():
+                raise
+            self.laplace.u = np.zeros_like(self.laplace.u)
+            found = self.laplace.marginal(coefficients, Lambdas, joint=self.joint)
+        self.gamma = np.asarray(found.coefficients[0])
+        return found
+
+    def effects_at(self, x: np.ndarray) -> list[np.ndarray]:
+        """Give the modes of every term's effects at x."""
+        Lambdas = self.coordinates.Lambdas(x)
+        u = self.laplace.effects_mode(self.coordinates.split(x), Lambdas)
+        return self.laplace.system.latent.effects(u, Lambdas)
+
+
+def maximise_laplace(model: Model, *, restricted: bool, penalty: Penalty | None = None) -> Mode:
+    """
+    Maximise the marginal likelihood by Laplace's method.
+
+    First with the mean's coefficients integrated out, over the few other parameters, roughly;
+    then over all, in coordinates whitened by what the first stage found.
+
+    Parameters
+    ----------
+    restricted
+        Whether the mean's coefficients stay integrated out.
+    penalty
+        What is added to the log likelihood, with its gradient, as a function of x.
+    """
+    coordinates, laplace = Coordinates.of(model), read_laplace(model)
+    sd = first_sizes(model, laplace.system.latent)
+    x = coordinates.join(first_coefficients(model), coordinates.start(sd))
+    units = coordinates.units(sd)
+    axes, count = np.diag(units), 0
+    mean = coordinates.coefficients[0]
+    others = np.setdiff1d(np.arange(coordinates.size), np.arange(mean.start, mean.stop))
+    if coordinates.mean_is_free:
+        x, axes, count = _first_stage(laplace, coordinates, x, units, others)
+    objective = LaplaceObjective(laplace, coordinates, restricted, penalty)
+    objective.gamma = x[mean]
+    if restricted:
+        axes = axes[:, others]
+    x, inverse = climb(objective, coordinates, x, axes, units)
+    return _concluded(objective, x, axes @ root(inverse), count)
+
+
+def _first_stage(
+    laplace: Laplace, coordinates: Coordinates, x: np.ndarray, units: np.ndarray, others: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Integrate the mean's coefficients out: a better x, axes of spread 1, and the evaluations."""
+    mean, axes = coordinates.coefficients[0], np.diag(units)
+    objective = LaplaceObjective(laplace, coordinates, joint=True)
+    objective.gamma = x[mean]
+    x, inverse = climb(objective, coordinates, x, axes[:, others], units, tolerance=ROUGH)
+    if np.isfinite(objective(x)[0]) and objective.last is not None:
+        x = x.copy()
+        x[mean] = objective.gamma
+        at = np.ix_(others, others)
+        axes[at] = axes[at] @ root(inverse)
+        axes[mean, mean] = root(objective.last.factor.coefficient_inverse())
+    return x, axes, objective.evaluations
+
+
+def _concluded(objective: LaplaceObjective, x: np.ndarray, axes: np.ndarray, count: int) -> Mode:
+    """Polish by Newton's method with the true Hessian, and put the answer together."""
+    coordinates = objective.coordinates
+    idle = coordinates.idle(x)
+    frame, polished = polish(Frame(objective, x, off_edge(axes, idle)))
+    if objective.last is None:
+        raise np.linalg.LinAlgError("it cannot be evaluated at any starting point")
+    x, found, axes = frame.x(polished.y), objective.last, frame.axes
+    covariance = axes @ polished.inverse @ axes.T
+    if objective.joint:
+        mean = coordinates.coefficients[0]
+        x[mean] = objective.gamma
+        moves = _moves_of_gamma(objective, frame, polished)
+        covariance[mean] = moves @ polished.inverse @ axes.T
+        covariance[:, mean] = covariance[mean].T
+        own = moves @ polished.inverse @ moves.T
+        covariance[mean, mean] = found.factor.coefficient_inverse() + own
+    covariance[idle] = covariance[:, idle] = np.nan
+    return Mode(
+        coordinates, x, found.value, covariance, polished.gradient, polished.decrement, found.u,
+        found.factor, objective.joint, 1.0, found.eta, count + objective.evaluations,
+        problems(polished), objective.effects_at,
+    )  # fmt: skip
+
+
+def _moves_of_gamma(objective: LaplaceObjective, frame: Frame, polished: Polished) -> np.ndarray:
+    """Give how the coefficients' mode `(k,)` moves along each of the frame's d axes."""
+    middle, d = objective.gamma, frame.axes.shape[1]
+    moves = np.zeros((len(middle), d))
+    for j, step in enumerate(STEP * np.eye(d)):
+        frame(polished.y + step)
+        moves[:, j] = (objective.gamma - middle) / STEP
+    frame(polished.y)
+    return moves
