@@ -204,24 +204,18 @@ class Integrator:
         (d mode + d C z)); d C follows from d H through the Cholesky factor, d mode from the mode's
         equation. Where the rule is exact, all but the second term vanish.
         """
-        R, g, J, Lambda = (
-            self.chain.predictors,
-            self.chain.groupings[at],
-            self.J[at],
-            self.Lambdas[at],
-        )
-        arrow, (m, D, G) = found.arrow, nodes.p.shape
+        R, g, (m, D, G) = self.chain.predictors, self.chain.groupings[at], nodes.p.shape
         P, n = inner.by_eta.shape[0], inner.by_eta.shape[2]
         # A share of 0 is to take away slopes that are infinite.
         by_eta = np.where(np.isfinite(inner.by_eta), inner.by_eta, 0.0)
         first = by_eta.reshape(P, m, D, n)
         mean = np.einsum("mdn,pmdn->pdn", nodes.p[..., g.unit], first)
         c = g.total(np.einsum("rkn,rmdn->kmdn", g.Z, first[R]))
-        slope = np.einsum("kl,kmdg->lmdg", Lambda, c) - nodes.v
+        slope = np.einsum("kl,kmdg->lmdg", self.Lambdas[at], c) - nodes.v
         weighted = nodes.p * slope
         by_mode = weighted.sum(axis=1)
         by_root = np.einsum("amdg,mb->dgab", weighted, nodes.z)
-        B = _by_hessian(arrow.C[0], by_root)
+        B = _by_hessian(found.arrow.C[0], by_root)
         direct = np.einsum("mdg,amdg,bmdg->abdg", nodes.p, c, nodes.v, optimize=True)
         finer = [
             np.einsum("mdg,abmdg->abdg", nodes.p, s.reshape(*s.shape[:2], m, D, G))
@@ -361,7 +355,7 @@ class Quadrature:
         for piece, part in zip(self.pieces, found, strict=True):
             r[:, piece.rows] = part.by_eta[:, 0]
         slopes = [
-            sum(part.by_factor[f].sum(axis=(2, 3)) for part in found)
+            np.sum([part.by_factor[f].sum(axis=(2, 3)) for part in found], axis=0)
             for f in range(len(self.chain.groupings))
         ]
         return Marginal(

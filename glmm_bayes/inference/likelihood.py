@@ -2,7 +2,8 @@
 
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 
@@ -16,6 +17,7 @@ from glmm_bayes.errors import (
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
+from glmm_bayes.modes.chains import checked_nagq, laplace_is_exact
 from glmm_bayes.modes.gaussian import maximise_gaussian
 from glmm_bayes.modes.laplace import maximise_laplace
 from glmm_bayes.modes.mode import Mode
@@ -53,22 +55,28 @@ def ml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
     SingularFitWarning
         If a variance is estimated as zero, or effects as perfectly correlated.
     """
-    nodes = checked_nagq(nagq)
-    if nodes > 1 and is_gaussian(model):
+    nagq = checked_nagq(nagq)
+    if nagq > 1 and laplace_is_exact(model):
         raise NotSupportedError(
             f"The likelihood of a Gaussian response is exact already: leave nagq={nagq} out."
         )
-    search = lambda: _maximised(model, restricted=False, nagq=nodes)  # noqa: E731
-    return fitted(model, "ml", search, seed, {"nagq": nodes})
+    return fitted(
+        model, "ml", lambda: _maximised(model, restricted=False, nagq=nagq), seed, {"nagq": nagq}
+    )
 
 
-def reml(model: Model, *, seed: int | None = None) -> ModeFit:
+def reml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
     """
     Maximise the restricted likelihood: the mean's coefficients integrated out under a flat prior.
 
     Exact for a Gaussian response, else by Laplace's method for coefficients and effects at once.
-    Parameters, errors and warnings as in `ml`.
+    Parameters, errors and warnings as in `ml`; of `nagq` only 1 is possible.
     """
+    if checked_nagq(nagq) > 1:
+        raise NotSupportedError(
+            f"reml with nagq={nagq} is not built: quadrature integrates over the effects only; "
+            f"use fit('ml', nagq={nagq}), or fit('reml') by Laplace's method."
+        )
     if any(p.is_fixed for block in model.blocks if block.name == "beta" for p in block.priors):
         raise NotSupportedError(
             "reml integrates the mean's coefficients out, but a number in `priors` holds some of "
@@ -81,13 +89,19 @@ METHODS.add("ml", ml)
 METHODS.add("reml", reml)
 
 
-def _maximised(model: Model, *, restricted: bool) -> Mode:
+def _maximised(model: Model, *, restricted: bool, nagq: int = 1) -> Mode:
     if is_gaussian(model):
         return maximise_gaussian(model, restricted=restricted)
-    return maximise_laplace(model, restricted=restricted)
+    return maximise_laplace(model, restricted=restricted, nagq=nagq)
 
 
-def fitted(model: Model, method: str, search: Callable[[], Mode], seed: int | None) -> ModeFit:
+def fitted(
+    model: Model,
+    method: str,
+    search: Callable[[], Mode],
+    seed: int | None,
+    options: Mapping[str, Any] | None = None,
+) -> ModeFit:
     """Run a search, and warn of what the user has to know."""
     began = time.perf_counter()
     if seed is None:
@@ -97,7 +111,7 @@ def fitted(model: Model, method: str, search: Callable[[], Mode], seed: int | No
             mode = search()
     except np.linalg.LinAlgError as error:
         raise ConvergenceError(f"The likelihood has no maximum to be found: {error}.") from error
-    fit = ModeFit(model, mode, method, seed, time.perf_counter() - began)
+    fit = ModeFit(model, mode, method, seed, time.perf_counter() - began, options)
     for problem in mode.problems:
         warnings.warn(problem, ConvergenceWarning, stacklevel=4)
     if fit.is_singular:

@@ -32,6 +32,12 @@ def checked_nagq(nagq: Any) -> int:
     return int(nagq)
 
 
+def laplace_is_exact(model: Model) -> bool:
+    """Tell whether the joint density is Gaussian in the effects: they shift a normal mean."""
+    loaded = {loading.param for term in model.design.terms for loading in term.loadings}
+    return model.family.normal and model.links["mu"].name == "identity" and loaded <= {"mu"}
+
+
 def chain_problem(model: Model) -> str | None:
     """Say why quadrature cannot integrate a model's effects; None if it can."""
     terms = model.design.terms
@@ -91,10 +97,10 @@ def read_density(model: Model) -> Density:
     names = [p.name for p in family.parameters]
 
     def density(eta: np.ndarray, order: int, at: np.ndarray) -> Any:
-        y, trials, weights = (
-            None if x is None else x[at] for x in (response.y, response.trials, response.weights)
+        trials, weights = (
+            None if x is None else x[at] for x in (response.trials, response.weights)
         )
         with np.errstate(all="ignore"):
-            return expand(family, model.links, names, y, trials, weights, eta, order)
+            return expand(family, model.links, names, response.y[at], trials, weights, eta, order)
 
     return density

@@ -6,7 +6,9 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from glmm_bayes.engine.laplace import Laplace, Marginal
+from glmm_bayes.engine.quadrature import Quadrature
 from glmm_bayes.model import Model
+from glmm_bayes.modes.chains import read_quadrature
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.reading import first_coefficients, first_sizes, read_laplace
@@ -31,7 +33,7 @@ type Penalty = Callable[[np.ndarray], tuple[float, np.ndarray]]
 class LaplaceObjective(Remembered):
     """The marginal likelihood by Laplace's method as a function of x, plus a penalty if any."""
 
-    laplace: Laplace
+    laplace: Laplace | Quadrature
     coordinates: Coordinates
     joint: bool
     penalty: Penalty | None = None
@@ -70,9 +72,11 @@ class LaplaceObjective(Remembered):
         return self.laplace.system.latent.effects(u, Lambdas)
 
 
-def maximise_laplace(model: Model, *, restricted: bool, penalty: Penalty | None = None) -> Mode:
+def maximise_laplace(
+    model: Model, *, restricted: bool, penalty: Penalty | None = None, nagq: int = 1
+) -> Mode:
     """
-    Maximise the marginal likelihood by Laplace's method.
+    Maximise the marginal likelihood by Laplace's method, or by quadrature.
 
     First with the mean's coefficients integrated out, over the few other parameters, roughly;
     then over all, in coordinates whitened by what the first stage found.
@@ -83,8 +87,11 @@ def maximise_laplace(model: Model, *, restricted: bool, penalty: Penalty | None 
         Whether the mean's coefficients stay integrated out.
     penalty
         What is added to the log likelihood, with its gradient, as a function of x.
+    nagq
+        The nodes of quadrature in the second stage; 1 is Laplace's method.
     """
     coordinates, laplace = Coordinates.of(model), read_laplace(model)
+    integral = laplace if nagq == 1 else read_quadrature(model, laplace, nagq)
     sd = first_sizes(model, laplace.system.latent)
     x = coordinates.join(first_coefficients(model), coordinates.start(sd))
     units = coordinates.units(sd)
@@ -93,7 +100,7 @@ def maximise_laplace(model: Model, *, restricted: bool, penalty: Penalty | None 
     others = np.setdiff1d(np.arange(coordinates.size), np.arange(mean.start, mean.stop))
     if coordinates.mean_is_free:
         x, axes, count = _first_stage(laplace, coordinates, x, units, others)
-    objective = LaplaceObjective(laplace, coordinates, restricted, penalty)
+    objective = LaplaceObjective(integral, coordinates, restricted, penalty)
     objective.gamma = x[mean]
     if restricted:
         axes = axes[:, others]
