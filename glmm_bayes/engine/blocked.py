@@ -9,13 +9,7 @@ import numpy as np
 
 from glmm_bayes.engine import schur
 from glmm_bayes.engine.latent import Latent, Term
-
-
-def lapack() -> Any:
-    """SciPy's LAPACK, imported when a matrix is first factored."""
-    from scipy.linalg import lapack as found
-
-    return found
+from glmm_bayes.engine.threads import lapack
 
 
 @dataclass(frozen=True, eq=False)

@@ -7,10 +7,10 @@ from typing import Any, Self
 
 import numpy as np
 
-from glmm_bayes.engine.blocked import lapack
 from glmm_bayes.engine.cholesky import Factor, Symbolic, analyse
 from glmm_bayes.engine.kernels import compiled
 from glmm_bayes.engine.latent import Latent
+from glmm_bayes.engine.threads import lapack
 
 
 @dataclass(frozen=True, eq=False)

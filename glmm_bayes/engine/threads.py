@@ -1,11 +1,16 @@
-"""One thread for the linear algebra: two slow its many small factorisations down manyfold."""
+"""SciPy's linear algebra, and one thread for it: two slow many small factorisations manyfold."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import lru_cache
 from typing import Any
 
-from glmm_bayes.engine.blocked import lapack
+
+def lapack() -> Any:
+    """Give SciPy's LAPACK, imported when it is first needed."""
+    from scipy.linalg import lapack as found
+
+    return found
 
 
 @lru_cache
