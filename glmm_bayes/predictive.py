@@ -13,14 +13,17 @@ type Effects = Mapping[str, np.ndarray]
 CELLS = 4_000_000  # draws times rows worked on at once: 32 MB an array
 
 
-def effects_for(design: Design, draws: Draws, groups: str, rng: np.random.Generator) -> Effects:
+def effects_for(
+    design: Design, draws: Draws, groups: str, rng: np.random.Generator | None
+) -> Effects:
     """
     Give every term's effects `(S, q, p)` for the rows of a design.
 
     `"conditional"` keeps the effects of the levels the model was fitted with and draws those of
-    others from their distribution; `"new"` draws all of them; `"population"` has none.
+    others from their distribution; `"new"` draws all of them; `"population"` (and `"marginal"`,
+    where they are integrated out) has none. Without `rng`, what would be drawn is zero.
     """
-    if groups == "population":
+    if groups in ("population", "marginal"):
         return {}
     found = {}
     for term in design.terms:
@@ -29,13 +32,18 @@ def effects_for(design: Design, draws: Draws, groups: str, rng: np.random.Genera
             known = known[:, :0]
         missing = len(term.levels) - known.shape[1]
         if missing:
-            known = np.concatenate([known, new_effects(term, draws, missing, rng)], axis=1)
+            new = new_effects(term, draws, missing, rng)
+            known = np.concatenate([known, new], axis=1)
         found[term.name] = known
     return found
 
 
-def new_effects(term: RandomTerm, draws: Draws, q: int, rng: np.random.Generator) -> np.ndarray:
-    """Draw the effects `(S, q, p)` of q levels from their distribution, for every draw."""
+def new_effects(
+    term: RandomTerm, draws: Draws, q: int, rng: np.random.Generator | None
+) -> np.ndarray:
+    """Draw the effects `(S, q, p)` of q levels from their distribution; zero without `rng`."""
+    if rng is None:
+        return np.zeros((draws.size, q, term.size))
     Lambda = factors(term, draws.theta)
     v = rng.standard_normal((draws.size, q, term.size))
     return v @ Lambda.transpose(0, 2, 1)
@@ -56,11 +64,16 @@ def parameters(
     model: Model, design: Design, draws: Draws, effects: Effects
 ) -> dict[str, np.ndarray]:
     """Give the family's parameters on their own scale: `(S, n)`, or `(S, 1)` where constant."""
-    params = {name: values[:, None] for name, values in draws.constants.items()}
-    for name in design.predictors:
-        eta = linear_predictor(design, draws, effects, name)
-        params[name] = model.links[name].linkinv(eta)
-    return params
+    constants = {name: values[:, None] for name, values in draws.constants.items()}
+    eta = {name: linear_predictor(design, draws, effects, name) for name in design.predictors}
+    return on_own_scale(model, eta, constants)
+
+
+def on_own_scale(
+    model: Model, eta: Mapping[str, np.ndarray], constants: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
+    """Put the predictors through their inverse links, beside the constants."""
+    return {**constants, **{k: model.links[k].linkinv(value) for k, value in eta.items()}}
 
 
 def responses(

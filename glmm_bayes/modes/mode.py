@@ -1,16 +1,19 @@
 """What a search found: the maximum, its curvature, and whether it can be trusted."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from glmm_bayes.draws import Draws, beta_name, split_outer
+from glmm_bayes.design import Design
+from glmm_bayes.draws import Draws, split_outer, uncentre
+from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.modes.coordinates import Coordinates
-
-ARM = 0.03  # of a standard deviation
+from glmm_bayes.modes.rows import row_arms
+from glmm_bayes.modes.star import ARM, Later
+from glmm_bayes.terms import RandomTerm
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,48 +101,154 @@ class Mode:
             )
         }
 
+    # ---- the curvature
+
+    @cached_property
+    def determined(self) -> bool:
+        """Whether the curvature gives a variance to whatever is not at an edge."""
+        inside = ~self.coordinates.idle(self.x)
+        return bool(np.isfinite(self.covariance[np.ix_(inside, inside)]).all())
+
     @cached_property
     def gamma_covariance(self) -> dict[str, np.ndarray]:
         """By predictor, the covariance `(k, k)` of its centred coefficients; 0 for those held."""
-        found = {}
-        c = self.coordinates
+        return {
+            name: self._covariance_of(places, places) for name, places in self._coefficients.items()
+        }
+
+    @cached_property
+    def beta_covariance(self) -> np.ndarray:
+        """The covariance `(K, K)` of all predictors' coefficients, in order; 0 for those held."""
+        model = self.coordinates.model
+        blocks = []
+        for name, at in self._coefficients.items():
+            # The columns of what turns centred coefficients into those of the columns themselves.
+            turn = uncentre(
+                np.eye(len(at)), model.design.predictors[name].names, model.means(name)
+            ).T
+            others = list(self._coefficients.values())
+            blocks.append(turn @ np.hstack([self._covariance_of(at, other) for other in others]))
+        left = np.vstack(blocks)
+        start, columns = 0, []
+        for name, at in self._coefficients.items():
+            names = model.design.predictors[name].names
+            part = left[:, start : start + len(at)]
+            columns.append(uncentre(part, names, model.means(name)))
+            start += len(at)
+        return np.hstack(columns)
+
+    @property
+    def _coefficients(self) -> dict[str, np.ndarray]:
+        """By predictor, where its coefficients stand in x; -1 for those held."""
+        c, found = self.coordinates, {}
         for parameter, at, held in zip(
             c.model.family.parameters, c.coefficients, c.held, strict=True
         ):
             if parameter.name not in c.model.constants:
-                free = np.flatnonzero(np.isnan(held))
-                cov = np.zeros((len(held), len(held)))
-                cov[np.ix_(free, free)] = self.covariance[at, at]
-                found[parameter.name] = cov
+                found[parameter.name] = np.full(len(held), -1)
+                found[parameter.name][np.isnan(held)] = np.arange(at.start, at.stop)
         return found
+
+    def _covariance_of(self, rows: np.ndarray, columns: np.ndarray) -> np.ndarray:
+        held = (rows < 0)[:, None] | (columns < 0)
+        return np.where(held, 0.0, self.covariance[np.ix_(rows, columns)])
 
     @cached_property
     def axes(self) -> np.ndarray:
         """A root `(m, d)` of the covariance; what is at an edge does not move."""
-        known = np.flatnonzero(np.isfinite(np.diag(self.covariance)))
-        axes = np.zeros((len(self.x), len(known)))
-        values, vectors = np.linalg.eigh(self.covariance[np.ix_(known, known)])
-        axes[known] = vectors * np.sqrt(np.maximum(values, 0.0))
+        if not self.determined:
+            return np.full((len(self.x), 1), np.nan)
+        inside = np.flatnonzero(~self.coordinates.idle(self.x))
+        axes = np.zeros((len(self.x), len(inside)))
+        values, vectors = np.linalg.eigh(self.covariance[np.ix_(inside, inside)])
+        axes[inside] = vectors * np.sqrt(np.maximum(values, 0.0))
         return axes
+
+    # ---- as draws
+
+    def estimates(self) -> Draws:
+        """Give the maximum as one draw, the effects at their modes."""
+        effects = Later(list(self.Lambdas), lambda: {k: b[None] for k, b in self.effects.items()})
+        return self._named(self.x[None], effects)
 
     def star(self) -> Draws:
         """
         Give the maximum, and two points beside it along every principal axis, as 1 + 2d draws.
 
-        The points stand `ARM` standard deviations off, the effects at their modes there: half the
-        differences of a function of the parameters between two opposite points, over `ARM`, are
-        its slopes along the axes, whose squares sum to its variance by the delta method.
+        The points stand `ARM` standard deviations off, the effects at their modes there, which
+        are computed when they are asked for: half the differences of a function of the parameters
+        between two opposite points, over `ARM`, are its slopes along the axes, whose squares sum
+        to its variance by the delta method. All are NaN where the curvature gives none.
         """
-        model, arms = self.coordinates.model, ARM * self.axes.T
-        x = np.concatenate([self.x[None], self.x + arms, self.x - arms])
-        theta = np.stack([self.coordinates.theta(point) for point in x])
-        beta, constants, structures = split_outer(model, theta)
-        found = [[self.effects[name] for name in self.Lambdas]]
-        found += [self.effects_at(point) for point in x[1:]] if self.effects else []
-        effects = {
-            name: np.stack([part[k] for part in found]) for k, name in enumerate(self.Lambdas)
+        return self._named(self._points, Later(list(self.Lambdas), lambda: self.star_effects))
+
+    def sample(self, rng: np.random.Generator, size: int) -> Draws:
+        """
+        Draw from the normal approximation at the maximum.
+
+        The parameters are normal in the search's coordinates; the effects' modes move linearly
+        with them, and about these the effects are normal with their conditional covariance at
+        the maximum.
+
+        Raises
+        ------
+        NotSupportedError
+            If the curvature gives no variance.
+        """
+        if not self.determined:
+            raise NotSupportedError(
+                "There is no normal approximation to draw from: the likelihood has no proper "
+                "maximum here; simplify the model, or give it priors and use fit('map')."
+            )
+        z = rng.standard_normal((size, self.axes.shape[1]))
+        return self._named(self.x + z @ self.axes.T, self._sampled_effects(rng, z))
+
+    def row_arms(self, design: Design, groups: str) -> dict[str, np.ndarray]:
+        """Give how rows vary with the effects, the parameters given: see `modes.rows.row_arms`."""
+        return row_arms(self, design, groups)
+
+    @cached_property
+    def star_effects(self) -> dict[str, np.ndarray]:
+        """By term, the effects' modes `(1 + 2d, q, p)` at the points of the star."""
+        points = self._points[1:]
+        if self.determined and self.effects:
+            found = [self.effects_at(point) for point in points]
+        else:
+            found = [[np.full_like(b, np.nan) for b in self.effects.values()] for _ in points]
+        return {
+            name: np.stack([b, *(part[k] for part in found)])
+            for k, (name, b) in enumerate(self.effects.items())
         }
+
+    @property
+    def _points(self) -> np.ndarray:
+        arms = ARM * self.axes.T
+        return np.concatenate([self.x[None], self.x + arms, self.x - arms])
+
+    def _named(self, x: np.ndarray, effects: Mapping[str, np.ndarray]) -> Draws:
+        theta = np.stack([self.coordinates.theta(point) for point in x])
+        beta, constants, structures = split_outer(self.coordinates.model, theta)
         return Draws(beta, constants, structures, effects, chains=1)
+
+    def _sampled_effects(self, rng: np.random.Generator, z: np.ndarray) -> dict[str, np.ndarray]:
+        if not self.effects:
+            return {}
+        d, only = z.shape[1], self.factor.effects_only()
+        latent, none = only.spread.system.latent, np.empty(0)
+        # What is drawn about the modes, a term after the other.
+        noise = [
+            latent.effects(
+                self.scale * only.solve_root(rng.standard_normal(latent.size), none)[0],
+                only.spread.Lambdas,
+            )
+            for _ in z
+        ]
+        found = {}
+        for k, (name, b) in enumerate(self.star_effects.items()):
+            slopes = (b[1 : 1 + d] - b[1 + d :]) / (2 * ARM)
+            moved = np.tensordot(z, slopes, axes=1)
+            found[name] = b[0] + moved + np.stack([part[k] for part in noise])
+        return found
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,37 +261,30 @@ class Singular:
 
 def singular_parts(coordinates: Coordinates, x: np.ndarray) -> tuple[Singular, ...]:
     """List the components at an edge, in words."""
-    found = []
-    for term, L in zip(coordinates.model.design.terms, coordinates.Lambdas(x), strict=True):
-        sd = np.sqrt((L * L).sum(axis=1))
-        zero = [c for c, s in zip(term.columns, sd, strict=True) if s == 0]
-        for column in zero:
-            found.append(
-                Singular(
-                    term.name,
-                    f"the standard deviation of {column} between levels of {term.label} is "
-                    f"estimated as zero",
-                )
-            )
-        inside = sd > 0
-        values = np.linalg.eigvalsh((L @ L.T)[np.ix_(inside, inside)] / np.outer(sd[inside], sd[inside])) if inside.any() else np.ones(1)
-        if values[0] < 1e-10 * values[-1]:
-            columns = [c for c, s in zip(term.columns, inside, strict=True) if s]
-            found.append(
-                Singular(
-                    term.name,
-                    f"the effects of {' and '.join(columns)} on {term.label} are estimated as "
-                    f"perfectly correlated",
-                )
-            )
-    return tuple(found)
+    terms = coordinates.model.design.terms
+    return tuple(
+        part
+        for term, L in zip(terms, coordinates.Lambdas(x), strict=True)
+        for part in _edges_of(term, L)
+    )
 
 
-def coefficient_places(coordinates: Coordinates) -> Mapping[str, slice]:
-    """Where each predictor's free coefficients stand in x."""
-    names = [p.name for p in coordinates.model.family.parameters]
-    return {
-        beta_name(name): at
-        for name, at in zip(names, coordinates.coefficients, strict=True)
-        if name not in coordinates.model.constants
-    }
+def _edges_of(term: RandomTerm, L: np.ndarray) -> Iterator[Singular]:
+    sd = np.sqrt((L * L).sum(axis=1))
+    for column in [c for c, s in zip(term.columns, sd, strict=True) if s == 0]:
+        yield Singular(
+            term.name,
+            f"the standard deviation of {column} between levels of {term.label} is estimated "
+            f"as zero",
+        )
+    inside = np.flatnonzero(sd > 0)
+    if not len(inside):
+        return
+    corr = (L @ L.T)[np.ix_(inside, inside)] / np.outer(sd[inside], sd[inside])
+    values = np.linalg.eigvalsh(corr)
+    if values[0] < 1e-10 * values[-1]:
+        columns = " and ".join(term.columns[k] for k in inside)
+        yield Singular(
+            term.name,
+            f"the effects of {columns} on {term.label} are estimated as perfectly correlated",
+        )

@@ -1,48 +1,114 @@
-"""Compare fits by how well they predict."""
+"""Compare fits of the same responses: by cross-validation, or by information criteria."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
+import pandas as pd
 
 from glmm_bayes.errors import DataError
-from glmm_bayes.fit import PosteriorFit
-from glmm_bayes.verbs.criteria import loo
+from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
 
 
-def compare(fits: Mapping[str, PosteriorFit] | Sequence[PosteriorFit], **options: Any) -> Any:
+def compare(fits: Mapping[str, Fit] | Sequence[Fit], **options: Any) -> Any:
     """
-    Rank fits of the same rows by leave-one-out cross-validation.
+    Rank fits of the same rows: posteriors by leave-one-out cross-validation, maxima by AIC.
 
     Parameters
     ----------
     fits
-        By name, or in a list, where they are called by their formulas.
+        By name, or in a list, where they are called by their formulas; all of one kind.
     **options
-        Those of `arviz.compare`, such as `method`.
+        Of posteriors those of `arviz.compare`, such as `method`; of maxima none.
 
     Returns
     -------
     DataFrame
-        ArviZ's, the best first: `rank, elpd, p, elpd_diff, weight, se, dse, warning` …
+        The best first. Of posteriors ArviZ's: `rank, elpd, p, elpd_diff, weight, se, dse,
+        warning` …; of maxima `loglik, df, aic, aicc, bic, delta`, the last the difference in AIC
+        from the best.
 
     Raises
     ------
     DataError
-        If there are fewer than two fits, or they are not of the same responses.
-    """
-    import arviz as az
+        If there are fewer than two fits, they are of different kinds or responses, or they
+        maximise likelihoods that cannot be compared.
 
+    Notes
+    -----
+    AIC counts the parameters, not the random effects: the marginal AIC. A restricted likelihood
+    is that of contrasts which the fixed columns define, so that such fits are compared only
+    where these are the same. AICc: Hurvich & Tsai (1989), Biometrika 76, 297-307.
+    """
     named = dict(fits) if isinstance(fits, Mapping) else _named(fits)
     if len(named) < 2:
         raise DataError("Give at least two fits to compare.")
     first, *others = named
     for other in others:
+        if named[first].kind != named[other].kind:
+            raise DataError(
+                f"{first!r} was fitted by {named[first].method!r} and {other!r} by "
+                f"{named[other].method!r}: a posterior and a maximum have no common criterion; "
+                f"fit both the same way."
+            )
         _check_alike(named, first, other)
-    return az.compare({name: loo(fit, pointwise=True) for name, fit in named.items()}, **options)
+    return RANKINGS[named[first].kind](named, **options)
 
 
-def _named(fits: Sequence[PosteriorFit]) -> dict[str, PosteriorFit]:
+def _by_cross_validation(fits: Mapping[str, PosteriorFit], **options: Any) -> Any:
+    import arviz as az
+
+    from glmm_bayes.verbs.criteria import loo
+
+    return az.compare({name: loo(fit, pointwise=True) for name, fit in fits.items()}, **options)
+
+
+def _by_criterion(fits: Mapping[str, ModeFit]) -> pd.DataFrame:
+    first, *others = fits
+    for other in others:
+        _check_restricted(fits, first, other)
+    rows = {
+        name: {
+            "loglik": fit.loglik,
+            "df": fit.df,
+            "aic": fit.aic,
+            "aicc": _corrected(fit),
+            "bic": fit.bic,
+        }
+        for name, fit in fits.items()
+    }
+    found = pd.DataFrame.from_dict(rows, orient="index").astype({"df": int})
+    found = found.sort_values("aic", kind="stable")
+    return found.assign(delta=found["aic"] - found["aic"].iloc[0])
+
+
+def _corrected(fit: ModeFit) -> float:
+    left = fit.nobs - fit.df - 1
+    return fit.aic + 2 * fit.df * (fit.df + 1) / left if left > 0 else np.inf
+
+
+RANKINGS: dict[str, Callable[..., Any]] = {
+    "posterior": _by_cross_validation,
+    "mode": _by_criterion,
+}
+
+
+def _check_restricted(fits: Mapping[str, ModeFit], first: str, other: str) -> None:
+    a, b = fits[first], fits[other]
+    if (a.method == "reml") != (b.method == "reml"):
+        raise DataError(
+            f"{first!r} was fitted by {a.method!r} and {other!r} by {b.method!r}, whose "
+            f"likelihoods cannot be compared; fit both by 'ml'."
+        )
+    X, Z = (fit.model.design.predictors["mu"].X for fit in (a, b))
+    if a.method == "reml" and not np.array_equal(X, Z):
+        raise DataError(
+            f"{first!r} and {other!r} have different fixed effects, so that their restricted "
+            f"likelihoods cannot be compared; fit both by 'ml'."
+        )
+
+
+def _named(fits: Sequence[Fit]) -> dict[str, Fit]:
     texts = ["; ".join(fit.model.formula.texts) for fit in fits]
     labels = [
         text if texts.count(text) == 1 else f"{text} [{k + 1}]" for k, text in enumerate(texts)
@@ -50,7 +116,7 @@ def _named(fits: Sequence[PosteriorFit]) -> dict[str, PosteriorFit]:
     return dict(zip(labels, fits, strict=True))
 
 
-def _check_alike(fits: Mapping[str, PosteriorFit], first: str, other: str) -> None:
+def _check_alike(fits: Mapping[str, Fit], first: str, other: str) -> None:
     a, b = fits[first].model, fits[other].model
     if a.nobs != b.nobs:
         raise DataError(

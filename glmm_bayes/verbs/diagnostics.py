@@ -1,11 +1,11 @@
-"""Read the sampler's diagnostics for the user: numbers, and in words what to do."""
+"""Read a sampler's or a search's diagnostics: numbers, and in words what to do."""
 
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import ModeFit, PosteriorFit
 from glmm_bayes.verbs.tables import outer_draws, reliability
 
 R_HAT = 1.01
@@ -139,3 +139,50 @@ def _geometry(divergences: int, hits: int, e_bfmi: float, total: int) -> list[st
             f"change `centering` or give heavy-tailed priors a finite scale."
         )
     return words
+
+
+# ---- a search
+
+
+@dataclass(frozen=True, eq=False)
+class SearchReport:
+    """
+    Whether a maximum can be trusted.
+
+    Attributes
+    ----------
+    evaluations
+        Of the likelihood.
+    gradient
+        The largest slope left, in log likelihood a standard error.
+    singular
+        What is at an edge, in words; the fit stands.
+    problems
+        One sentence a problem, with its remedy; empty where all is well.
+    """
+
+    evaluations: int
+    gradient: float
+    singular: tuple[str, ...]
+    problems: tuple[str, ...]
+
+    @property
+    def ok(self) -> bool:
+        """Whether no problem was found."""
+        return not self.problems
+
+    def __repr__(self) -> str:
+        head = "Converged" if self.ok else "Not converged"
+        lines = [
+            f"{head} after {self.evaluations} evaluations; largest gradient {self.gradient:.1g} a "
+            f"standard error."
+        ]
+        edges = [f"At an edge: {words}, so it has no interval." for words in self.singular]
+        return "\n".join([*lines, *edges, *self.problems])
+
+
+def search_report(fit: ModeFit) -> SearchReport:
+    """Say whether the search ended at a maximum, and which components are at an edge."""
+    largest = float(np.max(np.abs(fit.gradient), initial=0.0))
+    edges = tuple(part.words for part in fit.singular)
+    return SearchReport(fit.mode.evaluations, largest, edges, fit.mode.problems)

@@ -1,36 +1,48 @@
 """How much of the variation a fit explains, and how much of it lies between groups."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.errors import NotSupportedError
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.errors import NotSupportedError, UnknownNameError
+from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
-from glmm_bayes.predictive import CELLS, evenly_thinned, in_rows, linear_predictor, parameters
-from glmm_bayes.verbs.intervals import table
+from glmm_bayes.predictive import CELLS, in_rows, linear_predictor, parameters
+from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.intervals import LOGIT, table
 from glmm_bayes.verbs.marginal import all_factors, spread
 
 type Params = Mapping[str, np.ndarray]
 
 
-def r2(fit: PosteriorFit, *, level: float = 0.95) -> pd.DataFrame:
+def r2(fit: Fit, kind: str | None = None, *, level: float = 0.95) -> pd.DataFrame:
     """
-    Give the Bayesian R squared, on the scale of the response (with trials, of the proportion).
+    Give the R squared, marginal (of the fixed part) and conditional (with the random effects).
+
+    Parameters
+    ----------
+    kind
+        `"gelman"`, usual for a posterior, on the scale of the response (with trials, of the
+        proportion): var(f) / (var(f) + e), and marginal var(p) / (var(p) + var(f - p) + e): f the
+        rows' expectations, p those with the random effects zero, var over the rows, and e the
+        mean over the rows of the response's variance in the model.
+        `"nakagawa"`, usual for a maximum, on the link scale: the share of the variance of the
+        fixed part over the rows, and of this and the random terms', in these and the
+        distribution's, as in `icc`.
 
     Returns
     -------
     DataFrame
-        `estimate, std_error, lower, upper` of `"conditional"`, var(f) / (var(f) + e), and
-        `"marginal"`, var(p) / (var(p) + var(f - p) + e): f the rows' expectations, p those with
-        the random effects zero, var over the rows, and e the mean over the rows of the
-        response's variance in the model; each for every draw.
+        `estimate, std_error, lower, upper` of `"marginal"` and `"conditional"`.
 
     Raises
     ------
+    UnknownNameError
+        If there is no such kind.
     NotSupportedError
-        If the family states no variance.
+        If the family states no variance, or no variance on the link scale is known.
 
     Notes
     -----
@@ -39,13 +51,24 @@ def r2(fit: PosteriorFit, *, level: float = 0.95) -> pd.DataFrame:
     "marginal", as in Nakagawa & Schielzeth (2013), Methods in Ecology and Evolution 4, 133-142.
     Where there are many rows, evenly spaced draws are used.
     """
+    kind = fit.shares if kind is None else kind
+    if kind not in R_SQUARED:
+        raise UnknownNameError(
+            f"There is no R squared of kind {kind!r}. {suggestion(kind, R_SQUARED)}"
+        )
+    shares = R_SQUARED[kind](fit)
+    index = pd.Index(["marginal", "conditional"], name="r2")
+    return table(fit, np.column_stack(shares), level, index, LOGIT)
+
+
+def _gelman(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
     model = fit.model
     if model.family.variance is None:
         raise NotSupportedError(
             f"The family {model.family.name!r} states no variance, so there is no R squared; "
             f"give it `variance`, or compare fits by loo()."
         )
-    draws = evenly_thinned(fit.draws, max(100, 4 * CELLS // model.nobs))
+    draws = fit.at_most(max(100, 4 * CELLS // model.nobs))
     full, fixed = (np.empty((draws.size, model.nobs)) for _ in range(2))
     residual = np.zeros(draws.size)
     for rows, design in in_rows(model.design, draws.size):
@@ -59,11 +82,20 @@ def r2(fit: PosteriorFit, *, level: float = 0.95) -> pd.DataFrame:
     residual /= model.nobs
     total, population = full.var(axis=1), fixed.var(axis=1)
     between = (full - fixed).var(axis=1)
-    shares = [population / (population + between + residual), total / (total + residual)]
-    return table(np.column_stack(shares), level, pd.Index(["marginal", "conditional"], name="r2"))
+    return population / (population + between + residual), total / (total + residual)
 
 
-def icc(fit: PosteriorFit, *, level: float = 0.95) -> pd.DataFrame:
+def _nakagawa(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
+    found = _variances(fit)
+    random = sum(found.groups.values(), np.zeros(len(found.residual)))
+    whole = found.fixed + random + found.residual
+    return found.fixed / whole, (found.fixed + random) / whole
+
+
+R_SQUARED = {"gelman": _gelman, "nakagawa": _nakagawa}
+
+
+def icc(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     """
     Give the intra-class correlations: each group's share of the variance, on the link scale.
 
@@ -89,18 +121,37 @@ def icc(fit: PosteriorFit, *, level: float = 0.95) -> pd.DataFrame:
     for a log link the mean over the rows of log(1 + var(m) / m^2), m the row's expectation with
     the random effects averaged out, exp(eta + v/2).
     """
-    model = fit.model
-    terms = [t for t in model.design.terms if any(g.param == "mu" for g in t.loadings)]
-    if not terms:
+    if not any(g.param == "mu" for term in fit.model.design.terms for g in term.loadings):
         raise NotSupportedError(
             "There is no random term in the mean, so no variance lies between groups; see r2()."
         )
+    found = _variances(fit)
+    total = sum(found.groups.values(), np.zeros(len(found.residual)))
+    shares = {name: value / (total + found.residual) for name, value in found.groups.items()}
+    if len(shares) > 1:
+        shares["total"] = total / (total + found.residual)
+    index = pd.Index(shares, name="group")
+    return table(fit, np.column_stack(list(shares.values())), level, index, LOGIT)
+
+
+@dataclass(frozen=True, eq=False)
+class Variances:
+    """Variances on the link scale `(S,)`: of the fixed part, each group's, the distribution's."""
+
+    fixed: np.ndarray
+    groups: dict[str, np.ndarray]
+    residual: np.ndarray
+
+
+def _variances(fit: Fit) -> Variances:
+    model = fit.model
     own = _distribution_variance(model)
-    draws = evenly_thinned(fit.draws, max(100, 4 * CELLS // model.nobs))
+    draws = fit.at_most(max(100, 4 * CELLS // model.nobs))
     Lambda = all_factors(model.design, draws)
-    groups = {term.label: np.zeros(draws.size) for term in terms}
-    residual = np.zeros(draws.size)
-    for _, design in in_rows(model.design, draws.size):
+    loaded = [t for t in model.design.terms if any(g.param == "mu" for g in t.loadings)]
+    groups = {term.label: np.zeros(draws.size) for term in loaded}
+    residual, fixed = np.zeros(draws.size), np.empty((draws.size, model.nobs))
+    for rows, design in in_rows(model.design, draws.size):
         between = np.zeros((draws.size, design.n))
         for term in design.terms:
             if term.label in groups:
@@ -109,13 +160,11 @@ def icc(fit: PosteriorFit, *, level: float = 0.95) -> pd.DataFrame:
                 between += v
         params = parameters(model, design, draws, draws.effects)
         eta = linear_predictor(design, draws, {}, "mu")
+        # What is known beforehand of a row, its offset, is not explained by the predictors.
+        fixed[:, rows] = eta - design.predictors["mu"].offset
         values = own(params, eta + 0.5 * between)
         residual += np.broadcast_to(values, between.shape).sum(axis=1) / model.nobs
-    total = sum(groups.values())
-    shares = {name: value / (total + residual) for name, value in groups.items()}
-    if len(groups) > 1:
-        shares["total"] = total / (total + residual)
-    return table(np.column_stack(list(shares.values())), level, pd.Index(shares, name="group"))
+    return Variances(fixed.var(axis=1, ddof=1), groups, residual)
 
 
 LATENT = {"logit": np.pi**2 / 3, "probit": 1.0, "cloglog": np.pi**2 / 6}

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from glmm_bayes.errors import FormulaError, UnknownNameError
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import Fit
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.intervals import table
 
@@ -33,9 +33,9 @@ class Linear:
         return Linear(self.constant + times * other.constant, weights)
 
 
-def hypothesis(fit: PosteriorFit, statement: str, *, level: float = 0.95) -> pd.DataFrame:
+def hypothesis(fit: Fit, statement: str, *, level: float = 0.95) -> pd.DataFrame:
     """
-    Ask how probable a linear statement about coefficients is.
+    Ask how probable a linear statement about coefficients is, or test it.
 
     Parameters
     ----------
@@ -44,15 +44,17 @@ def hypothesis(fit: PosteriorFit, statement: str, *, level: float = 0.95) -> pd.
         `fixef` gives, in backticks where that helps reading, with `sigma:x` for those of other
         parameters.
     level
-        Probability of the equal-tailed interval.
+        Probability of the equal-tailed interval, or of Wald's.
 
     Returns
     -------
     DataFrame
         One row: `hypothesis`; `estimate, std_error, lower, upper` of the left side less the
-        right; `probability`, for `>` and `<` that the statement is true, for `=` twice the
-        smaller of the two tails about zero (small where zero lies far out); `evidence_ratio`,
-        the odds of a `>` or `<`, NaN for `=`.
+        right. Of a posterior: `probability`, for `>` and `<` that the statement is true, for `=`
+        twice the smaller of the two tails about zero (small where zero lies far out);
+        `evidence_ratio`, the odds of a `>` or `<`, NaN for `=`. Of a maximum: `statistic` (z),
+        `df` (infinite), `p_value`: two-sided for `=`; for `>` and `<` one-sided, the statement
+        being the alternative, so that a small one speaks for it.
 
     Raises
     ------
@@ -63,21 +65,23 @@ def hypothesis(fit: PosteriorFit, statement: str, *, level: float = 0.95) -> pd.
     """
     coefficients = coefficient_draws(fit)
     sign, difference = read_statement(statement, list(coefficients))
-    draws = _combine(difference, coefficients, fit.draws.size)
-    above, below = float((draws > 0).mean()), float((draws < 0).mean())
-    if sign == "=":
-        probability, odds = min(1.0, 2 * min(above, below)), np.nan
-    else:
-        probability = above if sign == ">" else below
-        odds = probability / (1 - probability) if probability < 1 else np.inf
-    found = table(draws[:, None], level).assign(probability=probability, evidence_ratio=odds)
+    values = _combine(difference, coefficients, fit.draws.size)
+    found = table(fit, values[:, None], level).assign(**fit.evidence(values, sign))
     found.insert(0, "hypothesis", statement)
     return found
 
 
-def contrast(
-    fit: PosteriorFit, weights: Mapping[str, float], *, level: float = 0.95
-) -> pd.DataFrame:
+def probability_of(draws: np.ndarray, sign: str) -> dict[str, float]:
+    """Give `probability` and `evidence_ratio` of a number `(S,)` being above or below zero."""
+    above, below = float((draws > 0).mean()), float((draws < 0).mean())
+    if sign == "=":
+        return {"probability": min(1.0, 2 * min(above, below)), "evidence_ratio": np.nan}
+    probability = above if sign == ">" else below
+    odds = probability / (1 - probability) if probability < 1 else np.inf
+    return {"probability": probability, "evidence_ratio": odds}
+
+
+def contrast(fit: Fit, weights: Mapping[str, float], *, level: float = 0.95) -> pd.DataFrame:
     """
     Estimate a weighted sum of coefficients.
 
@@ -86,24 +90,26 @@ def contrast(
     weights
         From names of coefficients, as in `hypothesis`, to their weights.
     level
-        Probability of the equal-tailed interval.
+        Probability of the interval.
 
     Returns
     -------
     DataFrame
-        One row: `contrast, estimate, std_error, lower, upper`.
+        One row: `contrast, estimate, std_error, lower, upper`, and of a maximum `statistic` (z),
+        `df`, `p_value` (two-sided).
     """
     coefficients = coefficient_draws(fit)
     for name in weights:
         if name not in coefficients:
             raise _unknown(name, coefficients)
     linear = Linear(0.0, {name: float(w) for name, w in weights.items()})
-    found = table(_combine(linear, coefficients, fit.draws.size)[:, None], level)
+    values = _combine(linear, coefficients, fit.draws.size)[:, None]
+    found = table(fit, values, level).assign(**fit.tests(values))
     found.insert(0, "contrast", " + ".join(f"{w:g} * {n}" for n, w in linear.weights.items()))
     return found
 
 
-def coefficient_draws(fit: PosteriorFit) -> dict[str, np.ndarray]:
+def coefficient_draws(fit: Fit) -> dict[str, np.ndarray]:
     """Give the draws `(S,)` of every coefficient, those of other parameters as `sigma:x`."""
     found = {}
     for param, beta in fit.draws.beta.items():

@@ -8,24 +8,17 @@ import pandas as pd
 
 from glmm_bayes.data import Frame, column_names, complete_columns, read_columns
 from glmm_bayes.design import Design
-from glmm_bayes.draws import Draws
 from glmm_bayes.encoding import Expression, columns_of
 from glmm_bayes.errors import DataError, UnknownNameError
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.formula import plain_name
 from glmm_bayes.model import Model
-from glmm_bayes.predictive import (
-    Effects,
-    effects_for,
-    in_rows,
-    linear_predictor,
-    parameters,
-    responses,
-)
+from glmm_bayes.predictive import effects_for, in_rows, on_own_scale, parameters, responses
 from glmm_bayes.registry import suggestion
 from glmm_bayes.response import Response
-from glmm_bayes.verbs.intervals import summarise
+from glmm_bayes.verbs.intervals import IDENTITY, LOG, LOGIT, Scale, link_scale, of_draws
 from glmm_bayes.verbs.marginal import all_factors, marginal
+from glmm_bayes.verbs.sources import Source, drawn
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -35,7 +28,7 @@ PARAM = "param:"
 
 
 def predict(
-    fit: PosteriorFit,
+    fit: Fit,
     newdata: Frame | None = None,
     *,
     kind: str = "mean",
@@ -60,19 +53,21 @@ def predict(
         `"conditional"`: the rows' own groups, the effects of unseen levels drawn from their
         distribution; `"population"`: random effects zero; `"new"`: every level a new one, its
         effects drawn; `"marginal"`: averaged over the distribution of the random effects, which
-        for `"linear"` is `"population"` and for `"response"` is `"new"`.
+        for `"linear"` is `"population"` and for `"response"` is `"new"`. Of a maximum, a level
+        whose effects would be drawn has effects of zero, whose variance is in `std_error`.
     level
-        Probability of the equal-tailed interval.
+        Probability of the interval: equal-tailed, or Wald's.
     draws
-        Whether to give the draws in place of the table.
+        Whether to give the draws in place of the table; of a maximum, draws of the normal
+        approximation to parameters and effects.
     seed
         Of what is drawn; by default the fit's own, so that the same call gives the same numbers.
 
     Returns
     -------
     DataFrame or DataArray
-        `estimate` (posterior mean), `std_error`, `lower, upper`, indexed as the rows; or draws
-        `(chain, draw, __obs__)`.
+        `estimate` (posterior mean, or the value at the maximum), `std_error`, `lower, upper`,
+        indexed as the rows; or draws `(chain, draw, __obs__)`.
 
     Raises
     ------
@@ -85,22 +80,56 @@ def predict(
     -----
     `"marginal"` integrates by Gauss-Hermite quadrature over the normal distribution of a row's
     linear predictor: 32 nodes; 15 (9) a dimension where two (three) predictors have effects.
+
+    Of a maximum, the variance of a row's linear predictors is the delta method's by the
+    parameters, the effects' modes moving with them, plus their conditional variance given the
+    parameters; it goes to the mean and the parameters by their slopes. Intervals are Wald's on
+    the link's scale (log or logit where the mean is no parameter). A new response has its
+    quantiles by simulation, with the seed, from the normal approximation at the maximum.
     """
     _check_names(fit.model, kind, groups)
     if newdata is not None and groups in ("population", "marginal") and kind != "response":
         newdata = _with_any_group(fit.model, newdata)
     design = rows_of(fit.model, newdata, trials=kind == "response")
     rng = np.random.default_rng(fit.seed if seed is None else seed)
-    parts = _in_parts(fit.model, design, fit.draws, kind, groups, rng)
+    groups = _target(kind, groups)
+    if not draws and kind != "response":
+        source = fit.row_source(design, groups, rng)
+        tables = [
+            fit.summarise(values, level, scale)
+            for _, values, scale in _in_parts(fit.model, design, source, kind, groups, rng)
+        ]
+        return _joined(tables, design)
+    sampled = fit.sampled(rng)
+    source = drawn(sampled, design, groups, rng)
+    parts = _in_parts(fit.model, design, source, kind, groups, rng)
     if draws:
-        values = np.concatenate([part for _, part in parts], axis=1)
-        return by_row(values, fit.draws.chains, design)
-    tables = [pd.DataFrame(summarise(part, level)) for _, part in parts]
-    return pd.concat(tables, ignore_index=True).set_axis(design.rows.frame.index)
+        values = np.concatenate([values for _, values, _ in parts], axis=1)
+        return by_row(values, sampled.chains, design)
+    table = _joined([of_draws(values, level) for _, values, _ in parts], design)
+    return fit.response_table(table, design, groups)
+
+
+def _joined(tables: list[dict[str, np.ndarray]], design: Design) -> pd.DataFrame:
+    found = pd.concat([pd.DataFrame(part) for part in tables], ignore_index=True)
+    return found.set_axis(design.rows.frame.index)
+
+
+def with_mean_responses(
+    fit: ModeFit, table: pd.DataFrame, design: Design, groups: str
+) -> pd.DataFrame:
+    """Put the rows' expectations at the maximum in place of means of simulated responses."""
+    if fit.model.family.mean is None or groups not in ("conditional", "population"):
+        return table
+    effects = effects_for(design, fit.plug_in, groups, None)
+    params = parameters(fit.model, design, fit.plug_in, effects)
+    mean = np.broadcast_to(fit.model.family.expectation(params), (1, design.n))[0]
+    trials = None if design.response is None else design.response.trials
+    return table.assign(estimate=mean if trials is None else trials * mean)
 
 
 def simulate(
-    fit: PosteriorFit,
+    fit: Fit,
     n: int = 1,
     *,
     seed: int | None = None,
@@ -108,12 +137,14 @@ def simulate(
     groups: str = "conditional",
 ) -> "xr.DataArray":
     """
-    Draw new responses, each set of them from another draw of the posterior.
+    Draw new responses: each set from another draw of the posterior, or at the maximum.
 
     Parameters
     ----------
     n
-        How many sets; their draws are spread evenly over the posterior.
+        How many sets; their draws are spread evenly over the posterior. Of a maximum all are at
+        the estimates: with `"conditional"` groups (the default) at the effects' modes, which are
+        shrunken; with `"new"` the effects are drawn anew for every set, as lme4's simulate does.
     seed
         Makes the answer reproducible; by default every call gives other responses.
     newdata, groups
@@ -131,9 +162,11 @@ def simulate(
     _check_names(fit.model, "response", groups)
     design = rows_of(fit.model, newdata, trials=True)
     rng = np.random.default_rng(seed)
-    at = np.floor((np.arange(n) + rng.uniform()) * fit.draws.size / n).astype(int)
-    parts = _in_parts(fit.model, design, fit.draws.thinned(at), "response", groups, rng)
-    values = np.concatenate([part for _, part in parts], axis=1)
+    at = np.floor((np.arange(n) + rng.uniform()) * fit.plug_in.size / n).astype(int)
+    groups = _target("response", groups)
+    source = drawn(fit.plug_in.thinned(at), design, groups, rng)
+    parts = _in_parts(fit.model, design, source, "response", groups, rng)
+    values = np.concatenate([part for _, part, _ in parts], axis=1)
     coords = {"sim": np.arange(n), "__obs__": design.rows.kept}
     return xr.DataArray(values, coords, ("sim", "__obs__"), name="y")
 
@@ -217,39 +250,50 @@ def _trials(model: Model, design: Design, newdata: Frame) -> np.ndarray:
     return np.sum(parts, axis=0)
 
 
+def _target(kind: str, groups: str) -> str:
+    """Say what `"marginal"` is, where it is something else."""
+    if groups != "marginal":
+        return groups
+    return {"linear": "population", "response": "new"}.get(kind, groups)
+
+
 def _in_parts(
-    model: Model, design: Design, draws: Draws, kind: str, groups: str, rng: np.random.Generator
-) -> Iterator[tuple[slice, np.ndarray]]:
-    """Give predictions `(S, rows)` of one run of rows after another."""
-    if groups == "marginal":
-        groups = {"linear": "population", "response": "new"}.get(kind, groups)
-    if groups == "marginal":
-        target = kind.removeprefix(PARAM) if kind.startswith(PARAM) else None
-        Lambda = all_factors(design, draws)
-        for rows, part in in_rows(design, draws.size):
-            yield rows, marginal(model, part, draws, Lambda, target)
-        return
-    # Before the rows are cut: a level's effects are the same in every run of rows.
-    effects = effects_for(design, draws, groups, rng)
-    for rows, part in in_rows(design, draws.size):
-        yield rows, _values(model, part, draws, effects, kind, rng)
+    model: Model, design: Design, source: Source, kind: str, groups: str, rng: np.random.Generator
+) -> Iterator[tuple[slice, np.ndarray, Scale]]:
+    """Give predictions `(S, rows)`, with their scale, of one run of rows after another."""
+    target = kind.removeprefix(PARAM) if kind.startswith(PARAM) else None
+    Lambda = all_factors(design, source.draws) if groups == "marginal" else {}
+    for rows, part in in_rows(design, source.size):
+        if groups == "marginal":
+            values = marginal(model, part, source.draws, Lambda, target)
+            scale = _support_scale(model) if target is None else link_scale(model.links[target])
+            yield rows, values, scale
+        else:
+            yield rows, *_values(model, part, source, rows, kind, rng)
 
 
 def _values(
-    model: Model,
-    design: Design,
-    draws: Draws,
-    effects: Effects,
-    kind: str,
-    rng: np.random.Generator,
-) -> np.ndarray:
+    model: Model, design: Design, source: Source, rows: slice, kind: str, rng: np.random.Generator
+) -> tuple[np.ndarray, Scale]:
+    eta = source.predictors(design, rows)
     if kind == "linear":
-        return linear_predictor(design, draws, effects, "mu")
-    params = parameters(model, design, draws, effects)
+        return eta["mu"], IDENTITY
+    params = on_own_scale(model, eta, source.constants())
+    shape = (source.size, design.n)
     if kind == "response":
-        return responses(model, design, params, rng)
+        return responses(model, design, params, rng), IDENTITY
     if kind == "mean":
-        values = model.family.expectation(params)
-    else:
-        values = params[kind.removeprefix(PARAM)]
-    return np.broadcast_to(values, (draws.size, design.n))
+        mean = model.family.expectation(params)
+        own = mean is params["mu"]
+        scale = link_scale(model.links["mu"]) if own else _support_scale(model)
+        return np.broadcast_to(mean, shape), scale
+    param = kind.removeprefix(PARAM)
+    return np.broadcast_to(params[param], shape), link_scale(model.links[param])
+
+
+def _support_scale(model: Model) -> Scale:
+    """Choose a scale for the mean of a response by which responses the family takes."""
+    problem = model.family.problem
+    if model.family.needs_trials or problem(np.array([2.0]), None) is not None:
+        return LOGIT
+    return IDENTITY if problem(np.array([-1.0]), None) is None else LOG

@@ -167,16 +167,37 @@ def rounded(value: float, std_error: float) -> str:
 
 def estimate_header(level: float) -> Row:
     """
-    Name the columns of `estimate_cells`.
+    Name the columns of estimates.
 
     Examples
     --------
-    >>> estimate_header(0.9)[2:4]
-    ('5%', '95%')
+    >>> estimate_header(0.9)
+    ('estimate', 'std_error', '5%', '95%')
     """
     tail = 50 * (1 - level)
-    bounds = f"{tail:.4g}%", f"{100 - tail:.4g}%"
-    return "estimate", "std_error", *bounds, "R-hat", "ESS bulk", "ESS tail"
+    return "estimate", "std_error", f"{tail:.4g}%", f"{100 - tail:.4g}%"
+
+
+def p_value(p: float) -> str:
+    """
+    Write a p-value.
+
+    Examples
+    --------
+    >>> p_value(0.0312), p_value(3e-9)
+    ('0.0312', '<0.0001')
+    """
+    return "<0.0001" if p < 1e-4 else f"{p:.4f}"
+
+
+# What may stand beside estimates: the column's head, and how a number of it is written.
+BESIDE: dict[str, tuple[str, Callable[[float], str]]] = {
+    "r_hat": ("R-hat", lambda x: f"{x:.3f}"),
+    "ess_bulk": ("ESS bulk", lambda x: f"{x:.0f}"),
+    "ess_tail": ("ESS tail", lambda x: f"{x:.0f}"),
+    "statistic": ("z", lambda x: f"{x:.2f}"),
+    "p_value": ("p", p_value),
+}
 
 
 def estimate_cells(table: pd.DataFrame, level: float) -> tuple[Row, list[Row]]:
@@ -186,7 +207,8 @@ def estimate_cells(table: pd.DataFrame, level: float) -> tuple[Row, list[Row]]:
     Parameters
     ----------
     table
-        With `estimate, std_error, lower, upper, r_hat, ess_bulk, ess_tail`.
+        With `estimate, std_error, lower, upper`, and what of `BESIDE` it has. An estimate with a
+        standard error of zero is a value that was fixed; one with NaN has none, shown as `-`.
 
     Returns
     -------
@@ -196,23 +218,29 @@ def estimate_cells(table: pd.DataFrame, level: float) -> tuple[Row, list[Row]]:
         The numbers, decimal points below one another.
     """
     # Of equal numbers the standard deviation is not always zero to the last digit.
-    varies = (table["std_error"] > 1e-12 * table["estimate"].abs()).tolist()
-    errors = [s if v else 0.0 for s, v in zip(table["std_error"], varies, strict=True)]
+    size = table["estimate"].abs()
+    errors = table["std_error"].where(~(table["std_error"] <= 1e-12 * size), 0.0).tolist()
 
     def written(name: str, words: Callable[[float, float], str], fixed: str = "") -> list[str]:
-        triples = zip(table[name], errors, varies, strict=True)
-        return [words(x, s) if v else fixed for x, s, v in triples]
+        pairs = zip(table[name], errors, strict=True)
+        return [words(x, s) if s > 0 else "-" if isnan(s) else fixed for x, s in pairs]
 
     columns = [
         [rounded(x, s) for x, s in zip(table["estimate"], errors, strict=True)],
         written("std_error", rounded, fixed="fixed"),
         written("lower", rounded),
         written("upper", rounded),
-        written("r_hat", lambda x, _: "" if isnan(x) else f"{x:.3f}"),
-        written("ess_bulk", lambda x, _: "" if isnan(x) else f"{x:.0f}"),
-        written("ess_tail", lambda x, _: "" if isnan(x) else f"{x:.0f}"),
     ]
-    names = estimate_header(level)
+    names = list(estimate_header(level))
+    for name, (head, words) in BESIDE.items():
+        if name in table:
+            names.append(head)
+            columns.append(
+                [
+                    words(x) if s > 0 and not isnan(x) else ""
+                    for x, s in zip(table[name], errors, strict=True)
+                ]
+            )
     padded = [_pointed(name, cells) for name, cells in zip(names, columns, strict=True)]
     return tuple(c[0] for c in padded), list(zip(*(c[1:] for c in padded), strict=True))
 

@@ -7,13 +7,13 @@ import pandas as pd
 
 from glmm_bayes.data import read_columns
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import Fit
 from glmm_bayes.formula import plain_name
 from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
 
 
-def update(fit: PosteriorFit, *, seed: int | None = None, **changes: Any) -> PosteriorFit:
+def update(fit: Fit, *, seed: int | None = None, **changes: Any) -> Fit:
     """
     Fit a changed model in the same way.
 
@@ -44,7 +44,7 @@ def update(fit: PosteriorFit, *, seed: int | None = None, **changes: Any) -> Pos
     return model.fit(fit.method, seed=seed, **options)
 
 
-def refit(fit: PosteriorFit, y: Any, *, seed: int | None = None) -> PosteriorFit:
+def refit(fit: Fit, y: Any, *, seed: int | None = None) -> Fit:
     """
     Fit the same model to another response.
 

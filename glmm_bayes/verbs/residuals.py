@@ -8,7 +8,7 @@ from scipy.special import ndtri
 
 from glmm_bayes.draws import Draws
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import evenly_thinned, in_rows, parameters
 from glmm_bayes.registry import suggestion
@@ -17,9 +17,9 @@ MOST_DRAWS = 1000  # that a distribution function is averaged over
 EDGE = 2.0**-53  # a response in the far tail gets a residual of about 8, not infinity
 
 
-def residuals(fit: PosteriorFit, kind: str = "quantile", *, seed: int | None = None) -> pd.Series:
+def residuals(fit: Fit, kind: str = "quantile", *, seed: int | None = None) -> pd.Series:
     """
-    Give the residuals, conditional on the random effects.
+    Give the residuals, conditional on the random effects; of a maximum, at the estimates.
 
     Parameters
     ----------
@@ -54,7 +54,7 @@ def residuals(fit: PosteriorFit, kind: str = "quantile", *, seed: int | None = N
         )
     model = fit.model
     rng = np.random.default_rng(fit.seed if seed is None else seed)
-    values = KINDS[kind](model, fit.draws, rng)
+    values = KINDS[kind](model, fit.plug_in, rng)
     return pd.Series(values, index=model.design.rows.frame.index, name=f"{kind}_residual")
 
 

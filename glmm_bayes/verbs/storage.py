@@ -1,8 +1,8 @@
 """Keep a fit in one file, and bring it back able to predict."""
 
 import json
-from collections.abc import Mapping
-from dataclasses import replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from zipfile import BadZipFile, ZipFile
@@ -14,18 +14,19 @@ import xarray as xr
 from glmm_bayes.data import Rows
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.families import FAMILIES
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
 from glmm_bayes.model import Model
+from glmm_bayes.modes.again import ARRAYS, NUMBERS, found_before
 from glmm_bayes.priors import Prior, as_prior
 
-FORMAT = 1
+FORMAT = 2  # 1 had posteriors only
 HEADER, FRAME = "glmm_bayes", "fitted_rows"
 PLAIN = (str, int, float, bool, type(None))
 
 
-def save(fit: PosteriorFit, path: str | Path) -> None:
+def save(fit: Fit, path: str | Path) -> None:
     """
-    Keep a fit in one file: the draws, the model's arguments and the rows it used.
+    Keep a fit in one file: what was estimated, the model's arguments and the rows it used.
 
     The file is a zipped Zarr store, which `xarray.open_datatree` reads too. Of the context only
     the names are kept, of the fit's options only numbers, words and None.
@@ -43,7 +44,8 @@ def save(fit: PosteriorFit, path: str | Path) -> None:
     frame = _Columns.of(fit.model.design.rows.frame)
     header = _header(fit) | {"frame": frame.description}
     columns = {name: (["row"], values) for name, values in frame.arrays.items()}
-    tree = fit.idata.copy()
+    tree, told = KINDS[fit.kind].out(fit)
+    header |= {"kind": fit.kind, **told}
     tree[FRAME] = xr.DataTree(xr.Dataset(columns | {"kept": (["row"], fit.model.design.rows.kept)}))
     tree.attrs = {**tree.attrs, HEADER: json.dumps(header)}
     files: dict[str, Any] = {}
@@ -56,7 +58,7 @@ def save(fit: PosteriorFit, path: str | Path) -> None:
     part.replace(path)
 
 
-def load(path: str | Path, context: Mapping[str, Any] | None = None) -> PosteriorFit:
+def load(path: str | Path, context: Mapping[str, Any] | None = None) -> Fit:
     """
     Bring back a fit that `save` kept.
 
@@ -86,11 +88,69 @@ def load(path: str | Path, context: Mapping[str, Any] | None = None) -> Posterio
         )
     arrays = {str(name): column.to_numpy() for name, column in tree[FRAME].data_vars.items()}
     model = _model(header, arrays, dict(context or {}), path)
-    made = [header[name] for name in ("method", "seed", "elapsed", "options")]
-    return PosteriorFit(model, tree.drop_nodes(FRAME), *made)
+    return KINDS[header.get("kind", "posterior")].back(model, tree.drop_nodes(FRAME), header)
 
 
-def _header(fit: PosteriorFit) -> dict[str, Any]:
+@dataclass(frozen=True)
+class Kind:
+    """
+    What one kind of fit keeps.
+
+    `out(fit)` gives a tree of its arrays, and what else the header has to tell; `back(model, tree,
+    header)` the fit.
+    """
+
+    out: Callable[[Any], tuple[xr.DataTree, dict[str, Any]]]
+    back: Callable[[Model, xr.DataTree, Mapping[str, Any]], Fit]
+
+
+ABOUT = ("method", "seed", "elapsed", "options")
+EFFECTS, VARIANCES = "effects_", "variances_"
+
+
+def _posterior_out(fit: PosteriorFit) -> tuple[xr.DataTree, dict[str, Any]]:
+    return fit.idata.copy(), {}
+
+
+def _posterior_back(model: Model, tree: xr.DataTree, header: Mapping[str, Any]) -> PosteriorFit:
+    return PosteriorFit(model, tree, *(header[name] for name in ABOUT))
+
+
+def _mode_out(fit: ModeFit) -> tuple[xr.DataTree, dict[str, Any]]:
+    mode = fit.mode
+    arrays = {name: np.asarray(getattr(mode, name)) for name in (*ARRAYS, "axes")}
+    arrays |= {EFFECTS + name: b for name, b in mode.star_effects.items()}
+    arrays |= {VARIANCES + name: v for name, v in mode.effect_variances.items()}
+    numbers = {name: _plain(getattr(mode, name)) for name in NUMBERS}
+    data = {k: ([f"{k}__{i}" for i in range(v.ndim)], v) for k, v in arrays.items()}
+    tree = xr.DataTree.from_dict({"mode": xr.Dataset(data)})
+    return tree, {"numbers": numbers | {"problems": list(mode.problems)}}
+
+
+def _plain(value: Any) -> Any:
+    return value.item() if isinstance(value, np.generic) else value
+
+
+def _mode_back(model: Model, tree: xr.DataTree, header: Mapping[str, Any]) -> ModeFit:
+    arrays = {str(name): a.to_numpy() for name, a in tree["mode"].data_vars.items()}
+    names = [term.name for term in model.design.terms]
+    mode = found_before(
+        model,
+        header["numbers"],
+        arrays,
+        {name: arrays[EFFECTS + name] for name in names},
+        {name: arrays[VARIANCES + name] for name in names},
+    )
+    return ModeFit(model, mode, *(header[name] for name in ABOUT))
+
+
+KINDS = {
+    "posterior": Kind(_posterior_out, _posterior_back),
+    "mode": Kind(_mode_out, _mode_back),
+}
+
+
+def _header(fit: Fit) -> dict[str, Any]:
     model, rows = fit.model, fit.model.design.rows
     name = model.family.name
     if name not in FAMILIES or FAMILIES[name] is not model.family:

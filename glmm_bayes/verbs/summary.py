@@ -3,16 +3,15 @@
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from itertools import groupby
+from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
+from glmm_bayes.modes.reading import is_gaussian
 from glmm_bayes.verbs.describe import model_facts, model_title
-from glmm_bayes.verbs.diagnostics import Diagnostics, diagnostics
-from glmm_bayes.verbs.intervals import table
 from glmm_bayes.verbs.printing import Facts, Grid, Page, Part, Row, Sentences, estimate_cells
-from glmm_bayes.verbs.tables import fixef, reliability, varcorr
+from glmm_bayes.verbs.tables import constants, fixef, varcorr
 
 
 @dataclass(frozen=True, eq=False)
@@ -41,7 +40,7 @@ class Summary:
     fixef: pd.DataFrame
     varcorr: pd.DataFrame
     family: pd.DataFrame
-    diagnostics: Diagnostics
+    diagnostics: Any
     levels: Mapping[str, int]
     level: float
 
@@ -111,36 +110,62 @@ class Summary:
         return Grid(title, ("", *header), sections)
 
 
-def summary(fit: PosteriorFit, *, level: float = 0.95) -> Summary:
+def summary(fit: Fit, *, level: float = 0.95) -> Summary:
     """
     Collect what is read first of a fit.
 
     Parameters
     ----------
     level
-        The probability of the equal-tailed intervals.
+        The probability of the intervals.
     """
     model = fit.model
+    return Summary(
+        title=model_title(model),
+        facts=(*model_facts(model), *fit.facts(level)),
+        fixef=fixef(fit, level=level),
+        varcorr=varcorr(fit, level=level),
+        family=constants(fit, level=level),
+        diagnostics=fit.diagnostics(),
+        levels={term.label: len(term.levels) for term in model.design.terms},
+        level=level,
+    )
+
+
+def posterior_facts(fit: PosteriorFit, level: float) -> tuple[tuple[str, str], ...]:
+    """Say how the draws were made, and what the columns are."""
     draws = fit.draws
     drawn = (
         f"{fit.method}: {draws.chains} chain{'s' if draws.chains > 1 else ''} of "
         f"{draws.size // draws.chains} draws after warm-up; seed {fit.seed}; {fit.elapsed:.1f} s"
     )
     shown = f"posterior mean, standard deviation and {100 * level:g}% equal-tailed interval"
-    return Summary(
-        title=model_title(model),
-        facts=(*model_facts(model), ("Draws", drawn), ("Estimates", shown)),
-        fixef=fixef(fit, level=level),
-        varcorr=varcorr(fit, level=level),
-        family=_constants(fit, level),
-        diagnostics=diagnostics(fit),
-        levels={term.label: len(term.levels) for term in model.design.terms},
-        level=level,
+    return ("Draws", drawn), ("Estimates", shown)
+
+
+CRITERIA = {"ml": "maximum likelihood", "reml": "restricted maximum likelihood"}
+
+
+def mode_facts(fit: ModeFit, level: float) -> tuple[tuple[str, str], ...]:
+    """Say what was maximised, how high it is, and what the columns are."""
+    criterion = CRITERIA.get(fit.method, fit.method)
+    nodes = fit.options.get("nagq") or 1
+    if not fit.model.design.terms or is_gaussian(fit.model):
+        how = "exact"
+    elif nodes > 1:
+        how = f"adaptive Gauss-Hermite quadrature, {nodes} nodes"
+    else:
+        how = "Laplace's approximation"
+    heights = (
+        f"{fit.loglik:.3f}{' (restricted)' if fit.method == 'reml' else ''}; {fit.df} parameters; "
+        f"AIC {fit.aic:.2f}; BIC {fit.bic:.2f}"
     )
-
-
-def _constants(fit: PosteriorFit, level: float) -> pd.DataFrame:
-    found = fit.draws.constants
-    draws = np.stack(list(found.values()), axis=1) if found else np.empty((fit.draws.size, 0))
-    names = pd.Index(found, name="name", dtype=object)
-    return table(draws, level, names).assign(**reliability(draws, fit.draws.chains))
+    shown = (
+        f"at the maximum; standard error from the curvature; {100 * level:g}% Wald interval; "
+        f"z and p by the normal distribution, too bold where groups are few"
+    )
+    return (
+        ("Method", f"{criterion} ({how}); {fit.elapsed:.2f} s"),
+        ("Log likelihood", heights),
+        ("Estimates", shown),
+    )

@@ -2,15 +2,17 @@
 
 import warnings
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.draws import beta_name
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.covariance import CovarianceParameter
+from glmm_bayes.draws import Draws, beta_name
+from glmm_bayes.fit import Fit
+from glmm_bayes.modes.star import widened
 from glmm_bayes.terms import RandomTerm
-from glmm_bayes.verbs.intervals import summarise, table
+from glmm_bayes.verbs.intervals import FISHER, IDENTITY, Scale, link_scale, scale_of, table
+from glmm_bayes.verbs.sources import no_arms
 
 
 def reliability(draws: np.ndarray, chains: int) -> dict[str, np.ndarray]:
@@ -38,91 +40,132 @@ def reliability(draws: np.ndarray, chains: int) -> dict[str, np.ndarray]:
         }
 
 
-def fixef(fit: PosteriorFit, *, level: float = 0.95) -> pd.DataFrame:
+def fixef(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     """
     Give the population-level coefficients, on the scale of the linear predictor.
 
     Returns
     -------
     DataFrame
-        One row a coefficient: `estimate` (posterior mean), `std_error` (posterior standard
-        deviation), `lower, upper` (equal-tailed), `r_hat, ess_bulk, ess_tail`; with a column
-        `param` where several parameters have a predictor.
+        One row a coefficient, with a column `param` where several parameters have a predictor.
+        Of a posterior: `estimate` (mean), `std_error` (standard deviation), `lower, upper`
+        (equal-tailed), `r_hat, ess_bulk, ess_tail`. Of a maximum: `estimate`, `std_error` (from
+        the curvature), `lower, upper` (Wald's), `statistic` (z), `df` (infinite), `p_value`
+        (two-sided, normal: too small where groups are few).
     """
     parts = []
     for param, beta in fit.draws.beta.items():
         names = pd.Index(fit.model.design.predictors[param].names, name="name")
-        part = table(beta, level, names).assign(**reliability(beta, fit.draws.chains))
+        part = table(fit, beta, level, names).assign(**fit.quality(beta), **fit.tests(beta))
         part.insert(0, "param", param)
         parts.append(part)
     found = pd.concat(parts)
     return found if len(parts) > 1 else found.drop(columns="param")
 
 
-def vcov(fit: PosteriorFit) -> pd.DataFrame:
-    """Give the posterior covariance `(k, k)` of all coefficients, labelled as `beta[coef]`."""
-    labels, columns = [], []
-    for param, beta in fit.draws.beta.items():
+def vcov(fit: Fit) -> pd.DataFrame:
+    """
+    Give the covariance `(k, k)` of all coefficients, those of other parameters as `sigma:x`.
+
+    Of a posterior, that of its draws; of a maximum, the block of the inverse of the negative
+    Hessian by all parameters; restricted, with what the variances' uncertainty adds to it.
+    """
+    labels = []
+    for param in fit.draws.beta:
         prefix = "" if param == "mu" else f"{param}:"
         labels += [prefix + name for name in fit.model.design.predictors[param].names]
-        columns.append(beta)
-    matrix = np.atleast_2d(np.cov(np.hstack(columns), rowvar=False))
-    return pd.DataFrame(matrix, index=labels, columns=labels)
+    return pd.DataFrame(fit.coefficient_covariance(), index=labels, columns=labels)
 
 
-def varcorr(fit: PosteriorFit, *, level: float = 0.95) -> pd.DataFrame:
+def covariance_of_draws(draws: Draws) -> np.ndarray:
+    """Give the covariance `(K, K)` of all predictors' coefficients over random draws."""
+    return np.atleast_2d(np.cov(np.hstack(list(draws.beta.values())), rowvar=False))
+
+
+def varcorr(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     """
     Give the standard deviations, correlations and other structure parameters of random terms.
 
     Returns
     -------
     DataFrame
-        `param, group, structure, kind, coef1, coef2, estimate, std_error, lower, upper`, and
-        `r_hat, ess_bulk, ess_tail`; a family's own scale `sigma` comes last as `Residual`.
+        `param, group, structure, kind, coef1, coef2, estimate, std_error, lower, upper`, and of a
+        posterior `r_hat, ess_bulk, ess_tail`; a family's own scale `sigma` comes last as
+        `Residual`. Of a maximum the intervals are Wald's on the log scale, of correlations on
+        Fisher's; at an edge, a zero standard deviation or a perfect correlation, there is none,
+        and what is NaN is so.
     """
-    rows = [row for term in fit.model.design.terms for row in _components(fit, term)]
+    rows = [row for term in fit.model.design.terms for row in _components(fit.draws, term)]
     if "sigma" in fit.draws.constants:
-        sigma = fit.draws.constants["sigma"]
-        rows.append((("mu", "Residual", "", "sd", "", ""), sigma))
+        sigma, link = fit.draws.constants["sigma"], fit.model.links["sigma"]
+        rows.append((("mu", "Residual", "", "sd", "", ""), sigma, link_scale(link)))
     keys = ["param", "group", "structure", "kind", "coef1", "coef2"]
     if not rows:
         return pd.DataFrame(columns=[*keys, "estimate", "std_error", "lower", "upper"])
-    draws = np.stack([values for _, values in rows], axis=1)
-    labels = pd.DataFrame([label for label, _ in rows], columns=keys)
-    return labels.assign(**summarise(draws, level), **reliability(draws, fit.draws.chains))
+    labels = pd.DataFrame([label for label, _, _ in rows], columns=keys)
+    parts = [table(fit, values[:, None], level, scale=scale) for _, values, scale in rows]
+    found = pd.concat([labels, pd.concat(parts, ignore_index=True)], axis=1)
+    return found.assign(**fit.quality(np.stack([values for _, values, _ in rows], axis=1)))
 
 
-def _components(fit: PosteriorFit, term: RandomTerm) -> Iterator[tuple[tuple[str, ...], Any]]:
-    posterior = fit.idata["posterior"]
+type Component = tuple[tuple[str, ...], np.ndarray, Scale]
+
+
+def _components(draws: Draws, term: RandomTerm) -> Iterator[Component]:
+    """Give a term's parameters one by one: labels, values `(S,)`, and a scale for intervals."""
     params = "+".join(dict.fromkeys(g.param for g in term.loadings))
     head = (params, term.label, term.structure.name)
-    for key in dict.fromkeys(p.key for p in term.structure.parameters(term.size)):
-        values = posterior[f"{key}_{term.name}"].to_numpy()
-        values = values.reshape(-1, *values.shape[2:])
-        if values.ndim == 1:
-            yield (*head, key, "", ""), values
+    reported = reported_values(draws, term)
+    for p in term.structure.parameters(term.size):
+        values, scale = reported[p.key], _scale(p)
+        if values.ndim == 1 or not p.by_column and values.shape[1:] == (1,):
+            yield (*head, p.key, "", ""), values.reshape(-1), scale
         elif values.ndim == 2:
             for i, column in enumerate(term.columns):
-                yield (*head, key, column, ""), values[:, i]
+                yield (*head, p.key, column, ""), values[:, i], scale
         else:
             for i, first in enumerate(term.columns):
                 for j in range(i + 1, term.size):
-                    yield (*head, key, first, term.columns[j]), values[:, i, j]
+                    yield (*head, p.key, first, term.columns[j]), values[:, i, j], scale
 
 
-def ranef(fit: PosteriorFit, *, level: float = 0.95) -> pd.DataFrame:
+def _scale(parameter: CovarianceParameter) -> Scale:
+    return FISHER if parameter.key == "corr" else scale_of(parameter.support)
+
+
+def reported_values(draws: Draws, term: RandomTerm) -> dict[str, np.ndarray]:
+    """Give the parameters of a term's structure `(S, …)` as results name them, by key."""
+    parameters = term.structure.parameters(term.size)
+    values = {p.name: draws.theta[f"{p.name}_{term.name}"] for p in parameters}
+    found = {p.key: values[p.name] for p in parameters if p.name == p.key}
+    if len(found) < len(parameters):
+        rows = [
+            term.structure.reported(dict(zip(values, row, strict=True)), term.size)
+            for row in zip(*values.values(), strict=True)
+        ]
+        found |= {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    if "corr" in found and found["corr"].ndim == 3 and "sd" in found:
+        # What does not vary is correlated with nothing.
+        none = (found["sd"] == 0)[:, :, None] | (found["sd"] == 0)[:, None, :]
+        found["corr"] = np.where(none, np.nan, found["corr"])
+    return found
+
+
+def ranef(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     """
     Give the random effects, on the scale of the linear predictor.
 
     Returns
     -------
     DataFrame
-        `param, group, level, coef, estimate, std_error, lower, upper`, one row an effect.
+        `param, group, level, coef, estimate, std_error, lower, upper`, one row an effect. Of a
+        maximum: the conditional modes, with the conditional standard deviations given the
+        parameters, as lme4's `condVar`.
     """
     parts = []
     for term in fit.model.design.terms:
-        b = fit.draws.effects[term.name]
-        parts.append(_effects_table(term, summarise(b, level)))
+        b = widened(fit.plug_in.effects[term.name], fit.effect_arms(term))
+        parts.append(_effects_table(term, fit.summarise(b, level)))
     keys = ["param", "group", "level", "coef", "estimate", "std_error", "lower", "upper"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=keys)
 
@@ -143,47 +186,74 @@ def _effects_table(term: RandomTerm, found: dict[str, np.ndarray]) -> pd.DataFra
     return pd.DataFrame(labels | {k: v.ravel() for k, v in found.items()})
 
 
-def coef(fit: PosteriorFit, *, level: float = 0.95) -> pd.DataFrame:
+def coef(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     """
     Give each level's own coefficients: the population's plus the level's effects.
 
     Returns
     -------
     DataFrame
-        As `ranef`, one row a level and coefficient of the population or of the term.
+        As `ranef`, one row a level and coefficient of the population or of the term. Of a
+        maximum the standard errors hold the uncertainty of the parameters too, and how the
+        effects' modes move with them.
     """
     parts = []
     for term in fit.model.design.terms:
+        arms, q = fit.effect_arms(term), len(term.levels)
         for loading in term.loadings:
             population = fit.model.design.predictors[loading.param].names
             beta = fit.draws.beta[loading.param]
-            own = fit.draws.effects[term.name][:, :, loading.columns]
-            columns = dict.fromkeys([*population, *loading.matrix.names])
-            for name in columns:
-                total = np.zeros((len(beta), len(term.levels)))
+            places = range(term.size)[loading.columns]
+            own = dict(zip(loading.matrix.names, places, strict=True))
+            for name in dict.fromkeys([*population, *own]):
+                total, beyond = np.zeros((len(beta), q)), no_arms(q)
                 if name in population:
                     total += beta[:, [population.index(name)]]
-                if name in loading.matrix.names:
-                    total += own[:, :, loading.matrix.names.index(name)]
+                if name in own:
+                    total += fit.draws.effects[term.name][:, :, own[name]]
+                    beyond = arms[:, :, own[name]]
                 labels = {
                     "param": loading.param,
                     "group": term.label,
                     "level": term.levels,
                     "coef": name,
                 }
-                parts.append(pd.DataFrame(labels | summarise(total, level)))
+                found = fit.summarise(widened(total, beyond), level)
+                parts.append(pd.DataFrame(labels | found))
     keys = ["param", "group", "level", "coef", "estimate", "std_error", "lower", "upper"]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=keys)
 
 
-def outer_draws(fit: PosteriorFit) -> dict[str, np.ndarray]:
+def constants(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
+    """Give the family's parameters without a formula, one a row, on their own scale."""
+    found = fit.draws.constants
+    if not found:
+        none = table(fit, np.empty((fit.draws.size, 0)), level)
+        return none.assign(**fit.quality(np.empty((fit.draws.size, 0))))
+    parts = [
+        table(fit, v[:, None], level, scale=link_scale(fit.model.links[name]))
+        for name, v in found.items()
+    ]
+    shown = pd.concat(parts).set_axis(pd.Index(found, name="name", dtype=object))
+    return shown.assign(**fit.quality(np.stack(list(found.values()), axis=1)))
+
+
+def theta(fit: Fit) -> pd.Series:
+    """Give the estimates of the outer parameters, by their full names, on their own scale."""
+    found = {
+        name: fit.summarise(v, 0.95, IDENTITY)["estimate"] for name, v in outer_draws(fit).items()
+    }
+    return pd.Series(found, name="theta", dtype=float)
+
+
+def outer_draws(fit: Fit) -> dict[str, np.ndarray]:
     """Give the draws `(S,)` of every single outer parameter, by its full name."""
     found: dict[str, np.ndarray] = {}
     for param, beta in fit.draws.beta.items():
         for k, name in enumerate(fit.model.design.predictors[param].names):
             found[f"{beta_name(param)}[{name}]"] = beta[:, k]
     for term in fit.model.design.terms:
-        for (_, _, _, kind, *coefs), values in _components(fit, term):
+        for (_, _, _, kind, *coefs), values, _ in _components(fit.draws, term):
             inside = ", ".join(c for c in coefs if c)
             found[f"{kind}_{term.name}" + (f"[{inside}]" if inside else "")] = values
     return found | dict(fit.draws.constants)

@@ -8,7 +8,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from glmm_bayes.errors import DataError, UnknownNameError
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import Fit
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.plots.look import INK, PALE, PALETTE, panels, predictor_label
 
@@ -16,7 +16,7 @@ LABELLED = 45  # levels that can still be named beside one another
 
 
 def plot_ranef(
-    fit: PosteriorFit, group: str | None = None, coef: str | None = None, *, level: float = 0.95
+    fit: Fit, group: str | None = None, coef: str | None = None, *, level: float = 0.95
 ) -> Figure:
     """
     Plot every level's random effects, sorted by estimate: a caterpillar.
@@ -51,7 +51,7 @@ def plot_ranef(
     return figure
 
 
-def _chosen(fit: PosteriorFit, group: str | None, coef: str | None, level: float) -> pd.DataFrame:
+def _chosen(fit: Fit, group: str | None, coef: str | None, level: float) -> pd.DataFrame:
     table = fit.ranef(level=level)
     if table.empty:
         raise DataError(f"The model {fit.model.formula.texts[0]!r} has no random effects to plot.")

@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from glmm_bayes.errors import DataError, UnknownNameError
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import Fit
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.plots.grid import (
     Grid,
@@ -42,7 +42,7 @@ SQUASHED = 10.0  # how far the data may reach above the curves before the axis i
 
 
 def plot_effects(
-    fit: PosteriorFit,
+    fit: Fit,
     *terms: str,
     by: str | None = None,
     kind: str = "mean",
@@ -106,7 +106,7 @@ def plot_effects(
     return figure
 
 
-def _check_named(fit: PosteriorFit, grids: list[Grid]) -> None:
+def _check_named(fit: Fit, grids: list[Grid]) -> None:
     for grid in grids:
         unnamed = grouping_variables(fit.model.design) - {grid.x, grid.by}
         if unnamed:
@@ -120,7 +120,7 @@ def _check_named(fit: PosteriorFit, grids: list[Grid]) -> None:
 
 
 def _panel(
-    fit: PosteriorFit,
+    fit: Fit,
     ax: Axes,
     grid: Grid,
     kind: str,
@@ -154,7 +154,7 @@ def _panel(
     return y is not None
 
 
-def _inks(fit: PosteriorFit, grid: Grid) -> list[str]:
+def _inks(fit: Fit, grid: Grid) -> list[str]:
     if grid.by is None:
         return [PALETTE[0]]
     column = fit.model.design.rows.frame[grid.by]
@@ -178,7 +178,7 @@ def _bars(ax: Axes, part: pd.DataFrame, x: np.ndarray, colour: str, label: str |
     ax.errorbar(x, part["estimate"], reach, fmt="o", ms=5, lw=1.8, color=colour, label=label)
 
 
-def _observed(fit: PosteriorFit, kind: str) -> np.ndarray | None:
+def _observed(fit: Fit, kind: str) -> np.ndarray | None:
     """Give the response on the scale of the predictions, if it can be shown on that."""
     response = fit.model.design.response
     if kind == "linear" and fit.model.links["mu"].name != "identity":
@@ -191,7 +191,7 @@ def _observed(fit: PosteriorFit, kind: str) -> np.ndarray | None:
     return response.y
 
 
-def _points(ax: Axes, fit: PosteriorFit, grid: Grid, y: np.ndarray, ink: list[str]) -> None:
+def _points(ax: Axes, fit: Fit, grid: Grid, y: np.ndarray, ink: list[str]) -> None:
     data = fit.model.design.rows.frame
     rng = np.random.default_rng(0)
     mine = np.zeros(len(y), dtype=int)
@@ -211,7 +211,7 @@ def _points(ax: Axes, fit: PosteriorFit, grid: Grid, y: np.ndarray, ink: list[st
     ax.scatter(x, y, s=10, c=colour, alpha=0.35, lw=0, zorder=1, rasterized=len(y) > 5000)
 
 
-def _unsquash(fit: PosteriorFit, ax: Axes, y: np.ndarray, typical: float) -> None:
+def _unsquash(fit: Fit, ax: Axes, y: np.ndarray, typical: float) -> None:
     if positive_and_unbounded(fit.model) and y.max() > SQUASHED * typical:
         log_axis(ax, y)
 
@@ -224,7 +224,7 @@ def _value(value: Any) -> str:
 
 
 def _finish(
-    fit: PosteriorFit,
+    fit: Fit,
     axes: list[Axes],
     grids: list[Grid],
     kind: str,
@@ -257,7 +257,7 @@ def _finish(
     figure.supxlabel(note, fontsize="x-small", color=INK)
 
 
-def _response_label(fit: PosteriorFit, kind: str, scale: str) -> str:
+def _response_label(fit: Fit, kind: str, scale: str) -> str:
     model, name = fit.model, response_name(fit.model)
     if kind == "linear":
         return f"{predictor_label(model, 'mu')} of {name}"

@@ -9,7 +9,7 @@ import xarray as xr
 from matplotlib.lines import Line2D
 
 from glmm_bayes.errors import UnknownNameError
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import Fit
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.plots.look import (
     INK,
@@ -42,7 +42,7 @@ SQUASHED = 10.0  # how far the largest response may lie above the middle on a li
 BARS = 60  # distinct counts that a rootogram shows legibly
 
 
-def plot_ppc(fit: PosteriorFit, *, draws: int = 50, kind: str | None = None) -> Any:
+def plot_ppc(fit: Fit, *, draws: int = 50, kind: str | None = None) -> Any:
     """
     Compare replicated responses with the observed ones.
 
@@ -69,7 +69,8 @@ def plot_ppc(fit: PosteriorFit, *, draws: int = 50, kind: str | None = None) -> 
         raise UnknownNameError(f"There is no kind {kind!r} of check. {suggestion(kind, KINDS)}")
     kind = kind or _suited(fit)
     scale = _scale(fit, kind)
-    tree = _shown(fit, scale)
+    whole = fit.replicated()
+    tree = _shown(fit, whole, scale)
     with warnings.catch_warnings():
         # ArviZ advises other figures for discrete data: the choice was made above.
         warnings.filterwarnings("ignore", message=".*look (binary|discrete)", category=UserWarning)
@@ -81,7 +82,7 @@ def plot_ppc(fit: PosteriorFit, *, draws: int = 50, kind: str | None = None) -> 
             collection = azp.plot_ppc_dist(
                 tree,
                 kind=kind,
-                num_samples=min(draws, fit.draws.size),
+                num_samples=min(draws, _count(whole)),
                 backend="matplotlib",
                 visuals={
                     "predictive_dist": {"color": PALETTE[0], "alpha": 0.25},
@@ -90,11 +91,11 @@ def plot_ppc(fit: PosteriorFit, *, draws: int = 50, kind: str | None = None) -> 
                     "remove_axis": False,
                 },
             )
-    _labelled(fit, collection, kind, scale)
+    _labelled(fit, whole, collection, kind, scale)
     return collection
 
 
-def _suited(fit: PosteriorFit) -> str:
+def _suited(fit: Fit) -> str:
     if not fit.model.family.discrete:
         return "kde"
     if fit.model.family.binary:
@@ -102,16 +103,21 @@ def _suited(fit: PosteriorFit) -> str:
     return "rootogram" if fit.model.design.y.max() <= BARS else "ecdf"
 
 
-def _shown(fit: PosteriorFit, scale: str) -> xr.DataTree:
+def _count(tree: xr.DataTree) -> int:
+    sizes = tree["posterior_predictive"].sizes
+    return sizes["chain"] * sizes["draw"]
+
+
+def _shown(fit: Fit, tree: xr.DataTree, scale: str) -> xr.DataTree:
     """Take the responses as they are shown, whole numbers with the type that ArviZ looks for."""
     names = ("posterior_predictive", "observed_data")
-    groups = {name: SCALES[scale](fit.idata[name].to_dataset()) for name in names}
+    groups = {name: SCALES[scale](tree[name].to_dataset()) for name in names}
     if fit.model.family.discrete and scale == "linear":
         groups = {name: data.astype(np.int64) for name, data in groups.items()}
     return xr.DataTree.from_dict(groups)
 
 
-def _scale(fit: PosteriorFit, kind: str) -> str:
+def _scale(fit: Fit, kind: str) -> str:
     """Choose a scale for the responses: one on which long tails leave room for the rest."""
     y = fit.model.design.y
     middle = max(np.median(y), y.mean() / 2)
@@ -121,7 +127,7 @@ def _scale(fit: PosteriorFit, kind: str) -> str:
     return "log" if y.min() > 0 and not fit.model.family.discrete else "asinh"
 
 
-def _labelled(fit: PosteriorFit, collection: Any, kind: str, scale: str) -> None:
+def _labelled(fit: Fit, tree: xr.DataTree, collection: Any, kind: str, scale: str) -> None:
     figure = collection.viz["figure"].item()
     figure.set_layout_engine("constrained")
     ax = figure.axes[0]
@@ -136,7 +142,7 @@ def _labelled(fit: PosteriorFit, collection: Any, kind: str, scale: str) -> None
     ax.set_ylabel(HEIGHTS[kind])
     if scale != "linear":
         label = f"{label} ({scale} axis)"
-        seen = fit.idata["posterior_predictive"]["y"]
+        seen = tree["posterior_predictive"]["y"]
         ticks = round_ticks(float(seen.min()), float(seen.max()))
         ax.set_xticks(SCALES[scale](ticks), [f"{tick:g}" for tick in ticks])
     ax.set_xlabel(label)

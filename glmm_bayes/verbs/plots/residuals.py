@@ -5,7 +5,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from scipy import stats
 
-from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.fit import Fit
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.plots.look import (
     INK,
@@ -21,7 +21,7 @@ BOXES = 45  # levels whose boxes fit beside one another
 SPAN = 2 / 3  # share of the points that a smoothed value leans on
 
 
-def plot_residuals(fit: PosteriorFit, *, seed: int | None = None) -> Figure:
+def plot_residuals(fit: Fit, *, seed: int | None = None) -> Figure:
     """
     Plot quantile residuals, which are standard normal where the model is right.
 
@@ -63,7 +63,7 @@ def plot_residuals(fit: PosteriorFit, *, seed: int | None = None) -> Figure:
     return figure
 
 
-def _boxable(fit: PosteriorFit) -> list[RandomTerm]:
+def _boxable(fit: Fit) -> list[RandomTerm]:
     found: dict[str, RandomTerm] = {}
     for term in fit.model.design.terms:
         if term.index.shape[1] == 1 and len(term.levels) <= min(BOXES, fit.model.nobs // 3):

@@ -1,14 +1,12 @@
-"""What was estimated: draws of a posterior, or a maximum; a method is one line and calls a verb."""
+"""What every fit answers; a method is one line and calls a verb."""
 
-import math
+from abc import ABC, abstractmethod
 from collections.abc import Mapping
-from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
-from glmm_bayes.draws import Draws, from_dataset
+from glmm_bayes.draws import Draws
 from glmm_bayes.model import Model
-from glmm_bayes.modes.mode import Mode, Singular, singular_parts
 
 if TYPE_CHECKING:
     import numpy as np
@@ -16,11 +14,17 @@ if TYPE_CHECKING:
     import xarray as xr
 
     from glmm_bayes.data import Frame
+    from glmm_bayes.design import Design
+    from glmm_bayes.terms import RandomTerm
 
 
-class Fit:
+class Fit(ABC):
     """
     What every method gives: questions are verbs, each in its file.
+
+    A verb works on `draws` of the parameters, whatever kind they are; how the draws of a quantity
+    become a table, and where its randomness comes from, the kinds of fit say: `PosteriorFit`,
+    `ModeFit`.
 
     Attributes
     ----------
@@ -32,7 +36,8 @@ class Fit:
         The method's options, as they were used.
     """
 
-    draws: Draws
+    kind: ClassVar[str]  # by which files and comparisons know what to do with a fit
+    shares: ClassVar[str]  # which R squared is the usual one
 
     def __init__(
         self,
@@ -63,7 +68,7 @@ class Fit:
         return fixef(self, level=level)
 
     def vcov(self) -> "pd.DataFrame":
-        """Posterior covariance of the coefficients: see `verbs.tables.vcov`."""
+        """Covariance of the coefficients: see `verbs.tables.vcov`."""
         from glmm_bayes.verbs.tables import vcov
 
         return vcov(self)
@@ -134,11 +139,11 @@ class Fit:
 
         return contrast(self, weights, level=level)
 
-    def r2(self, *, level: float = 0.95) -> "pd.DataFrame":
+    def r2(self, kind: str | None = None, *, level: float = 0.95) -> "pd.DataFrame":
         """R squared, marginal and conditional: see `verbs.explained.r2`."""
         from glmm_bayes.verbs.explained import r2
 
-        return r2(self, level=level)
+        return r2(self, kind, level=level)
 
     def icc(self, *, level: float = 0.95) -> "pd.DataFrame":
         """Intra-class correlations: see `verbs.explained.icc`."""
@@ -198,128 +203,70 @@ class Fit:
     def _repr_html_(self) -> str:
         return self.summary().html()
 
+    # ---- what a kind of fit says of itself
 
-class PosteriorFit(Fit):
-    """
-    A posterior in draws.
+    @property
+    @abstractmethod
+    def draws(self) -> Draws:
+        """The draws of the parameters that tables are made of."""
 
-    Attributes
-    ----------
-    idata
-        A `DataTree` with `posterior, sample_stats, log_likelihood, posterior_predictive,
-        observed_data, constant_data`; every function of ArviZ takes it.
-    """
+    @property
+    @abstractmethod
+    def plug_in(self) -> Draws:
+        """The draws that what has no interval is averaged over."""
 
-    def __init__(
-        self,
-        model: Model,
-        idata: "xr.DataTree",
-        method: str,
-        seed: int,
-        elapsed: float,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(model, method, seed, elapsed, options)
-        self.idata = idata
+    @abstractmethod
+    def sampled(self, rng: "np.random.Generator") -> Draws:
+        """Give random draws of the parameters, as uncertain as they are."""
 
-    @cached_property
-    def draws(self) -> Draws:  # type: ignore[override]
-        """The draws as arrays, in the model's order."""
-        return from_dataset(self.model, self.idata["posterior"].to_dataset())
+    @abstractmethod
+    def at_most(self, size: int) -> Draws:
+        """Give `draws`, but no more of them than needed where each is costly."""
 
+    @abstractmethod
+    def row_source(self, design: "Design", groups: str, rng: "np.random.Generator") -> Any:
+        """Say how rows vary: see `verbs.sources.Source`."""
+
+    @abstractmethod
+    def effect_arms(self, term: "RandomTerm") -> "np.ndarray":
+        """Give the effects' standard deviations `(a, q, p)` that `draws` do not have in them."""
+
+    @abstractmethod
+    def summarise(
+        self, values: "np.ndarray", level: float, scale: Any = None
+    ) -> "dict[str, np.ndarray]":
+        """Give `estimate, std_error, lower, upper` of a quantity `(S, …)` of every draw."""
+
+    @abstractmethod
+    def quality(self, values: "np.ndarray") -> "dict[str, np.ndarray]":
+        """Give columns that say how well `(S, k)` values are computed, if that is a question."""
+
+    @abstractmethod
+    def tests(self, values: "np.ndarray") -> "dict[str, np.ndarray]":
+        """Give columns that test whether `(S, k)` values are zero, if there are such tests."""
+
+    @abstractmethod
+    def evidence(self, values: "np.ndarray", sign: str) -> "dict[str, Any]":
+        """Judge whether a number `(S,)` is above (`>`), below (`<`) or equal to (`=`) zero."""
+
+    @abstractmethod
+    def coefficient_covariance(self) -> "np.ndarray":
+        """Give the covariance `(K, K)` of all predictors' coefficients, in order."""
+
+    @abstractmethod
+    def response_table(
+        self, table: "pd.DataFrame", design: "Design", groups: str
+    ) -> "pd.DataFrame":
+        """Finish a table of simulated responses."""
+
+    @abstractmethod
+    def replicated(self) -> "xr.DataTree":
+        """Give responses and their replications as ArviZ's predictive checks take them."""
+
+    @abstractmethod
     def diagnostics(self) -> Any:
-        """Whether the draws can be trusted, in words: see `verbs.diagnostics.diagnostics`."""
-        from glmm_bayes.verbs.diagnostics import diagnostics
+        """Say in words whether the fit can be trusted."""
 
-        return diagnostics(self)
-
-    def loo(self, **options: Any) -> Any:
-        """Leave-one-out cross-validation by ArviZ: see `verbs.criteria.loo`."""
-        from glmm_bayes.verbs.criteria import loo
-
-        return loo(self, **options)
-
-
-class ModeFit(Fit):
-    """
-    A maximum of the likelihood, restricted or penalised, and the curvature around it.
-
-    Attributes
-    ----------
-    mode
-        What the search found, as numbers: see `modes.mode.Mode`.
-    """
-
-    def __init__(
-        self,
-        model: Model,
-        mode: Mode,
-        method: str,
-        seed: int,
-        elapsed: float,
-        options: Mapping[str, Any] | None = None,
-    ) -> None:
-        super().__init__(model, method, seed, elapsed, options)
-        self.mode = mode
-
-    @cached_property
-    def draws(self) -> Draws:  # type: ignore[override]
-        """The maximum, and pairs of points about it: see `Mode.star`."""
-        return self.mode.star()
-
-    @property
-    def loglik(self) -> float:
-        """The log likelihood at the maximum, every constant included; restricted by `reml`."""
-        return self.mode.loglik
-
-    @property
-    def df(self) -> int:
-        """The number of parameters that were estimated."""
-        return self.mode.coordinates.size
-
-    @property
-    def nobs(self) -> int:
-        """The number of rows."""
-        return self.model.nobs
-
-    @property
-    def deviance(self) -> float:
-        """Minus twice the log likelihood."""
-        return -2 * self.loglik
-
-    @property
-    def aic(self) -> float:
-        """Akaike's criterion."""
-        return self.deviance + 2 * self.df
-
-    @property
-    def bic(self) -> float:
-        """Schwarz's criterion, for the number of rows."""
-        return self.deviance + math.log(self.nobs) * self.df
-
-    @property
-    def converged(self) -> bool:
-        """Whether the search ended at a maximum."""
-        return self.mode.converged
-
-    @property
-    def gradient(self) -> "np.ndarray":
-        """The slope of what was maximised, in standard errors of the parameters' combinations."""
-        return self.mode.gradient
-
-    @property
-    def theta(self) -> "pd.Series":
-        """The outer parameters by name, on their own scale: see `verbs.tables.theta`."""
-        from glmm_bayes.verbs.tables import theta
-
-        return theta(self)
-
-    @cached_property
-    def singular(self) -> tuple[Singular, ...]:
-        """The components at an edge: zero variances and perfect correlations."""
-        return singular_parts(self.mode.coordinates, self.mode.x)
-
-    @property
-    def is_singular(self) -> bool:
-        """Whether a component is at an edge; `singular` says which."""
-        return bool(self.singular)
+    @abstractmethod
+    def facts(self, level: float) -> tuple[tuple[str, str], ...]:
+        """Say how the estimates came about, for the head of a summary."""

@@ -1,0 +1,197 @@
+"""A maximum of the likelihood, restricted or penalised, and the curvature around it."""
+
+import math
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, override
+
+from glmm_bayes.draws import Draws
+from glmm_bayes.fit.base import Fit
+from glmm_bayes.model import Model
+from glmm_bayes.modes.mode import Mode, Singular, singular_parts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import xarray as xr
+
+    from glmm_bayes.design import Design
+    from glmm_bayes.terms import RandomTerm
+
+
+class ModeFit(Fit):
+    """
+    A maximum of the likelihood, restricted or penalised, and the curvature around it.
+
+    Intervals are Wald's, by the delta method on a scale that keeps them inside the support;
+    standard errors are on the natural scale.
+
+    Attributes
+    ----------
+    mode
+        What the search found, as numbers: see `modes.mode.Mode`.
+    """
+
+    kind = "mode"
+    shares = "nakagawa"
+
+    def __init__(
+        self,
+        model: Model,
+        mode: Mode,
+        method: str,
+        seed: int,
+        elapsed: float,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(model, method, seed, elapsed, options)
+        self.mode = mode
+
+    @cached_property
+    def draws(self) -> Draws:
+        """The maximum, and pairs of points about it: see `Mode.star`."""
+        return self.mode.star()
+
+    @property
+    def loglik(self) -> float:
+        """The log likelihood at the maximum, every constant included; restricted by `reml`."""
+        return self.mode.loglik
+
+    @property
+    def df(self) -> int:
+        """The number of parameters that were estimated."""
+        return self.mode.coordinates.size
+
+    @property
+    def nobs(self) -> int:
+        """The number of rows."""
+        return self.model.nobs
+
+    @property
+    def deviance(self) -> float:
+        """Minus twice the log likelihood."""
+        return -2 * self.loglik
+
+    @property
+    def aic(self) -> float:
+        """Akaike's criterion."""
+        return self.deviance + 2 * self.df
+
+    @property
+    def bic(self) -> float:
+        """Schwarz's criterion, for the number of rows."""
+        return self.deviance + math.log(self.nobs) * self.df
+
+    @property
+    def converged(self) -> bool:
+        """Whether the search ended at a maximum."""
+        return self.mode.converged
+
+    @property
+    def gradient(self) -> "np.ndarray":
+        """The slope of what was maximised, in standard errors of the parameters' combinations."""
+        return self.mode.gradient
+
+    @property
+    def theta(self) -> "pd.Series":
+        """The outer parameters by name, on their own scale: see `verbs.tables.theta`."""
+        from glmm_bayes.verbs.tables import theta
+
+        return theta(self)
+
+    @cached_property
+    def singular(self) -> tuple[Singular, ...]:
+        """The components at an edge: zero variances and perfect correlations."""
+        return singular_parts(self.mode.coordinates, self.mode.x)
+
+    @property
+    def is_singular(self) -> bool:
+        """Whether a component is at an edge; `singular` says which."""
+        return bool(self.singular)
+
+    @override
+    def diagnostics(self) -> Any:
+        """Whether the maximum can be trusted, in words: see `verbs.diagnostics.search_report`."""
+        from glmm_bayes.verbs.diagnostics import search_report
+
+        return search_report(self)
+
+    # ---- what this kind of fit says of itself
+
+    @cached_property
+    def plug_in(self) -> Draws:
+        """The estimates, as one draw."""
+        return self.mode.estimates()
+
+    @override
+    def sampled(self, rng: "np.random.Generator") -> Draws:
+        from glmm_bayes.verbs.sources import number_of_draws
+
+        return self.mode.sample(rng, number_of_draws(self.model))
+
+    @override
+    def at_most(self, size: int) -> Draws:
+        # A point less, and the delta method would lack a direction.
+        return self.draws
+
+    @override
+    def row_source(self, design: "Design", groups: str, rng: "np.random.Generator") -> Any:
+        from glmm_bayes.verbs.sources import about_mode
+
+        return about_mode(self, design, groups)
+
+    @override
+    def effect_arms(self, term: "RandomTerm") -> "np.ndarray":
+        from glmm_bayes.verbs.sources import conditional_arms
+
+        return conditional_arms(self, term)
+
+    @override
+    def summarise(
+        self, values: "np.ndarray", level: float, scale: Any = None
+    ) -> "dict[str, np.ndarray]":
+        from glmm_bayes.verbs.intervals import wald
+
+        return wald(values, level, scale)
+
+    @override
+    def quality(self, values: "np.ndarray") -> "dict[str, np.ndarray]":
+        return {}
+
+    @override
+    def tests(self, values: "np.ndarray") -> "dict[str, np.ndarray]":
+        return self.evidence(values, "=")
+
+    @override
+    def evidence(self, values: "np.ndarray", sign: str) -> dict[str, Any]:
+        from glmm_bayes.verbs.intervals import wald_test
+
+        return wald_test(values, sign)
+
+    @override
+    def coefficient_covariance(self) -> "np.ndarray":
+        return self.mode.beta_covariance
+
+    @override
+    def response_table(
+        self, table: "pd.DataFrame", design: "Design", groups: str
+    ) -> "pd.DataFrame":
+        from glmm_bayes.verbs.predict import with_mean_responses
+
+        return with_mean_responses(self, table, design, groups)
+
+    @cached_property
+    def _replicated(self) -> "xr.DataTree":
+        from glmm_bayes.verbs.sources import replicate
+
+        return replicate(self)
+
+    @override
+    def replicated(self) -> "xr.DataTree":
+        return self._replicated
+
+    @override
+    def facts(self, level: float) -> tuple[tuple[str, str], ...]:
+        from glmm_bayes.verbs.summary import mode_facts
+
+        return mode_facts(self, level)

@@ -1,0 +1,137 @@
+"""A posterior in draws."""
+
+from collections.abc import Mapping
+from functools import cached_property
+from typing import TYPE_CHECKING, Any, override
+
+from glmm_bayes.draws import Draws, from_dataset
+from glmm_bayes.fit.base import Fit
+from glmm_bayes.model import Model
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pandas as pd
+    import xarray as xr
+
+    from glmm_bayes.design import Design
+    from glmm_bayes.terms import RandomTerm
+
+
+class PosteriorFit(Fit):
+    """
+    A posterior in draws.
+
+    Attributes
+    ----------
+    idata
+        A `DataTree` with `posterior, sample_stats, log_likelihood, posterior_predictive,
+        observed_data, constant_data`; every function of ArviZ takes it.
+    """
+
+    kind = "posterior"
+    shares = "gelman"
+
+    def __init__(
+        self,
+        model: Model,
+        idata: "xr.DataTree",
+        method: str,
+        seed: int,
+        elapsed: float,
+        options: Mapping[str, Any] | None = None,
+    ) -> None:
+        super().__init__(model, method, seed, elapsed, options)
+        self.idata = idata
+
+    @cached_property
+    def draws(self) -> Draws:
+        """The draws as arrays, in the model's order."""
+        return from_dataset(self.model, self.idata["posterior"].to_dataset())
+
+    @override
+    def diagnostics(self) -> Any:
+        """Whether the draws can be trusted, in words: see `verbs.diagnostics.diagnostics`."""
+        from glmm_bayes.verbs.diagnostics import diagnostics
+
+        return diagnostics(self)
+
+    def loo(self, **options: Any) -> Any:
+        """Leave-one-out cross-validation by ArviZ: see `verbs.criteria.loo`."""
+        from glmm_bayes.verbs.criteria import loo
+
+        return loo(self, **options)
+
+    # ---- what this kind of fit says of itself
+
+    @property
+    @override
+    def plug_in(self) -> Draws:
+        return self.draws
+
+    @override
+    def sampled(self, rng: "np.random.Generator") -> Draws:
+        return self.draws
+
+    @override
+    def at_most(self, size: int) -> Draws:
+        from glmm_bayes.verbs.sources import evenly_thinned
+
+        return evenly_thinned(self.draws, size)
+
+    @override
+    def row_source(self, design: "Design", groups: str, rng: "np.random.Generator") -> Any:
+        from glmm_bayes.verbs.sources import drawn
+
+        return drawn(self.draws, design, groups, rng)
+
+    @override
+    def effect_arms(self, term: "RandomTerm") -> "np.ndarray":
+        from glmm_bayes.verbs.sources import no_arms
+
+        return no_arms(len(term.levels), term.size)
+
+    @override
+    def summarise(
+        self, values: "np.ndarray", level: float, scale: Any = None
+    ) -> "dict[str, np.ndarray]":
+        from glmm_bayes.verbs.intervals import of_draws
+
+        return of_draws(values, level)
+
+    @override
+    def quality(self, values: "np.ndarray") -> "dict[str, np.ndarray]":
+        from glmm_bayes.verbs.tables import reliability
+
+        return reliability(values, self.draws.chains)
+
+    @override
+    def tests(self, values: "np.ndarray") -> "dict[str, np.ndarray]":
+        return {}
+
+    @override
+    def evidence(self, values: "np.ndarray", sign: str) -> dict[str, Any]:
+        from glmm_bayes.verbs.hypothesis import probability_of
+
+        return probability_of(values, sign)
+
+    @override
+    def coefficient_covariance(self) -> "np.ndarray":
+        from glmm_bayes.verbs.tables import covariance_of_draws
+
+        return covariance_of_draws(self.draws)
+
+    @override
+    def response_table(
+        self, table: "pd.DataFrame", design: "Design", groups: str
+    ) -> "pd.DataFrame":
+        return table
+
+    @override
+    def replicated(self) -> "xr.DataTree":
+        return self.idata
+
+    @override
+    def facts(self, level: float) -> tuple[tuple[str, str], ...]:
+        from glmm_bayes.verbs.summary import posterior_facts
+
+        return posterior_facts(self, level)

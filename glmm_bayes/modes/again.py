@@ -1,0 +1,89 @@
+"""A maximum found before, with what it takes to be evaluated again, when that is first needed."""
+
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.model import Model
+from glmm_bayes.modes.coordinates import Coordinates
+from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.reading import is_gaussian, read_gaussian, read_laplace
+
+NUMBERS = ("loglik", "decrement", "joint", "scale", "evaluations")
+ARRAYS = ("x", "covariance", "gradient", "u", "eta")
+
+
+class Deferred:
+    """Stands for an object until something is asked of it."""
+
+    def __init__(self, make: Callable[[], Any]) -> None:
+        self._make = make
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "_made":
+            self._made = self._make()
+            return self._made
+        return getattr(self._made, name)
+
+
+def found_before(
+    model: Model,
+    numbers: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
+    effects: Mapping[str, np.ndarray],
+    variances: Mapping[str, np.ndarray],
+) -> Mode:
+    """
+    Put a mode together from its parts.
+
+    Parameters
+    ----------
+    numbers, arrays
+        What `NUMBERS` and `ARRAYS` list, `problems`, and the star's `axes`.
+    effects, variances
+        By term, `Mode.star_effects` and `Mode.effect_variances`.
+    """
+    coordinates = Coordinates.of(model)
+    problems = tuple(numbers["problems"])
+    parts = {name: numbers[name] for name in NUMBERS} | {name: arrays[name] for name in ARRAYS}
+    mode = Mode(
+        coordinates=coordinates,
+        factor=Deferred(lambda: _factor(mode)),
+        problems=problems,
+        effects_at=lambda x: _effects_at(mode, x),
+        **parts,
+    )
+    # Kept, and not computed anew: another machine's axes may have other signs.
+    mode.__dict__.update(
+        axes=arrays["axes"],
+        star_effects=dict(effects),
+        effects={name: b[0] for name, b in effects.items()},
+        effect_variances=dict(variances),
+    )
+    return mode
+
+
+def _factor(mode: Mode) -> Any:
+    """Factor the effects' Hessian at the maximum again."""
+    c = mode.coordinates
+    if is_gaussian(c.model):
+        gaussian = read_gaussian(c.model)
+        spread = gaussian.system.at([L / mode.scale for L in c.Lambdas(mode.x)])
+        return spread.factor_products(gaussian.products, joint=mode.joint)
+    laplace = read_laplace(c.model)
+    R = laplace.random
+    W = -laplace.rows(mode.eta, 2).second[np.ix_(R, R)]
+    return laplace.system.at(c.Lambdas(mode.x)).factor(W, joint=mode.joint)
+
+
+def _effects_at(mode: Mode, x: np.ndarray) -> Sequence[np.ndarray]:
+    from glmm_bayes.modes.gaussian import GaussianObjective
+    from glmm_bayes.modes.laplace import LaplaceObjective
+
+    c = mode.coordinates
+    if is_gaussian(c.model):
+        return GaussianObjective(read_gaussian(c.model), c, mode.joint).effects_at(x)
+    laplace = read_laplace(c.model)
+    laplace.u = mode.u
+    return LaplaceObjective(laplace, c, mode.joint).effects_at(x)
