@@ -9,7 +9,6 @@ import numpy as np
 
 from glmm_bayes.engine.arrow import Arrow, Climb, Found, Parts, spread
 from glmm_bayes.engine.chain import Chain
-from glmm_bayes.engine.laplace import Laplace, Marginal
 
 PRUNED = 1e-12  # of a grid's largest weight
 
