@@ -6,7 +6,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 MOST_STEPS, SHORTEST = 200, 1e-10
-LONGEST = 2.0  # a step's largest entry, in the units of the coordinates
 SUFFICIENT, FLAT = 1e-4, 0.9  # Wolfe's conditions
 
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -39,7 +38,9 @@ class Optimum:
         return float(self.gradient @ self.inverse @ self.gradient)
 
 
-def maximise(evaluate: Evaluate, start: np.ndarray, *, tolerance: float = 1e-8) -> Optimum:
+def maximise(
+    evaluate: Evaluate, start: np.ndarray, longest: np.ndarray, *, tolerance: float = 1e-8
+) -> Optimum:
     """
     Climb by the BFGS method.
 
@@ -48,7 +49,9 @@ def maximise(evaluate: Evaluate, start: np.ndarray, *, tolerance: float = 1e-8) 
     evaluate
         Gives value and gradient; minus infinity where there is none.
     start
-        `(m,)`, in coordinates whose natural step is about 1.
+        `(m,)`, in coordinates whose standard errors are about 1.
+    longest
+        `(m,)` the longest step along each coordinate.
     tolerance
         Of the decrement.
 
@@ -60,30 +63,26 @@ def maximise(evaluate: Evaluate, start: np.ndarray, *, tolerance: float = 1e-8) 
     best = Optimum(start, value, gradient, np.eye(len(start)), 1)
     fresh = True
     for _ in range(MOST_STEPS):
-        if best.decrement < tolerance and not (fresh and len(start)):
+        if best.decrement < tolerance:
             break
-        found = _search(evaluate, best, fresh=fresh)
+        found = _search(evaluate, best, longest)
         if found is None:
             if fresh:
                 break
             best, fresh = replace(best, inverse=np.eye(len(start))), True
             continue
-        inverse = _updated(best, found, fresh=fresh)
-        fresh = False
-        best = replace(found, inverse=inverse)
+        best, fresh = replace(found, inverse=_updated(best, found)), False
     return best
 
 
-def _search(evaluate: Evaluate, at: Optimum, *, fresh: bool) -> Optimum | None:
+def _search(evaluate: Evaluate, at: Optimum, longest: np.ndarray) -> Optimum | None:
     """Find a point along the quasi-Newton direction that is higher, and where it is flatter."""
     direction = at.inverse @ at.gradient
     slope = float(direction @ at.gradient)
     if not slope > 0:
         return None
-    widest = float(np.abs(direction).max())
-    # Nothing is known of the curvature yet: a careful first step.
-    longest = 0.5 if fresh else LONGEST
-    size, low, high = min(1.0, longest / widest), 0.0, np.inf
+    widest = float(np.abs(direction / longest).max())
+    size, low, high = min(1.0, 1.0 / widest), 0.0, np.inf
     best, count = None, at.evaluations
     for _ in range(25):
         x = at.x + size * direction
@@ -99,7 +98,7 @@ def _search(evaluate: Evaluate, at: Optimum, *, fresh: bool) -> Optimum | None:
             ):
                 # The rise is lost in rounding; the slopes still tell the way.
                 return Optimum(x, value, gradient, at.inverse, count)
-        elif gradient @ direction > FLAT * slope and size * widest < LONGEST:
+        elif gradient @ direction > FLAT * slope and size * widest < 1.0:
             best, low = Optimum(x, value, gradient, at.inverse, count), size
         else:
             return Optimum(x, value, gradient, at.inverse, count)
@@ -111,18 +110,15 @@ def _search(evaluate: Evaluate, at: Optimum, *, fresh: bool) -> Optimum | None:
     return None if best is None else replace(best, evaluations=count)
 
 
-def _updated(old: Optimum, new: Optimum, *, fresh: bool) -> np.ndarray:
+def _updated(old: Optimum, new: Optimum) -> np.ndarray:
     step, change = new.x - old.x, old.gradient - new.gradient
     along = float(step @ change)
     if not along > 1e-12 * np.linalg.norm(step) * np.linalg.norm(change):
         return old.inverse
-    inverse = old.inverse
-    if fresh:
-        inverse = np.eye(len(step)) * along / float(change @ change)
-    carried = inverse @ change
+    carried = old.inverse @ change
     outer = np.outer(step, carried)
     scale = (1 + float(change @ carried) / along) / along
-    return inverse + scale * np.outer(step, step) - (outer + outer.T) / along
+    return old.inverse + scale * np.outer(step, step) - (outer + outer.T) / along
 
 
 def hessian(evaluate: Evaluate, x: np.ndarray, gradient: np.ndarray, step: float) -> np.ndarray:

@@ -195,10 +195,13 @@ def eliminate(C11, C12, L1, tp, cols, p, used, q2, term, within, sizes, L2, Ainv
     for g in range(G):
         widest = max(widest, tp[g + 1] - tp[g])
     half, B, work = np.empty((k, widest + p)), np.empty((k, widest + p)), np.empty((k, k))
+    where = np.empty(widest + p, np.int64)
     log_determinant = 0.0
     for g in range(G):
         m = tp[g + 1] - tp[g]
         width, start = m + p, k * (tp[g] + g * p)
+        for j in range(m + used):
+            where[j] = cols[tp[g] + j] if j < m else q2 + j - m
         square_block(C11[g], L1, k, Ainv[g], work)
         log_determinant += invert_small(Ainv[g], k, work)
         transform_columns(C12, start, k, width, tp[g], cols, m, term, within, sizes, L2, half)
@@ -221,11 +224,10 @@ def eliminate(C11, C12, L1, tp, cols, p, used, q2, term, within, sizes, L2, Ainv
                 c = B[a, i]
                 if c == 0.0:
                     continue
-                row = S[cols[tp[g] + i]] if i < m else S[q2 + i - m]
-                for j in range(min(i + 1, m)):
-                    row[cols[tp[g] + j]] -= c * Gm[at + j]
-                for j in range(m, i + 1):
-                    row[q2 + j - m] -= c * Gm[at + j]
+                row, line = S[where[i]], Gm[at : at + i + 1]
+                for j in range(i + 1):
+                    # Unsigned: an index that may be negative costs numba a test, twice the time.
+                    row[np.uint64(where[j])] -= c * line[j]
     return log_determinant
 
 
@@ -329,12 +331,16 @@ def traces(C11, C12, L1, tp, cols, p, used, q2, term, within, sizes, L2, Ainv, G
             at2[m + j] = q2 + j
         for a in range(k):
             at = start + a * width
-            for j in range(m + used):
-                V[at + j] = 0.0
+            v, line = V[at : at + m + used], Gm[at : at + m + used]
+            v[:] = 0.0
             for i in range(m + used):
-                c, row = Gm[at + i], Sinv[at2[i]]
-                for j in range(m + used):
-                    V[at + j] += c * row[at2[j]]
+                # The inverse is symmetric: each of its entries is read once.
+                c, row, s = line[i], Sinv[at2[i]], 0.0
+                for j in range(i):
+                    x = row[np.uint64(at2[j])]
+                    v[j] += c * x
+                    s += x * line[j]
+                v[i] += s + c * row[np.uint64(at2[i])]
         for a in range(k):
             for b in range(k):
                 s = Ainv[g, a, b]

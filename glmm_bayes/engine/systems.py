@@ -1,4 +1,4 @@
-"""Which linear algebra fits the effects of a model: one matrix, blocks with a dense rest, sparse."""
+"""Which linear algebra fits a model: one matrix, blocks with a dense rest, or a sparse matrix."""
 
 from typing import Any
 

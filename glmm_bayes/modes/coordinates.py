@@ -21,8 +21,8 @@ class Coordinates:
     The free parameters as one vector x: coefficients, constants on their link's scale, factors.
 
     The factors' part is in the structures' loose coordinates, in which a zero variance is an
-    interior point. What a number in `priors` holds fixed is not in x; a term of which that holds
-    a part is in the parameters' unconstrained scale.
+    interior point, or in the parameters' unconstrained scale, on which it is infinitely far. What
+    a number in `priors` holds fixed is not in x.
 
     Attributes
     ----------
@@ -32,6 +32,8 @@ class Coordinates:
         By the family's parameter, its coefficients `(k,)` with NaN where they are free.
     factors
         By term, where its coordinates stand in x.
+    strict
+        By term, whether they are its structure's parameters on their unconstrained scale.
     """
 
     model: Model
@@ -39,12 +41,22 @@ class Coordinates:
     coefficients: tuple[slice, ...]
     held: tuple[np.ndarray, ...]
     factors: tuple[slice, ...]
+    strict: tuple[bool, ...]
 
     @classmethod
     def of(cls, model: Model) -> "Coordinates":
-        """Lay the vector out."""
-        outer, at = read_outer(model), 0
-        coefficients, held, factors = [], [], []
+        """Lay the vector out, with loose coordinates for the terms of which nothing is held."""
+        outer = read_outer(model)
+        return cls._laid_out(model, outer, [_holds(model, outer, t) for t in model.design.terms])
+
+    @classmethod
+    def unconstrained(cls, model: Model) -> "Coordinates":
+        """Lay the vector out with every term's parameters on their unconstrained scale."""
+        return cls._laid_out(model, read_outer(model), [True] * len(model.design.terms))
+
+    @classmethod
+    def _laid_out(cls, model: Model, outer: Outer, strict: Sequence[bool]) -> "Coordinates":
+        at, coefficients, held, factors = 0, [], [], []
         for parameter in model.family.parameters:
             name = parameter.name
             if name in model.constants:
@@ -57,11 +69,11 @@ class Coordinates:
             coefficients.append(slice(at, at + free))
             at += free
         for term in model.design.terms:
-            theta = np.concatenate([np.empty(0), *(outer.value[s] for s in places(model, term))])
-            size = len(theta) if np.isnan(theta).all() else int(np.isnan(theta).sum())
+            # Loose coordinates are as many as the parameters, where none of these is held.
+            size = int(np.isnan(_values(model, outer, term)).sum())
             factors.append(slice(at, at + size))
             at += size
-        return cls(model, outer, tuple(coefficients), tuple(held), tuple(factors))
+        return cls(model, outer, tuple(coefficients), tuple(held), tuple(factors), tuple(strict))
 
     @property
     def size(self) -> int:
@@ -72,18 +84,6 @@ class Coordinates:
     def mean_is_free(self) -> bool:
         """Whether none of the mean's coefficients is held fixed."""
         return bool(np.isnan(self.held[0]).all())
-
-    @cached_property
-    def strict(self) -> tuple[bool, ...]:
-        """By term, whether a part of it is held fixed."""
-        return tuple(
-            bool(
-                np.isfinite(
-                    np.concatenate([self.outer.value[s] for s in places(self.model, t)])
-                ).any()
-            )
-            for t in self.model.design.terms
-        )
 
     # ---- from x
 
@@ -175,6 +175,14 @@ class Coordinates:
             units[at] = 1.0 if strict else term.structure.units(term.size, size)
         return units
 
+    @cached_property
+    def spreads(self) -> np.ndarray:
+        """A rough standard error `(m,)` of each coordinate, in its unit."""
+        found = np.full(self.size, 1.0 / np.sqrt(self.model.nobs))
+        for term, at in zip(self.model.design.terms, self.factors, strict=True):
+            found[at] = 1.0 / np.sqrt(2 * len(term.levels))
+        return found
+
     def idle(self, x: np.ndarray) -> np.ndarray:
         """Tell which coordinates `(m,)` stand at an edge, where they change nothing."""
         idle = np.zeros(self.size, dtype=bool)
@@ -187,7 +195,7 @@ class Coordinates:
     def _terms(self) -> list[tuple[RandomTerm, slice, bool]]:
         return list(zip(self.model.design.terms, self.factors, self.strict, strict=True))
 
-    # ---- terms of which a part is held fixed: the parameters' own unconstrained scale
+    # ---- terms in the parameters' own unconstrained scale
 
     def _free(self, term: RandomTerm) -> tuple[np.ndarray, np.ndarray]:
         """Where the term's entries stand in theta, and which of them are free."""
@@ -219,6 +227,15 @@ class Coordinates:
     def _part(self, at: np.ndarray) -> Outer:
         outer = self.outer
         return Outer(outer.lower[at], outer.upper[at], outer.value[at], [])
+
+
+def _values(model: Model, outer: Outer, term: RandomTerm) -> np.ndarray:
+    """Give a term's parameters as far as they are held; NaN for the free ones."""
+    return np.concatenate([np.empty(0), *(outer.value[s] for s in places(model, term))])
+
+
+def _holds(model: Model, outer: Outer, term: RandomTerm) -> bool:
+    return bool(np.isfinite(_values(model, outer, term)).any())
 
 
 def places(model: Model, term: RandomTerm) -> list[slice]:

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 import numpy as np
 
 from glmm_bayes.engine.gaussian import Gaussian, Profile
+from glmm_bayes.engine.moments import rough_sizes
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode
@@ -48,14 +49,30 @@ class GaussianObjective(Remembered):
 def maximise_gaussian(model: Model, *, restricted: bool) -> Mode:
     """Maximise over the factors relative to sigma; sigma and the coefficients follow."""
     coordinates, gaussian = Coordinates.of(model), read_gaussian(model)
-    sd = [1.0 / term.scales for term in gaussian.system.latent.terms]
+    sd = _first_ratios(gaussian)
     blank = [np.zeros(len(h)) for h in coordinates.held]
     x = coordinates.join(blank, coordinates.start(sd))
     units = coordinates.units(sd)
     objective = GaussianObjective(gaussian, coordinates, restricted)
-    axes = np.diag(units)[:, coordinates.coefficients[-1].stop :]
+    axes = np.diag(units * coordinates.spreads)[:, coordinates.coefficients[-1].stop :]
     x, inverse = climb(objective, coordinates, x, axes, units)
     return _concluded(objective, x, axes @ root(inverse))
+
+
+def _first_ratios(gaussian: Gaussian) -> list[np.ndarray]:
+    """Give rough standard deviations of the effects over sigma."""
+    root = np.sqrt(gaussian.w)
+    X, y = gaussian.X * root[:, None], gaussian.y * root
+    residual = gaussian.y - gaussian.X @ np.linalg.lstsq(X, y, rcond=None)[0]
+    sizes = rough_sizes(gaussian.system.latent, residual)
+    # What the effects take of the spread is not sigma's.
+    whole = float(np.mean(residual**2))
+    taken = sum(
+        float(np.sum(np.square(size * term.scales)))
+        for size, term in zip(sizes, gaussian.system.latent.terms, strict=True)
+    )
+    sigma = np.sqrt(max(whole - taken, 0.1 * whole, 1e-300))
+    return [size / sigma for size in sizes]
 
 
 def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) -> Mode:

@@ -115,6 +115,7 @@ def _first_stage(
     mean, axes = coordinates.coefficients[0], np.diag(units)
     objective = LaplaceObjective(laplace, coordinates, joint=True)
     objective.gamma = x[mean]
+    axes = axes * coordinates.spreads
     x, inverse = climb(objective, coordinates, x, axes[:, others], units, tolerance=ROUGH)
     if np.isfinite(objective(x)[0]) and objective.last is not None:
         x = x.copy()

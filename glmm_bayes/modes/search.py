@@ -12,6 +12,8 @@ from glmm_bayes.modes.coordinates import Coordinates
 NEAR = 1e-3  # of a column's unit: so near an edge, the edge itself is tried
 STEP = 1e-4  # of a standard error, between the gradients that make the Hessian
 ROUGH, FINE = 1e-2, 1e-7  # of the decrement: where only a start is wanted; before polishing
+FARTHEST = 1.5  # of a unit, in one step
+CLOSE = 1e-10  # of the decrement: three parts in 100,000 of a standard error
 TRUSTED = 1e-6  # of log likelihood still to be climbed
 FAILURES = (np.linalg.LinAlgError, ConvergenceError, FloatingPointError, OverflowError)
 
@@ -141,7 +143,7 @@ def climb(
     """
     for _ in range(4):
         frame = Frame(objective, x, axes)
-        best = maximise(frame, np.zeros(axes.shape[1]), tolerance=tolerance)
+        best = maximise(frame, np.zeros(axes.shape[1]), longest(axes, units), tolerance=tolerance)
         top = frame.x(best.x)
         x = edge_tried(frame.objective, coordinates, top, best.value, units)
         higher = inward(objective, coordinates, x, objective(x)[0], units)
@@ -149,6 +151,11 @@ def climb(
             break
         x = higher
     return x, best.inverse
+
+
+def longest(axes: np.ndarray, units: np.ndarray) -> np.ndarray:
+    """Give the longest step `(d,)` along each axis: no coordinate may move much over a unit."""
+    return FARTHEST / np.abs(axes / units[:, None]).max(axis=0)
 
 
 def root(inverse: np.ndarray) -> np.ndarray:
@@ -209,7 +216,7 @@ def _polished(frame: Frame) -> Polished:
     positive = bool(np.isfinite(H).all() and (not d or values[0] > 1e-8 * values[-1]))
     inverse = (vectors / values) @ vectors.T if positive else np.full((d, d), np.nan)
     for _ in range(5):
-        if not positive or gradient @ inverse @ gradient < 1e-12:
+        if not positive or gradient @ inverse @ gradient < CLOSE:
             break
         moved = y + inverse @ gradient
         higher, slope = frame(moved)
