@@ -26,9 +26,10 @@ class Blocked:
     latent
         The random terms.
     X
-        `(n, p)` the fixed columns that may be integrated out too, in the rows' own order.
+        `(n, p)` the fixed columns that may be integrated out too.
     order
-        `(n,)` the rows' own positions in the order of the first block.
+        `(n,)` the model's rows in the order of the first block's levels, in which all arrays of
+        rows are taken and given.
     first, second
         The numbers of the terms in each block.
     """
@@ -162,12 +163,12 @@ class Blocked:
         return Spread(self, list(Lambdas), L1, L2)
 
     def cross_products(self, W: np.ndarray, *, with_x: bool) -> "CrossProducts":
-        """Sum the products of the rows' columns, with weights W `(1, 1, n)` in their own order."""
+        """Sum the products of the rows' columns, with weights W `(1, 1, n)`."""
         G, k, Q = self.G, self.k, self.q2 + self.p
         size = k * (int(self.tp[-1]) + G * self.p)
         found = CrossProducts(np.empty((G, k, k)), np.empty(size), np.empty((Q, Q)))
         schur.accumulate(
-            W[0, 0, self.order], self.ptr, self.Z, self.entries, self.values, self.where, self.tp,
+            W[0, 0], self.ptr, self.Z, self.entries, self.values, self.where, self.tp,
             self.X, with_x, found.C11, found.C12, found.A22,
         )  # fmt: skip
         return found
@@ -208,17 +209,15 @@ class Spread:
             [part.ravel() for part in s.latent.effects(u, self.Lambdas)] or [np.empty(0)]
         )
         b1, b2 = s.to_blocks(b)
-        sorted_eta = np.zeros(s.latent.n)
-        schur.predict(s.ptr, s.Z, s.entries, s.values, b1, b2, sorted_eta)
-        eta = np.empty((1, s.latent.n))
-        eta[0, s.order] = sorted_eta
+        eta = np.zeros((1, s.latent.n))
+        schur.predict(s.ptr, s.Z, s.entries, s.values, b1, b2, eta[0])
         return eta
 
     def collect(self, r: np.ndarray) -> list[np.ndarray]:
         """Give Z' r of every term, `(q, p)`, from `(1, n)`."""
         s = self.system
         s1, s2 = np.empty((s.G, s.k)), np.empty(s.q2)
-        schur.collect(s.ptr, s.Z, s.entries, s.values, r[0, s.order], s1, s2)
+        schur.collect(s.ptr, s.Z, s.entries, s.values, r[0], s1, s2)
         return s.latent.split(s.from_blocks(s1, s2))
 
     def factor(self, W: np.ndarray, *, joint: bool) -> "BlockedFactor":
@@ -368,9 +367,7 @@ class BlockedFactor:
             s.ptr, s.Z, spread.L1, s.entries, s.where, moved, s.tp, s.X, self.used, s.q2, H11, V,
             self.Sinv, h,
         )  # fmt: skip
-        out = np.empty((1, 1, s.latent.n))
-        out[0, 0, s.order] = h
-        return out
+        return h[None, None]
 
     def variances(self) -> list[np.ndarray]:
         """Give the blocks of H^-1 of every level of every term, `(q, p, p)`."""

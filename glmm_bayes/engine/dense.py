@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -21,6 +21,8 @@ class Dense:
     latent: Latent
     X: np.ndarray
     Z: np.ndarray
+
+    order: ClassVar[slice] = slice(None)  # rows are taken and given as the model has them
 
     @classmethod
     def build(cls, latent: Latent, X: np.ndarray) -> Self:

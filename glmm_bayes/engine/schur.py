@@ -59,36 +59,54 @@ def accumulate(w, ptr, Z, entries, values, where, tp, X, with_x, C11, C12, A22):
     G, k, e, p = len(ptr) - 1, Z.shape[1], entries.shape[1], X.shape[1]
     q2 = A22.shape[0] - p
     used = p if with_x else 0
-    C11[:] = 0.0
     C12[:] = 0.0
     A22[:] = 0.0
+    own = np.zeros((used, used))
     for g in range(G):
         width = tp[g + 1] - tp[g] + p
-        start, m = k * (tp[g] + g * p), width - p
-        for i in range(ptr[g], ptr[g + 1]):
-            for a in range(k):
-                wz = w[i] * Z[i, a]
-                at = start + a * width
-                for b in range(a + 1):
-                    C11[g, a, b] += wz * Z[i, b]
-                for b in range(e):
-                    C12[at + where[i, b]] += wz * values[i, b]
-                for b in range(used):
-                    C12[at + m + b] += wz * X[i, b]
-            for a in range(e):
-                wv, row = w[i] * values[i, a], entries[i, a]
-                for b in range(e):
-                    if entries[i, b] <= row:
-                        A22[row, entries[i, b]] += wv * values[i, b]
-                for b in range(used):
-                    A22[q2 + b, row] += wv * X[i, b]
-            for a in range(used):
-                wx = w[i] * X[i, a]
-                for b in range(a + 1):
-                    A22[q2 + a, q2 + b] += wx * X[i, b]
+        m, block = width - p, C12[k * (tp[g] + g * p) : k * (tp[g + 1] + (g + 1) * p)]
         for a in range(k):
-            for b in range(a):
-                C11[g, b, a] = C11[g, a, b]
+            for b in range(a + 1):
+                s = 0.0
+                for i in range(ptr[g], ptr[g + 1]):
+                    s += w[i] * Z[i, a] * Z[i, b]
+                C11[g, a, b] = s
+                C11[g, b, a] = s
+            for b in range(used):
+                s = 0.0
+                for i in range(ptr[g], ptr[g + 1]):
+                    s += w[i] * Z[i, a] * X[i, b]
+                block[a * width + m + b] = s
+        if e:
+            add_entries(
+                w, ptr[g], ptr[g + 1], Z, entries, values, where, X, used, width, block, A22, q2
+            )
+        for a in range(used):
+            for b in range(a + 1):
+                s = 0.0
+                for i in range(ptr[g], ptr[g + 1]):
+                    s += w[i] * X[i, a] * X[i, b]
+                own[a, b] += s
+    for a in range(used):
+        for b in range(a + 1):
+            A22[q2 + a, q2 + b] = own[a, b]
+
+
+@compiled
+def add_entries(w, start, end, Z, entries, values, where, X, used, width, block, A22, q2):
+    """Add what one level's rows have in the second block's effects."""
+    k, e, m = Z.shape[1], entries.shape[1], width - X.shape[1]
+    for i in range(start, end):
+        for a in range(e):
+            wv, row, at = w[i] * values[i, a], entries[i, a], where[i, a]
+            for b in range(k):
+                block[np.uint64(b * width + at)] += wv * Z[i, b]
+            line = A22[row]
+            for b in range(e):
+                if entries[i, b] <= row:
+                    line[np.uint64(entries[i, b])] += wv * values[i, b]
+            for b in range(used):
+                A22[q2 + b, np.uint64(row)] += wv * X[i, b]
 
 
 @compiled

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 
@@ -52,6 +52,8 @@ class Sparse:
     owner: np.ndarray
     symbolic: Symbolic
     place: np.ndarray
+
+    order: ClassVar[slice] = slice(None)  # rows are taken and given as the model has them
 
     @classmethod
     def build(cls, latent: Latent, X: np.ndarray) -> Self:

@@ -63,7 +63,8 @@ def _first_ratios(gaussian: Gaussian) -> list[np.ndarray]:
     """Give rough standard deviations of the effects over sigma."""
     root = np.sqrt(gaussian.w)
     X, y = gaussian.X * root[:, None], gaussian.y * root
-    residual = gaussian.y - gaussian.X @ np.linalg.lstsq(X, y, rcond=None)[0]
+    residual = np.empty_like(y)
+    residual[gaussian.system.order] = gaussian.y - gaussian.X @ np.linalg.lstsq(X, y, rcond=None)[0]
     sizes = rough_sizes(gaussian.system.latent, residual)
     # What the effects take of the spread is not sigma's.
     whole = float(np.mean(residual**2))
@@ -96,7 +97,8 @@ def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) ->
     covariance[idle] = covariance[:, idle] = np.nan
     spread = found.factor.spread
     eta = np.stack([gaussian.X @ found.gamma, np.full(len(gaussian.y), np.log(found.sigma))])
-    eta[0] += spread.eta(found.u)[0] + coordinates.model.design.predictors["mu"].offset
+    offset = coordinates.model.design.predictors["mu"].offset[gaussian.system.order]
+    eta[0] += spread.eta(found.u)[0] + offset
     return Mode(
         coordinates, x, found.value + _jacobian(coordinates.model), covariance, polished.gradient,
         polished.decrement, found.u, found.factor, True, found.sigma, eta,

@@ -42,9 +42,9 @@ def read_system(model: Model) -> Any:
     return build_system(read_latent(model), centred_columns(model, "mu"))
 
 
-def read_rows(model: Model) -> Rows:
-    """Give the rows' log density and its derivatives as a function of the predictors."""
-    response = model.design.response
+def read_rows(model: Model, order: Any = slice(None)) -> Rows:
+    """Give the rows' log density, in an order, and its derivatives as a function of predictors."""
+    response = model.design.response.take(order)
     return RowDensity(
         family=model.family,
         links=model.links,
@@ -57,13 +57,13 @@ def read_rows(model: Model) -> Rows:
 
 def read_laplace(model: Model) -> Laplace:
     """Build Laplace's approximation: predictors in the order of the family's parameters."""
-    names = [p.name for p in model.family.parameters]
+    names, system = [p.name for p in model.family.parameters], read_system(model)
     predictors = model.design.predictors
     offset = np.stack(
         [predictors[p].offset if p in predictors else np.zeros(model.nobs) for p in names]
     )
-    X = [centred_columns(model, p) for p in names]
-    return Laplace(read_rows(model), X, offset, read_system(model))
+    X = [np.ascontiguousarray(centred_columns(model, p)[system.order]) for p in names]
+    return Laplace(read_rows(model, system.order), X, offset[:, system.order], system)
 
 
 def read_gaussian(model: Model) -> Gaussian:
@@ -71,7 +71,9 @@ def read_gaussian(model: Model) -> Gaussian:
     response, predictor = model.design.response, model.design.predictors["mu"]
     y = model.family.working(response.y) - predictor.offset
     w = np.ones(model.nobs) if response.weights is None else response.weights
-    return Gaussian(read_system(model), centred_columns(model, "mu"), y, w, float(w.sum()))
+    system = read_system(model)
+    X = np.ascontiguousarray(centred_columns(model, "mu")[system.order])
+    return Gaussian(system, X, y[system.order], w[system.order], float(w.sum()))
 
 
 def is_gaussian(model: Model) -> bool:

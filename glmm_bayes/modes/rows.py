@@ -34,7 +34,9 @@ def row_arms(mode: "Mode", design: Design, groups: str) -> dict[str, np.ndarray]
     # In the order of the engine's predictors: the family's.
     names = [p.name for p in mode.coordinates.model.family.parameters if p.name in loaded]
     if groups == "conditional" and design is mode.coordinates.model.design:
-        cov = mode.scale**2 * mode.factor.effects_only().leverages()
+        own = mode.factor.effects_only().leverages()
+        cov = np.empty_like(own)
+        cov[..., mode.factor.spread.system.order] = mode.scale**2 * own
     else:
         cov = _covariance(mode, design, names, groups)
     root = _root(cov)
