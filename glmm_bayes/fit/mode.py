@@ -195,3 +195,9 @@ class ModeFit(Fit):
         from glmm_bayes.verbs.summary import mode_facts
 
         return mode_facts(self, level)
+
+    def laplace_check(self, *, seed: int | None = None) -> Any:
+        """How far Laplace's method is from the integral: see `verbs.laplace_check`."""
+        from glmm_bayes.verbs.laplace_check import laplace_check
+
+        return laplace_check(self, seed=seed)

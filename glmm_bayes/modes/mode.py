@@ -42,7 +42,7 @@ class Mode:
     scale
         The effects' unit: sigma where it is profiled out, else 1.
     eta
-        `(P, n)` the predictors at the mode.
+        `(P, n)` the predictors at the mode, rows in the order of the effects' linear algebra.
     evaluations
         Of the marginal likelihood.
     problems

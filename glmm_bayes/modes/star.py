@@ -38,7 +38,7 @@ def delta_variance(values: np.ndarray) -> np.ndarray:
 
     Examples
     --------
-    >>> float(delta_variance(np.array([5.0, 5.0 + 3 * ARM, 5.0 - 3 * ARM])))
+    >>> round(float(delta_variance(np.array([5.0, 5.0 + 3 * ARM, 5.0 - 3 * ARM]))), 6)
     9.0
     """
     d = len(values) // 2

@@ -173,9 +173,10 @@ class SearchReport:
 
     def __repr__(self) -> str:
         head = "Converged" if self.ok else "Not converged"
+        times = f"{self.evaluations} evaluation{'s' if self.evaluations > 1 else ''}"
         lines = [
-            f"{head} after {self.evaluations} evaluations; largest gradient {self.gradient:.1g} a "
-            f"standard error."
+            f"{head} after {times}; the steepest slope left is {self.gradient:.1g} of log "
+            f"likelihood a standard error."
         ]
         edges = [f"At an edge: {words}, so it has no interval." for words in self.singular]
         return "\n".join([*lines, *edges, *self.problems])

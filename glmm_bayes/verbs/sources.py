@@ -17,7 +17,7 @@ from glmm_bayes.terms import RandomTerm
 if TYPE_CHECKING:
     import xarray as xr
 
-SIMULATED = 2000  # draws of the normal approximation at a maximum
+SIMULATED = 1000  # draws of the normal approximation at a maximum
 CELLS = 100_000_000  # effects times draws that are kept at most: 0.8 GB
 REPLICATED = 500  # draws for predictive checks
 

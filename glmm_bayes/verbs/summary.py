@@ -162,7 +162,7 @@ def mode_facts(fit: ModeFit, level: float) -> tuple[tuple[str, str], ...]:
     )
     shown = (
         f"at the maximum; standard error from the curvature; {100 * level:g}% Wald interval; "
-        f"z and p by the normal distribution, too bold where groups are few"
+        f"z and p asymptotic (normal), optimistic where groups are few"
     )
     return (
         ("Method", f"{criterion} ({how}); {fit.elapsed:.2f} s"),
