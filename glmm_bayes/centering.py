@@ -13,11 +13,9 @@ from glmm_bayes.terms import RandomTerm
 CHOICES = ("auto", "centered", "noncentered")
 
 
-def resolve_centering(
-    family: Family, links: Mapping[str, Link], design: Design, asked: str | Mapping[str, str]
-) -> dict[str, bool]:
+def read_centering(design: Design, asked: str | Mapping[str, str]) -> dict[str, str]:
     """
-    Decide for each term, by name, whether its effects are centred.
+    Give each term's choice by name.
 
     Raises
     ------
@@ -37,9 +35,16 @@ def resolve_centering(
             raise UnknownNameError(
                 f"centering={choice!r} is not known. {suggestion(str(choice), CHOICES)}"
             )
+    return {name: chosen.get(name, "auto") for name in names}
+
+
+def resolve_centering(
+    family: Family, links: Mapping[str, Link], design: Design, choices: Mapping[str, str]
+) -> dict[str, bool]:
+    """Decide for each term, by name, whether its effects are centred."""
     resolved = {}
     for term in design.terms:
-        choice = chosen.get(term.name, "auto")
+        choice = choices[term.name]
         if choice == "auto":
             found = information(family, links["mu"], design, term)
             resolved[term.name] = found > enough_information(len(term.levels))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from glmm_bayes.centering import resolve_centering
+from glmm_bayes.centering import read_centering, resolve_centering
 from glmm_bayes.data import Frame
 from glmm_bayes.design import INTERCEPT, Design, build_design
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
@@ -101,7 +101,7 @@ class Model:
         self.design = design.with_response(_fitting_response(self.family, design))
         self.scales = default_scales(self.family, self.links, self.design)
         self.blocks = with_user_priors(self._default_blocks(), self.user_priors)
-        self.centering = resolve_centering(self.family, self.links, self.design, centering)
+        self._centering = read_centering(self.design, centering)
 
     # ---- what there is to estimate
 
@@ -114,6 +114,11 @@ class Model:
     def nobs(self) -> int:
         """The number of rows used."""
         return self.design.n
+
+    @cached_property
+    def centering(self) -> dict[str, bool]:
+        """By term, whether NUTS sees its effects centred; looked at when it is first asked for."""
+        return resolve_centering(self.family, self.links, self.design, self._centering)
 
     @cached_property
     def centred(self) -> dict[str, bool]:

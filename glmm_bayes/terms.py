@@ -1,5 +1,6 @@
 """The random terms of a formula with data: whose effect each row has, and times what."""
 
+import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -146,12 +147,20 @@ def _levels(
     combined = np.zeros(len(frame), dtype=np.intp)
     for code, level in zip(codes, names, strict=True):
         combined = combined * len(level) + code
-    present, index = np.unique(combined, return_inverse=True)
+    present, index = _present(combined, math.prod(map(len, names)))
     parts = np.unravel_index(present, [len(level) for level in names])
     texts = tuple(
         ":".join(names[j][part[k]] for j, part in enumerate(parts)) for k in range(len(present))
     )
     return index.reshape(-1, 1), texts
+
+
+def _present(codes: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
+    """Give the codes below `most` that there are, ascending, and where among them each stands."""
+    if most > 10 * len(codes):
+        return np.unique(codes, return_inverse=True)
+    there = np.bincount(codes, minlength=most) > 0
+    return np.flatnonzero(there), (np.cumsum(there) - 1)[codes]
 
 
 def _weights(group: Group, frame: pd.DataFrame, context: Context) -> np.ndarray:

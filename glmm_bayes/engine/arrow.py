@@ -10,7 +10,7 @@ from typing import Any, Self
 import numpy as np
 
 from glmm_bayes.engine.chain import Grouping
-from glmm_bayes.engine.laplace import _positive
+from glmm_bayes.engine.newton import positive_part
 from glmm_bayes.errors import ConvergenceError
 
 MOST_STEPS, HALVINGS = 60, 30
@@ -228,7 +228,7 @@ class Climb:
         try:
             return Arrow.factor(self.groupings, self.J, W), True
         except np.linalg.LinAlgError:
-            flat = _positive(W.reshape(*W.shape[:2], -1)).reshape(W.shape)
+            flat = positive_part(W.reshape(*W.shape[:2], -1)).reshape(W.shape)
             return Arrow.factor(self.groupings, self.J, flat), False
 
     def _step(

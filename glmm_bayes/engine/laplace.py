@@ -1,17 +1,12 @@
 """Laplace's approximation to the marginal likelihood of a latent Gaussian model, with gradient."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 
-from glmm_bayes.errors import ConvergenceError
-
-MOST_STEPS, HALVINGS = 60, 30
-ENOUGH = 1e-18  # of Newton's decrement, twice the distance from the maximum in log density
-
-type Rows = Callable[[np.ndarray, int], Any]
+from glmm_bayes.engine.newton import Ascent, Point, Rows, find_mode, in_units
 
 
 @dataclass(frozen=True, eq=False)
@@ -79,6 +74,7 @@ class Laplace:
     offset: np.ndarray
     system: Any
     u: np.ndarray = field(init=False)
+    _near: tuple[bool, Any] = field(default=(False, None), init=False)
 
     def __post_init__(self) -> None:
         self.u = np.zeros(self.system.latent.size)
@@ -101,77 +97,37 @@ class Laplace:
         ConvergenceError
             If Newton's method does not reach it.
         """
-        spread = self.system.at(Lambdas)
-        coefficients = list(coefficients)
-        u, coefficients[0], eta, factor, value = self._mode(spread, coefficients, joint=joint)
-        self.u = u
-        found = self.rows(eta, 3)
-        value -= 0.5 * factor.log_determinant
+        at, factor, spread = self._mode(coefficients, Lambdas, joint=joint)
+        self.u, self._near = at.u, (joint, factor)
+        value = at.value - 0.5 * factor.log_determinant
         if joint:
-            value += 0.5 * len(coefficients[0]) * np.log(2 * np.pi)
-        by_coefficients, by_Lambda = self._gradient(spread, found, factor, u, joint=joint)
-        return Marginal(value, by_coefficients, by_Lambda, u, coefficients, factor, eta)
+            value += 0.5 * len(at.gamma) * np.log(2 * np.pi)
+        found = self.rows(at.eta, 3)
+        by_coefficients, by_Lambda = self._gradient(spread, found, factor, at.u, joint=joint)
+        modes = [at.gamma, *coefficients[1:]]
+        return Marginal(value, by_coefficients, by_Lambda, at.u, modes, factor, at.eta)
 
     def effects_mode(
         self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray]
     ) -> np.ndarray:
         """Give the effects' mode u `(N,)` with every coefficient given."""
-        return self._mode(self.system.at(Lambdas), list(coefficients), joint=False)[0]
+        return self._mode(coefficients, Lambdas, joint=False)[0].u
 
-    def _eta(self, spread: Any, coefficients: Sequence[np.ndarray], u: np.ndarray) -> np.ndarray:
-        eta = self.offset + np.stack([X @ c for X, c in zip(self.X, coefficients, strict=True)])
-        eta[self.random] += spread.eta(u)
-        return eta
-
-    def _mode(self, spread: Any, coefficients: list[np.ndarray], *, joint: bool) -> Any:
-        """Climb to the mode by Newton's method, halving steps that do not rise."""
-        R, X = self.random, self.X[0]
-        u, gamma = self.u, coefficients[0]
-        eta = self._eta(spread, coefficients, u)
-        found = self.rows(eta, 2)
-        value = found.value.sum() - 0.5 * u @ u
-        if not np.isfinite(value):
-            u = np.zeros_like(u)
-            eta = self._eta(spread, coefficients, u)
-            found = self.rows(eta, 2)
-            value = found.value.sum()
-        for _ in range(MOST_STEPS):
-            W = -found.second[np.ix_(R, R)]
-            gu = _in_units(spread, spread.collect(found.first[R])) - u
-            gx = X.T @ found.first[0] if joint else np.empty(0)
-            factor, exact = _factored(spread, W, joint=joint)
-            du, dx = factor.solve(gu, gx)
-            decrement = gu @ du + gx @ dx
-            if exact and decrement < ENOUGH * max(1.0, abs(value)):
-                return u, gamma, eta, factor, value
-            step = spread.eta(du)
-            first = eta[0] * 0.0 if not joint else X @ dx
-            size = 1.0
-            for _ in range(HALVINGS):
-                moved = eta.copy()
-                moved[R] += size * step
-                moved[0] += size * first
-                found = self.rows(moved, 2)
-                new = u + size * du
-                height = found.value.sum() - 0.5 * new @ new
-                if height > value - 1e-11 * abs(value):
-                    break
-                size *= 0.5
-            else:
-                if exact and decrement < 1e-6:
-                    # What is left of the way is lost in rounding.
-                    return u, gamma, eta, factor, value
-                raise ConvergenceError(
-                    f"The mode of the random effects was not found: no step from log density "
-                    f"{value:.6g} rises (decrement {decrement:.2g}); scale the predictors."
-                )
-            u, value, eta = new, height, moved
-            if joint:
-                gamma = gamma + size * dx
-        raise ConvergenceError(
-            f"The mode of the random effects was not reached in {MOST_STEPS} Newton steps "
-            f"(decrement {decrement:.2g}); scale the predictors."
-        )
+    def _mode(
+        self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray], *, joint: bool
+    ) -> tuple[Point, Any, Any]:
+        """Find the mode from the last one, or from zero where the density is not finite there."""
+        spread, X = self.system.at(Lambdas), self.X[0]
+        ascent = Ascent(self.rows, X if joint else X[:, :0], spread, self.random)
+        fixed = self.offset + np.stack([X @ c for X, c in zip(self.X, coefficients, strict=True)])
+        for u in (self.u, np.zeros_like(self.u)):
+            eta = fixed.copy()
+            eta[self.random] += spread.eta(u)
+            at = ascent.point(u, coefficients[0], eta)
+            if np.isfinite(at.value):
+                break
+        kind, near = self._near
+        return *find_mode(ascent, at, near if kind == joint else None), spread
 
     def _gradient(
         self, spread: Any, found: Any, factor: Any, u: np.ndarray, *, joint: bool
@@ -183,7 +139,7 @@ class Laplace:
         third = found.third[:, R][:, :, R]
         t = -0.5 * np.einsum("bcn,abcn->an", h, third)
         a, ax = factor.solve(
-            _in_units(spread, spread.collect(t[R])), self.X[0].T @ t[0] if joint else np.empty(0)
+            in_units(spread, spread.collect(t[R])), self.X[0].T @ t[0] if joint else np.empty(0)
         )
         moved = np.zeros_like(found.first)
         moved[R] = spread.eta(a)
@@ -202,26 +158,3 @@ class Laplace:
             )
         ]
         return by_coefficients, by_Lambda
-
-
-def _in_units(spread: Any, parts: Sequence[np.ndarray]) -> np.ndarray:
-    """Go from Z' r, by term, to J' r `(N,)`."""
-    found = [(s @ L).ravel() for s, L in zip(parts, spread.Lambdas, strict=True)]
-    return np.concatenate(found or [np.empty(0)])
-
-
-def _factored(spread: Any, W: np.ndarray, *, joint: bool) -> tuple[Any, bool]:
-    """Factor the Hessian; where it is not positive definite, one with the rows' own made so."""
-    try:
-        return spread.factor(W, joint=joint), True
-    except np.linalg.LinAlgError:
-        return spread.factor(_positive(W), joint=joint), False
-
-
-def _positive(W: np.ndarray) -> np.ndarray:
-    """Replace each row's weights `(R, R, n)` by the nearest that are not negative."""
-    if len(W) == 1:
-        return np.maximum(W, 1e-8 * np.abs(W).max())
-    values, vectors = np.linalg.eigh(np.moveaxis(W, 2, 0))
-    values = np.maximum(values, 1e-8 * np.abs(values).max())
-    return np.moveaxis(np.einsum("nab,nb,ncb->nac", vectors, values, vectors), 0, 2)

@@ -95,7 +95,7 @@ def accumulate(w, ptr, Z, entries, values, where, tp, X, with_x, C11, C12, A22):
 @compiled
 def add_entries(w, start, end, Z, entries, values, where, X, used, width, block, A22, q2):
     """Add what one level's rows have in the second block's effects."""
-    k, e, m = Z.shape[1], entries.shape[1], width - X.shape[1]
+    k, e = Z.shape[1], entries.shape[1]
     for i in range(start, end):
         for a in range(e):
             wv, row, at = w[i] * values[i, a], entries[i, a], where[i, a]

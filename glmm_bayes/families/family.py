@@ -53,7 +53,7 @@ class Natural:
 
     core: Callable[[Array, Array | None, Array], Array]
     score: Callable[[Array, Array | None, Array], Array]
-    curves: Callable[[Array, Array | None, Array], tuple[Array, Array, Array, Array]] | None = None
+    curves: Callable[[Array, Array | None, Array], tuple[Array, ...]] | None = None
 
 
 @dataclass(frozen=True, eq=False)

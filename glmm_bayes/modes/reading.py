@@ -5,8 +5,9 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.engine.gaussian import Gaussian
-from glmm_bayes.engine.laplace import Laplace, Rows
+from glmm_bayes.engine.laplace import Laplace
 from glmm_bayes.engine.latent import Latent, Term
+from glmm_bayes.engine.newton import Rows
 from glmm_bayes.engine.systems import build_system
 from glmm_bayes.families.expansion import RowDensity
 from glmm_bayes.model import Model
