@@ -18,6 +18,7 @@ from glmm_bayes.fit import ModeFit
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
 from glmm_bayes.modes.chains import checked_nagq, laplace_is_exact
+from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.gaussian import maximise_gaussian
 from glmm_bayes.modes.laplace import maximise_laplace
 from glmm_bayes.modes.mode import Mode
@@ -92,7 +93,7 @@ METHODS.add("reml", reml)
 def _maximised(model: Model, *, restricted: bool, nagq: int = 1) -> Mode:
     if is_gaussian(model):
         return maximise_gaussian(model, restricted=restricted)
-    return maximise_laplace(model, restricted=restricted, nagq=nagq)
+    return maximise_laplace(Coordinates.of(model), restricted=restricted, nagq=nagq)
 
 
 def fitted(

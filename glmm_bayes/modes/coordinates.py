@@ -159,6 +159,20 @@ class Coordinates:
             )
         return found
 
+    def inside(self, x: np.ndarray) -> np.ndarray:
+        """Move coefficients and constants into their supports, which priors may make narrower."""
+        lower, upper = self.outer.lower, self.outer.upper
+        found = []
+        for parameter, value in zip(self.model.family.parameters, self.split(x), strict=True):
+            name = parameter.name
+            if name in self.model.constants:
+                link, at = self.model.links[name], self.model.layout[name]
+                found.append(link.linkfun(_inside(link.linkinv(value), lower[at], upper[at])))
+            else:
+                at = self.model.layout.get(beta_name(name), slice(0, 0))
+                found.append(_inside(value, lower[at], upper[at]))
+        return self.join(found, [x[at] for at in self.factors])
+
     def units(self, sd: Sequence[np.ndarray]) -> np.ndarray:
         """Give the natural size `(m,)` of a step in each coordinate."""
         units = np.ones(self.size)
@@ -222,11 +236,22 @@ class Coordinates:
     def _strict_start(self, term: RandomTerm, theta: dict[str, np.ndarray]) -> np.ndarray:
         at, free = self._free(term)
         value = np.where(free, np.concatenate(list(theta.values())), self.outer.value[at])
-        return self._part(at).unconstrain(value)
+        return self._part(at).unconstrain(
+            _inside(value, self.outer.lower[at], self.outer.upper[at])
+        )
 
     def _part(self, at: np.ndarray) -> Outer:
         outer = self.outer
         return Outer(outer.lower[at], outer.upper[at], outer.value[at], [])
+
+
+def _inside(value: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarray:
+    """Move to the inside of an interval, if not there: by a tenth of it, or by one if endless."""
+    with np.errstate(invalid="ignore"):
+        width = upper - lower
+        room = np.where(np.isfinite(width), 0.1 * width, 1.0)
+        value = np.where(value > lower, value, lower + room)
+        return np.where(value < upper, value, upper - room)
 
 
 def _values(model: Model, outer: Outer, term: RandomTerm) -> np.ndarray:

@@ -7,7 +7,6 @@ import numpy as np
 
 from glmm_bayes.engine.laplace import Laplace, Marginal
 from glmm_bayes.engine.quadrature import Quadrature
-from glmm_bayes.model import Model
 from glmm_bayes.modes.chains import read_quadrature
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode
@@ -25,6 +24,8 @@ from glmm_bayes.modes.search import (
     problems,
     root,
 )
+
+WIDEST = 100.0  # variance of a coefficient, in its unit, that is taken from the likelihood alone
 
 type Penalty = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -73,16 +74,19 @@ class LaplaceObjective(Remembered):
 
 
 def maximise_laplace(
-    model: Model, *, restricted: bool, penalty: Penalty | None = None, nagq: int = 1
+    coordinates: Coordinates, *, restricted: bool, penalty: Penalty | None = None, nagq: int = 1
 ) -> Mode:
     """
     Maximise the marginal likelihood by Laplace's method, or by quadrature.
 
     First with the mean's coefficients integrated out, over the few other parameters, roughly;
-    then over all, in coordinates whitened by what the first stage found.
+    then over all, in coordinates whitened by what the first stage found. With a penalty over all
+    at once: what the likelihood alone leaves open, the first stage would not find.
 
     Parameters
     ----------
+    coordinates
+        What is searched, and in which scale.
     restricted
         Whether the mean's coefficients stay integrated out.
     penalty
@@ -90,7 +94,8 @@ def maximise_laplace(
     nagq
         The nodes of quadrature in the second stage; 1 is Laplace's method.
     """
-    coordinates, laplace = Coordinates.of(model), read_laplace(model)
+    model = coordinates.model
+    laplace = read_laplace(model)
     integral = laplace if nagq == 1 else read_quadrature(model, laplace, nagq)
     sd = first_sizes(model, laplace.system.latent)
     x = coordinates.join(first_coefficients(model), coordinates.start(sd))
@@ -98,7 +103,9 @@ def maximise_laplace(
     axes, count = np.diag(units), 0
     mean = coordinates.coefficients[0]
     others = np.setdiff1d(np.arange(coordinates.size), np.arange(mean.start, mean.stop))
-    if coordinates.mean_is_free:
+    if penalty is not None:
+        x, axes, count = _first_axes(laplace, coordinates, coordinates.inside(x), units, penalty)
+    elif coordinates.mean_is_free:
         x, axes, count = _first_stage(laplace, coordinates, x, units, others)
     objective = LaplaceObjective(integral, coordinates, restricted, penalty)
     objective.gamma = x[mean]
@@ -124,6 +131,26 @@ def _first_stage(
         axes[at] = axes[at] @ root(inverse)
         axes[mean, mean] = root(objective.last.factor.coefficient_inverse())
     return x, axes, objective.evaluations
+
+
+def _first_axes(
+    laplace: Laplace, coordinates: Coordinates, x: np.ndarray, units: np.ndarray, penalty: Penalty
+) -> tuple[np.ndarray, np.ndarray, int]:
+    """Give the coefficients' mode at x, if that is higher; axes of their spread; evaluations."""
+    mean, axes = coordinates.coefficients[0], np.diag(units)
+    objective = LaplaceObjective(laplace, coordinates, joint=True)
+    objective.gamma = x[mean]
+    if not (coordinates.mean_is_free and np.isfinite(objective(x)[0])) or objective.last is None:
+        return x, axes, 1
+    moved, own = x.copy(), units[mean]
+    moved[mean] = objective.gamma
+    # Where the likelihood leaves a coefficient open, its spread is the prior's affair.
+    values, vectors = np.linalg.eigh(
+        objective.last.factor.coefficient_inverse() / np.outer(own, own)
+    )
+    axes[mean, mean] = own[:, None] * vectors * np.sqrt(np.clip(values, 0.0, WIDEST))
+    whole = LaplaceObjective(laplace, coordinates, joint=False, penalty=penalty)
+    return (moved if whole(moved)[0] > whole(x)[0] else x), axes, 3
 
 
 def _concluded(objective: LaplaceObjective, x: np.ndarray, axes: np.ndarray, count: int) -> Mode:

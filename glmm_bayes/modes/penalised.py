@@ -1,0 +1,78 @@
+"""The priors as a penalty of the likelihood, on the scale on which no parameter has an end."""
+
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from glmm_bayes.draws import beta_name
+from glmm_bayes.modes.coordinates import Coordinates, places
+from glmm_bayes.modes.laplace import maximise_laplace
+from glmm_bayes.modes.mode import Mode
+
+
+@dataclass(frozen=True, eq=False)
+class LogPrior:
+    """
+    The log density of the priors on the parameters' unconstrained scale, as a function of x.
+
+    On that scale the density is that of the parameter times the slope of the parameter by it, so
+    that it falls off to nothing towards every end of a support.
+
+    Parameters
+    ----------
+    coordinates
+        With every term on its parameters' unconstrained scale: `Coordinates.unconstrained`.
+    """
+
+    coordinates: Coordinates
+
+    def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Give the log density up to a constant, and its slope `(m,)`; minus infinity outside."""
+        outer = self.coordinates.outer
+        with np.errstate(all="ignore"):
+            theta = self.coordinates.theta(x)
+            z = outer.unconstrain(theta)
+            if not np.isfinite(z).all():
+                return -np.inf, np.zeros_like(x)
+            jacobian, score, slope = outer.jacobian(z, theta)
+            prior, by_theta = outer.log_prior(theta)
+            by_z = by_theta[outer.free] * slope + score
+            rate = np.where(self._is_z, 1.0, self._slope(x) / slope[self._order])
+        return prior + jacobian, by_z[self._order] * rate
+
+    @cached_property
+    def _order(self) -> np.ndarray:
+        """Where each coordinate's parameter `(m,)` stands among the free ones."""
+        c, model = self.coordinates, self.coordinates.model
+        found = []
+        for parameter in model.family.parameters:
+            name = (
+                parameter.name if parameter.name in model.constants else beta_name(parameter.name)
+            )
+            found.append(model.layout.get(name, slice(0, 0)))
+        for term in model.design.terms:
+            found += places(model, term)
+        at = np.concatenate([np.arange(s.start, s.stop) for s in found])
+        return np.searchsorted(c.outer.free, at[np.isnan(c.outer.value[at])])
+
+    @cached_property
+    def _is_z(self) -> np.ndarray:
+        """Tell which coordinates `(m,)` are the unconstrained scale: those of the terms."""
+        found = np.zeros(self.coordinates.size, dtype=bool)
+        for at in self.coordinates.factors:
+            found[at] = True
+        return found
+
+    def _slope(self, x: np.ndarray) -> np.ndarray:
+        """Give the slope `(m,)` of coefficients and constants by their coordinates."""
+        c, slope = self.coordinates, np.ones_like(x)
+        for parameter, at in zip(c.model.family.parameters, c.coefficients, strict=True):
+            if parameter.name in c.model.constants:
+                slope[at] = c.model.links[parameter.name].slope(x[at])
+        return slope
+
+
+def maximise_penalised(coordinates: Coordinates, *, nagq: int = 1) -> Mode:
+    """Maximise the likelihood times the density of the priors on the unconstrained scale."""
+    return maximise_laplace(coordinates, restricted=False, penalty=LogPrior(coordinates), nagq=nagq)
