@@ -126,10 +126,18 @@ class Chain:
         while begin < len(starts) - 1:
             end = int(np.searchsorted(starts, starts[begin] + most, side="right")) - 1
             end = max(end, begin + 1)
-            at = slice(int(starts[begin]), int(starts[end]))
-            groupings = tuple(g.part(at) for g in self.groupings)
-            yield replace(self, rows=self.rows[at], groupings=groupings)
+            yield self._part(slice(int(starts[begin]), int(starts[end])))
             begin = end
+
+    def of_level(self, level: int) -> "Chain":
+        """Keep one level of the coarsest grouping's first term."""
+        top = self.groupings[0]
+        at = np.flatnonzero(top.unit == int(np.flatnonzero(top.levels[0] == level)[0]))
+        return self._part(slice(int(at[0]), int(at[-1]) + 1))
+
+    def _part(self, rows: slice) -> "Chain":
+        groupings = tuple(g.part(rows) for g in self.groupings)
+        return replace(self, rows=self.rows[rows], groupings=groupings)
 
     def to_units(self, parts: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Go from every term's v `(q, p)` to every grouping's `(k, 1, G)`."""

@@ -100,22 +100,25 @@ class Quadrature:
             at_mode.eta,
         )
 
-    def by_unit(
+    def by_level(
         self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray], u: np.ndarray
     ) -> np.ndarray:
-        """Give the log integral of every level of the coarsest grouping, `(G,)`."""
+        """Give the log integral of every level of the coarsest grouping's first term, `(G,)`."""
         found = self._integrals(coefficients, Lambdas, u)
-        return self._by_level(np.concatenate([part.value[0] for part in found]))
+        values = np.empty(len(self.chain.groupings[0].starts))
+        values[self.chain.groupings[0].levels[0]] = np.concatenate([p.value[0] for p in found])
+        return values
 
     def profile(
         self,
         coefficients: Sequence[np.ndarray],
         Lambdas: Sequence[np.ndarray],
         u: np.ndarray,
+        level: int,
         z: np.ndarray,
     ) -> np.ndarray:
         """
-        Give the log integrand of every level of the coarsest grouping, finer effects integrated.
+        Give the log integrand over a coarsest level's effects, the finer ones integrated.
 
         Parameters
         ----------
@@ -125,34 +128,31 @@ class Quadrature:
         Returns
         -------
         ndarray
-            `(m, G)`, without the normal's constant.
+            `(m,)`, without the normal's constant.
         """
-        found = [
-            integrator.profile(base, start, z)
-            for integrator, base, start in self._integrators(coefficients, Lambdas, u)
-        ]
-        return self._by_level(np.concatenate(found, axis=1))
-
-    def _by_level(self, by_unit: np.ndarray) -> np.ndarray:
-        out = np.empty_like(by_unit)
-        out[..., self.chain.groupings[0].levels[0]] = by_unit
-        return out
+        piece = [self.chain.of_level(level)]
+        ((integrator, base, start),) = self._integrators(coefficients, Lambdas, u, piece)
+        return integrator.profile(base, start, z)[:, 0]
 
     def _integrals(
         self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray], u: np.ndarray
     ) -> list[Integral]:
         return [
             integrator.integrate(base, start)
-            for integrator, base, start in self._integrators(coefficients, Lambdas, u)
+            for integrator, base, start in self._integrators(coefficients, Lambdas, u, self.pieces)
         ]
 
     def _integrators(
-        self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray], u: np.ndarray
+        self,
+        coefficients: Sequence[np.ndarray],
+        Lambdas: Sequence[np.ndarray],
+        u: np.ndarray,
+        pieces: Sequence[Chain],
     ) -> Iterator[tuple[Integrator, np.ndarray, Parts]]:
         laplace = self.laplace
         fixed = [X @ c for X, c in zip(laplace.X, coefficients, strict=True)]
         base = laplace.offset + np.stack(fixed)
         parts = laplace.system.latent.split(u)
-        for piece in self.pieces:
+        for piece in pieces:
             integrator = Integrator.of(piece, Lambdas, self.density, self.nagq)
             yield integrator, base[:, None, piece.rows], piece.to_units(parts)

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
@@ -11,26 +11,26 @@ from glmm_bayes.engine.quadrature import Quadrature
 from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.model import Model
-from glmm_bayes.modes.chains import (
-    MOST_NODES,
-    chain_problem,
-    laplace_is_exact,
-    read_quadrature,
+from glmm_bayes.modes.chains import chain_problem, laplace_is_exact
+from glmm_bayes.verbs.laplace_error import (
+    LADDER,
+    Point,
+    Sampled,
+    climbed,
+    sample,
+    shift_by_quadrature,
+    shift_by_sampling,
 )
-from glmm_bayes.modes.reading import read_laplace
-from glmm_bayes.modes.search import STEP
 from glmm_bayes.verbs.printing import Facts, Grid, Page, Part, Sentences, right
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-LADDER = (1, 3, 5, 7, 9, 15, 25, 35, 49, 75, 100)
 SMALL = 0.01  # of log likelihood: an error that no comparison of models notices
 LITTLE = 0.05  # of a standard error
-SETTLED = 1e-4  # of log likelihood, from one step of the ladder to the next
 SHOWN = 6  # kinds of levels
 KINDS = 10  # of errors, from none to the largest
-DRAWS, FEWEST, CELLS = 1000, 50, 10_000_000  # pairs of draws, and rows times pairs
+ENOUGH = 0.25  # of a standard error, where nothing better is at hand
 EFFECTIVE = 100  # pairs that an estimate by importance sampling has to be worth
 
 
@@ -92,8 +92,8 @@ class LaplaceCheck:
     def _facts(self) -> Iterator[tuple[str, str]]:
         by = f" (standard error {self.std_error:.2g})" if self.std_error else ""
         yield "Laplace", f"log likelihood {self.table['laplace'].sum():.4f}"
-        yield "exact", f"{self.table['exact'].sum():.4f}{by}"
-        yield "error", f"{self.total:.4g}{by}"
+        yield "by sampling" if by else "exact", f"{self.table['exact'].sum():.4f}{by}"
+        yield "Laplace's error", f"{self.total:.4g}{by}"
         if len(self.table) > 1:
             e = self.table["error"]
             yield (
@@ -198,12 +198,9 @@ def laplace_check(fit: ModeFit, *, seed: int | None = None) -> LaplaceCheck:
     return _by_sampling(fit, problem, fit.seed if seed is None else seed)
 
 
-# ---- by quadrature
-
-
 def _by_quadrature(fit: ModeFit) -> LaplaceCheck:
-    given = _Given.of(fit)
-    steps = list(_climbed(given))
+    at = Point.of(fit)
+    steps = list(climbed(at))
     last, exact = steps[-1]
     ladder = pd.DataFrame(
         {"nagq": [k.nagq for k, _ in steps], "loglik": [v.sum() for _, v in steps]}
@@ -214,50 +211,13 @@ def _by_quadrature(fit: ModeFit) -> LaplaceCheck:
     enough = int(np.max(np.flatnonzero(away >= SMALL), initial=-1)) + 1
     nagq = int(ladder["nagq"].iloc[enough]) if settled else None
     table = _table(fit.model, last, steps[0][1], exact)
-    # Differences of slopes need no more nodes than differ by less than is noticed.
-    shift = _shift(fit, steps[min(enough + 1, len(steps) - 1)][0])
+    # Slopes need no more nodes than make a difference.
+    shift = shift_by_quadrature(fit, steps[min(enough + 1, len(steps) - 1)][0])
     total = float(table["error"].sum())
     return LaplaceCheck(
         table, total, 0.0, nagq, ladder, shift, _advice(fit, total, shift, nagq, ladder),
-        _curves(given, last, table), np.empty(0),
+        _curves(at, last, table), np.empty(0),
     )  # fmt: skip
-
-
-@dataclass(frozen=True, eq=False)
-class _Given:
-    """The point at which the integral is looked at: coefficients, factors, and the mode there."""
-
-    quadrature: Quadrature
-    coefficients: list[np.ndarray]
-    Lambdas: list[np.ndarray]
-    u: np.ndarray
-
-    @classmethod
-    def of(cls, fit: ModeFit) -> "_Given":
-        mode = fit.mode
-        laplace = read_laplace(fit.model)
-        laplace.u = mode.u
-        coefficients, Lambdas = mode.coordinates.split(mode.x), mode.coordinates.Lambdas(mode.x)
-        u = laplace.effects_mode(coefficients, Lambdas)
-        return cls(read_quadrature(fit.model, laplace, 1), coefficients, Lambdas, u)
-
-    @property
-    def point(self) -> tuple[list[np.ndarray], list[np.ndarray], np.ndarray]:
-        return self.coefficients, self.Lambdas, self.u
-
-
-def _climbed(given: _Given) -> Iterator[tuple[Quadrature, np.ndarray]]:
-    """Take more and more nodes, until the integral settles or the grid is too large."""
-    before = np.inf
-    for nagq in LADDER:
-        quadrature = replace(given.quadrature, nagq=nagq)
-        if quadrature.nodes > MOST_NODES:
-            return
-        values = quadrature.by_level(*given.point)
-        yield quadrature, values
-        if abs(values.sum() - before) < SETTLED:
-            return
-        before = values.sum()
 
 
 def _table(
@@ -276,47 +236,6 @@ def _table(
     )
 
 
-def _shift(fit: ModeFit, exact: Quadrature) -> pd.Series:
-    """
-    Estimate Laplace's estimates less the exact ones, in standard errors.
-
-    By Newton's step from the fit, which is at the one, to the other.
-    """
-    mode, c = fit.mode, fit.mode.coordinates
-    at_laplace = fit.options.get("nagq", 1) == 1
-    here, there = (exact.laplace, exact) if at_laplace else (exact, exact.laplace)
-
-    def slope(integral: Any, x: np.ndarray) -> np.ndarray:
-        found = integral.marginal(c.split(x), c.Lambdas(x), joint=False)
-        return c.pull(x, found.by_coefficients, found.by_Lambda)
-
-    before, axes = slope(there, mode.x), mode.axes
-    moved = [before - slope(there, mode.x + STEP * axis) for axis in axes.T]
-    H = axes.T @ np.array(moved).T.reshape(len(before), len(moved)) / STEP
-    values, vectors = np.linalg.eigh(0.5 * (H + H.T))
-    root = axes @ (vectors / np.sqrt(values)) if (values > 0).all() else axes
-    step = root @ (root.T @ (before - slope(here, mode.x)))
-    known = np.isfinite(np.diag(mode.covariance))
-    errors = np.sqrt((np.square(root if at_laplace else axes)).sum(axis=1))
-    names = np.array(list(_coordinate_names(fit)), dtype=object)[known]
-    shift = (-step if at_laplace else step)[known] / errors[known]
-    return pd.Series(shift, index=names, name="shift")
-
-
-def _coordinate_names(fit: ModeFit) -> Iterator[str]:
-    c, model = fit.mode.coordinates, fit.model
-    for parameter, held in zip(model.family.parameters, c.held, strict=True):
-        name = parameter.name
-        if name in model.constants:
-            own: tuple[str, ...] = (name,)
-        else:
-            prefix = "" if name == "mu" else f"{name}: "
-            own = tuple(prefix + column for column in model.design.predictors[name].names)
-        yield from (text for text, value in zip(own, held, strict=True) if np.isnan(value))
-    for term, at in zip(model.design.terms, c.factors, strict=True):
-        yield from [f"covariance of {term.name}"] * (at.stop - at.start)
-
-
 def _advice(
     fit: ModeFit, total: float, shift: pd.Series, nagq: int | None, ladder: pd.DataFrame
 ) -> str:
@@ -333,8 +252,7 @@ def _advice(
             f"and {moved:.1g} standard errors. nagq is not needed."
         )
     used = fit.options.get("nagq", 1)
-    side = "low" if total < 0 else "high"
-    error = f"Laplace's log likelihood is too {side} by {abs(total):.2g} at these estimates"
+    error = f"Laplace's log likelihood is too {_side(total)} by {abs(total):.2g} at these estimates"
     off = f"and its estimates are off by up to about {moved:.2g} standard errors"
     if used > 1 and used >= nagq:
         return f"{error}, {off}. This fit's nagq={used} suffices."
@@ -346,7 +264,11 @@ def _advice(
     )
 
 
-def _curves(given: _Given, best: Quadrature, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
+def _side(total: float) -> str:
+    return "low" if total < 0 else "high"
+
+
+def _curves(at: Point, best: Quadrature, table: pd.DataFrame) -> dict[str, pd.DataFrame]:
     """Follow the integrand along the first effect of the worst levels."""
     z = np.linspace(-5.0, 5.0, 161)
     nodes = np.zeros((len(z), best.chain.groupings[0].k))
@@ -355,82 +277,47 @@ def _curves(given: _Given, best: Quadrature, table: pd.DataFrame) -> dict[str, p
     drawn = replace(best, nagq=min(best.nagq, 9))
     found = {}
     for place, level in worst(table)["level"].items():
-        height = drawn.profile(*given.point, int(str(place)), nodes)
+        height = drawn.profile(*at.point, int(str(place)), nodes)
         found[str(level)] = pd.DataFrame({"z": z, "exact": np.exp(height - height[80])})
     return found
 
 
-# ---- by importance sampling
-
-
 def _by_sampling(fit: ModeFit, problem: str, seed: int) -> LaplaceCheck:
-    """
-    Estimate the integral over Laplace's normal from draws of it, in pairs about the mode.
-
-    log p(y) = log p_L(y) + log E exp(r), with r the joint log density at a draw over its maximum
-    less the normal's; a draw and its mirror image together have no terms of odd order.
-    """
-    mode, model = fit.mode, fit.model
-    laplace, c = read_laplace(model), fit.mode.coordinates
-    laplace.u = mode.u
-    at = laplace.marginal(c.split(mode.x), c.Lambdas(mode.x), joint=False)
-    spread, latent = at.factor.spread, laplace.system.latent
-    rng = np.random.default_rng(seed)
-    fixed = at.eta.copy()
-    fixed[list(latent.predictors)] -= spread.eta(at.u)
-
-    def height(u: np.ndarray) -> float:
-        eta = fixed.copy()
-        eta[list(latent.predictors)] += spread.eta(u)
-        return float(laplace.rows(eta, 1).value.sum() - 0.5 * u @ u)
-
-    top, pairs = height(at.u), int(np.clip(CELLS // model.nobs, FEWEST, DRAWS))
-    ratios = np.empty((pairs, 2))
-    for k in range(pairs):
-        z = rng.standard_normal(latent.size)
-        away = at.factor.solve_root(z, np.empty(0))[0]
-        for j, u in enumerate((at.u + away, at.u - away)):
-            ratios[k, j] = height(u) - top + 0.5 * z @ z
-    return _sampled(fit, problem, at.value, ratios)
-
-
-def _sampled(fit: ModeFit, problem: str, laplace: float, ratios: np.ndarray) -> LaplaceCheck:
-    most = ratios.max()
-    w = np.exp(ratios - most).mean(axis=1)
-    exact = laplace + most + float(np.log(w.mean()))
-    std_error = float(w.std(ddof=1) / w.mean() / np.sqrt(len(w)))
-    effective = float(w.sum() ** 2 / (w * w).sum())
+    found = sample(fit, seed)
+    exact, std_error = found.exact
+    total = found.laplace - exact
+    shift, noise = shift_by_sampling(fit, found)
     labels = " and ".join(dict.fromkeys(term.label for term in fit.model.design.terms))
     table = pd.DataFrame(
         {
-            "group": [labels], "level": ["all"], "n": [fit.model.nobs], "laplace": [laplace],
-            "exact": [exact], "error": [laplace - exact],
+            "group": [labels], "level": ["all"], "n": [fit.model.nobs],
+            "laplace": [found.laplace], "exact": [exact], "error": [total],
         }
     )  # fmt: skip
-    advice = _words_of_sampling(problem, laplace - exact, std_error, effective, len(w))
     none = pd.DataFrame({"nagq": pd.Series(dtype=int), "loglik": pd.Series(dtype=float)})
+    advice = f"Quadrature cannot integrate here: {problem}. {_of_sampling(found, shift, noise)}"
     return LaplaceCheck(
-        table, laplace - exact, std_error, None, none, pd.Series(dtype=float), advice, {},
-        ratios.ravel(),
-    )  # fmt: skip
+        table, total, std_error, None, none, shift, advice, {}, found.ratios.ravel()
+    )
 
 
-def _words_of_sampling(
-    problem: str, total: float, std_error: float, effective: float, pairs: int
-) -> str:
-    why = f"Quadrature cannot integrate here: {problem}."
-    if effective < EFFECTIVE:
+def _of_sampling(found: Sampled, shift: pd.Series, noise: pd.Series) -> str:
+    (exact, std_error), pairs = found.exact, len(found.ratios)
+    total = found.laplace - exact
+    if found.effective < EFFECTIVE:
         return (
-            f"{why} Importance sampling cannot either: {pairs} pairs of draws are worth "
-            f"{effective:.0f}, so the error shown is not to be trusted. Compare with fit('nuts')."
+            f"Importance sampling cannot either: {pairs} pairs of draws are worth "
+            f"{found.effective:.0f}, so the errors shown are not to be trusted. Compare with "
+            f"fit('nuts')."
         )
+    far = int(np.argmax(shift.abs()))
+    moved, give = abs(shift.iloc[far]), 2 * noise.iloc[far]
     said = (
-        f"{why} By importance sampling, of {pairs} pairs of draws worth {effective:.0f}, Laplace's "
-        f"log likelihood is off by {total:.2g}, give or take {2 * std_error:.1g}."
+        f"By importance sampling, of {pairs} pairs of draws worth {found.effective:.0f}, Laplace's "
+        f"log likelihood is too {_side(total)} by {abs(total):.2g} (give or take "
+        f"{2 * std_error:.1g}) at these estimates, and they are off by up to about {moved:.2g} "
+        f"standard errors (give or take {give:.1g})."
     )
-    if abs(total) + 2 * std_error < 1.0:
-        return f"{said} That is less than 1: Laplace's method will do for most purposes."
-    return (
-        f"{said} An error that changes with the parameters moves the estimates: compare with "
-        f"fit('nuts')."
-    )
+    if (shift.abs() + 2 * noise).max() < ENOUGH:
+        return f"{said} Laplace's method will do."
+    return f"{said} Compare with fit('nuts')."

@@ -126,7 +126,10 @@ def _ratios(check: "LaplaceCheck") -> Figure:
     ax.hist(check.ratios, bins=50, color=PALETTE[0], alpha=0.8)
     ax.axvline(0, color=INK, lw=1.2, ls="--", label="if Laplace were exact")
     ax.axvline(-check.total, color=PALETTE[1], lw=1.6, label="log of their mean")
-    ax.set_xlabel("log of the exact density over Laplace's normal, at draws of the latter")
+    ax.set_xlabel(
+        "log of the joint density over Laplace's normal,\n"
+        "both over their maximum, at draws of the normal"
+    )
     ax.set_ylabel("draws")
     ax.legend(frameon=False, fontsize="small")
     return figure
