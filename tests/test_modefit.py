@@ -173,6 +173,16 @@ def test_conditional_modes_and_their_errors_agree_with_lme4(sleep, reference):
     )
 
 
+def test_crossed_conditional_errors_agree_with_lme4(reference):
+    theirs = reference("lmm_penicillin_crossed")["ranef"]
+    model = gb.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", gb.load_dataset("penicillin"))
+    found = model.fit("reml").ranef().set_index(["group", "level"])
+    for group, block in theirs.items():
+        ours = found.loc[group].loc[block["levels"]]
+        np.testing.assert_allclose(ours["estimate"], np.ravel(block["mode"]), atol=1e-4)
+        np.testing.assert_allclose(ours["std_error"], np.ravel(block["cond_sd"]), rtol=1e-3)
+
+
 def test_conditional_errors_of_counts_are_the_penalised_information(herds):
     """1 / (sum n p (1 - p) + 1 / sd^2), at the fitted probabilities of each herd."""
     data = gb.load_dataset("cbpp")
@@ -381,14 +391,33 @@ def test_another_process_answers_the_same(which, request, tmp_path):
     assert loaded == "False"
 
 
-def test_what_a_loaded_fit_draws_is_the_same(herds, tmp_path):
-    herds.save(tmp_path / "fit")
+@pytest.mark.parametrize(
+    ("formula", "dataset", "family", "method", "options"),
+    [
+        (CBPP, "cbpp", "binomial", "map", {}),
+        (CBPP, "cbpp", "binomial", "reml", {}),
+        (CBPP, "cbpp", "binomial", "ml", {"nagq": 5}),
+        (SLEEP, "sleepstudy", "gaussian", "map", {}),
+        ("diameter ~ 1 + (1 | plate) + (1 | sample)", "penicillin", "gaussian", "ml", {}),
+    ],
+)
+def test_what_a_loaded_fit_computes_is_the_same(
+    formula, dataset, family, method, options, tmp_path
+):
+    """Also what needs the effects' Hessian, which is factored anew."""
+    fit = gb.Model(formula, gb.load_dataset(dataset), family).fit(method, seed=4, **options)
+    fit.save(tmp_path / "fit")
     back = gb.load(tmp_path / "fit")
-    assert (back.method, back.seed, back.loglik) == ("ml", 4, herds.loglik)
-    np.testing.assert_allclose(back.predict(draws=True), herds.predict(draws=True), rtol=1e-8)
-    np.testing.assert_allclose(
-        back.mode.effects_at(herds.mode.x)[0], herds.mode.effects["herd"], atol=1e-7
-    )
+    assert (back.method, back.seed, back.loglik) == (method, 4, fit.loglik)
+    assert back.summary().text() == fit.summary().text()
+    rows = fit.model.design.rows.frame
+    np.testing.assert_allclose(back.predict(rows), fit.predict(rows), rtol=1e-8)
+    ours, theirs = (f.predict(kind="linear", draws=True) for f in (back, fit))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-7, atol=1e-9)
+    for at_once, again in zip(
+        fit.mode.effects.values(), back.mode.effects_at(fit.mode.x), strict=True
+    ):
+        np.testing.assert_allclose(again, at_once, atol=1e-6)
 
 
 def test_a_summary_loads_neither_pymc_nor_arviz():

@@ -40,11 +40,13 @@ def found_before(
     Parameters
     ----------
     numbers, arrays
-        What `NUMBERS` and `ARRAYS` list, `problems`, and the star's `axes`.
+        What `NUMBERS` and `ARRAYS` list, `problems`, the coordinates' `strict`, the star's `axes`.
     effects, variances
         By term, `Mode.star_effects` and `Mode.effect_variances`.
     """
     coordinates = Coordinates.of(model)
+    if coordinates.strict != tuple(numbers["strict"]):
+        coordinates = Coordinates.unconstrained(model)
     problems = tuple(numbers["problems"])
     parts = {name: numbers[name] for name in NUMBERS} | {name: arrays[name] for name in ARRAYS}
     mode = Mode(
@@ -67,7 +69,7 @@ def found_before(
 def _factor(mode: Mode) -> Any:
     """Factor the effects' Hessian at the maximum again."""
     c = mode.coordinates
-    if is_gaussian(c.model):
+    if _profiled(mode):
         gaussian = read_gaussian(c.model)
         spread = gaussian.system.at([L / mode.scale for L in c.Lambdas(mode.x)])
         return spread.factor_products(gaussian.products, joint=mode.joint)
@@ -77,12 +79,17 @@ def _factor(mode: Mode) -> Any:
     return laplace.system.at(c.Lambdas(mode.x)).factor(W, joint=mode.joint)
 
 
+def _profiled(mode: Mode) -> bool:
+    """Tell whether sigma was profiled out, as in no mode of the effects alone."""
+    return is_gaussian(mode.coordinates.model) and mode.joint
+
+
 def _effects_at(mode: Mode, x: np.ndarray) -> Sequence[np.ndarray]:
     from glmm_bayes.modes.gaussian import GaussianObjective
     from glmm_bayes.modes.laplace import LaplaceObjective
 
     c = mode.coordinates
-    if is_gaussian(c.model):
+    if _profiled(mode):
         return GaussianObjective(read_gaussian(c.model), c, mode.joint).effects_at(x)
     laplace = read_laplace(c.model)
     laplace.u = mode.u

@@ -39,31 +39,57 @@ def row_arms(mode: "Mode", design: Design, groups: str) -> dict[str, np.ndarray]
         cov[..., mode.factor.spread.system.order] = mode.scale**2 * own
     else:
         cov = _covariance(mode, design, names, groups)
-    root = _root(cov)
+    root = row_root(cov)
     zero = np.zeros((len(names), design.n))
     return {p: root[names.index(p)] if p in names else zero for p in design.predictors}
 
 
 def _covariance(mode: "Mode", design: Design, names: list[str], groups: str) -> np.ndarray:
     cov = np.zeros((len(names), len(names), design.n))
-    known: list[list[Any]] = [[] for _ in names]
-    for k, term in enumerate(design.terms):
-        Lambda = mode.Lambdas[term.name]
-        fitted = mode.coordinates.model.design.terms[k]
-        seen = 0 if groups == "new" else len(fitted.levels)
-        for a, param in enumerate(names):
-            relative = mode.factor.spread.Lambdas[k] if seen else Lambda
-            known[a].append(_moved(term, param, relative, 0, seen))
-        others = [_moved(term, param, Lambda, seen, len(term.levels)) for param in names]
-        for a, left in enumerate(others):
-            for b, right in enumerate(others):
+    fitted = mode.coordinates.model.design.terms
+    seen = [0 if groups == "new" else len(term.levels) for term in fitted]
+    for term, start in zip(design.terms, seen, strict=True):
+        stop, Lambda = len(term.levels), mode.Lambdas[term.name]
+        moved = [_moved(term, param, Lambda, start, stop) for param in names]
+        for a, left in enumerate(moved):
+            for b, right in enumerate(moved):
                 cov[a, b] += np.asarray((left * right).sum(axis=1)).ravel()
     if groups == "conditional":
-        from scipy.sparse import hstack
-
-        J = [hstack(parts, format="csr") for parts in known]
-        cov += mode.scale**2 * row_covariance(mode.factor.effects_only(), J)
+        apart = len(fitted) == 1 and fitted[0].index.shape[1] == 1
+        independent = all(term.level_structure.name == "iid" for term in fitted)
+        # Levels that no row shares are independent given the responses too.
+        cov += (_of_levels if apart and independent else _of_all)(mode, design, names)
     return cov
+
+
+def _of_levels(mode: "Mode", design: Design, names: list[str]) -> np.ndarray:
+    """Give the variance with the levels of a single term, from theirs."""
+    (term,), V = design.terms, mode.effect_variances[design.terms[0].name]
+    known = np.flatnonzero(term.index[:, 0] < len(V))
+    Z = np.zeros((len(names), len(known), term.size))
+    for loading in term.loadings:
+        columns = (loading.Z * term.weights)[known]
+        Z[names.index(loading.param), :, loading.columns] += columns
+    cov = np.zeros((len(names), len(names), design.n))
+    cov[:, :, known] = np.einsum("ani,nij,bnj->abn", Z, V[term.index[known, 0]], Z)
+    return cov
+
+
+def _of_all(mode: "Mode", design: Design, names: list[str]) -> np.ndarray:
+    """Give the variance with the levels of several terms, by linear systems."""
+    from scipy.sparse import hstack
+
+    only = mode.factor.effects_only()
+    known = [
+        [
+            _moved(term, param, L, 0, len(fitted.levels))
+            for term, fitted, L in zip(
+                design.terms, mode.coordinates.model.design.terms, only.spread.Lambdas, strict=True
+            )
+        ]
+        for param in names
+    ]
+    return mode.scale**2 * row_covariance(only, [hstack(parts, format="csr") for parts in known])
 
 
 def _moved(term: RandomTerm, param: str, Lambda: np.ndarray, start: int, stop: int) -> Any:
@@ -75,8 +101,8 @@ def _moved(term: RandomTerm, param: str, Lambda: np.ndarray, start: int, stop: i
     return csr_array(Z @ kron(eye_array(stop - start), Lambda)) if stop > start else Z
 
 
-def _root(cov: np.ndarray) -> np.ndarray:
-    """Factor `(R, R, n)` row by row, lower triangular; a variance of zero has a factor of zero."""
+def row_root(cov: np.ndarray) -> np.ndarray:
+    """Factor `(R, R, …)` row by row, lower triangular; what does not vary has a factor of zero."""
     root = np.zeros_like(cov)
     for i in range(len(cov)):
         for j in range(i + 1):

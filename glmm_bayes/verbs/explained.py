@@ -151,6 +151,7 @@ def _variances(fit: Fit) -> Variances:
     loaded = [t for t in model.design.terms if any(g.param == "mu" for g in t.loadings)]
     groups = {term.label: np.zeros(draws.size) for term in loaded}
     residual, fixed = np.zeros(draws.size), np.empty((draws.size, model.nobs))
+    means = model.design.predictors["mu"].X.mean(axis=0)
     for rows, design in in_rows(model.design, draws.size):
         between = np.zeros((draws.size, design.n))
         for term in design.terms:
@@ -160,8 +161,9 @@ def _variances(fit: Fit) -> Variances:
                 between += v
         params = parameters(model, design, draws, draws.effects)
         eta = linear_predictor(design, draws, {}, "mu")
-        # What is known beforehand of a row, its offset, is not explained by the predictors.
-        fixed[:, rows] = eta - design.predictors["mu"].offset
+        # About the columns' means: a constant column then varies by nothing at all. What is
+        # known beforehand of a row, its offset, is not explained by the predictors.
+        fixed[:, rows] = draws.beta["mu"] @ (design.predictors["mu"].X - means).T
         values = own(params, eta + 0.5 * between)
         residual += np.broadcast_to(values, between.shape).sum(axis=1) / model.nobs
     return Variances(fixed.var(axis=1, ddof=1), groups, residual)

@@ -36,7 +36,7 @@ def between(lower: float, upper: float) -> Scale:
 
 IDENTITY = Scale(lambda x: x, lambda x: x)
 LOG = Scale(np.log, np.exp)
-LOGIT = between(0.0, 1.0)
+LOGIT = Scale(logit, expit)
 FISHER = between(-1.0, 1.0)
 
 

@@ -9,6 +9,7 @@ from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, factors
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
+from glmm_bayes.modes.rows import row_root
 from glmm_bayes.predictive import linear_predictor
 from glmm_bayes.terms import RandomTerm
 
@@ -105,23 +106,13 @@ def _nodes(dimensions: int) -> Iterator[tuple[tuple[float, ...], float]]:
         yield tuple(x[list(at)]), float(np.prod(w[list(at)]))
 
 
-def _root(
-    design: Design, Lambda: Mapping[str, np.ndarray], random: Sequence[str]
-) -> list[list[np.ndarray]]:
-    """Factor the covariance between the predictors' random parts, row by row: `(S, n)` entries."""
-    root: list[list[np.ndarray]] = []
-    for i, a in enumerate(random):
-        root.append([])
-        for j, b in enumerate(random[: i + 1]):
-            value = _covariance(design, Lambda, a, b)
-            value = value - sum(root[i][k] * root[j][k] for k in range(j))
-            if i == j:
-                root[i].append(np.sqrt(np.maximum(value, 0.0)))
-            else:
-                # A predictor whose random part is zero in a row varies with nothing there.
-                pivot = root[j][j]
-                root[i].append(np.divide(value, pivot, out=np.zeros_like(pivot), where=pivot > 0))
-    return root
+def _root(design: Design, Lambda: Mapping[str, np.ndarray], random: Sequence[str]) -> np.ndarray:
+    """Factor the covariance between the predictors' random parts, row by row: `(R, R, S, n)`."""
+    if not random:
+        return np.empty((0, 0))
+    found = [[_covariance(design, Lambda, a, b) for b in random] for a in random]
+    shape = np.broadcast_shapes(*(value.shape for row in found for value in row))
+    return row_root(np.stack([[np.broadcast_to(v, shape) for v in row] for row in found]))
 
 
 def _covariance(design: Design, Lambda: Mapping[str, np.ndarray], a: str, b: str) -> np.ndarray:

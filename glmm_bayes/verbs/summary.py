@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
-from glmm_bayes.modes.reading import is_gaussian
+from glmm_bayes.modes.chains import laplace_is_exact
 from glmm_bayes.verbs.describe import model_facts, model_title
 from glmm_bayes.verbs.printing import Facts, Grid, Page, Part, Row, Sentences, estimate_cells
 from glmm_bayes.verbs.tables import constants, fixef, varcorr
@@ -143,21 +143,27 @@ def posterior_facts(fit: PosteriorFit, level: float) -> tuple[tuple[str, str], .
     return ("Draws", drawn), ("Estimates", shown)
 
 
-CRITERIA = {"ml": "maximum likelihood", "reml": "restricted maximum likelihood"}
+CRITERIA = {
+    "ml": "maximum likelihood",
+    "reml": "restricted maximum likelihood",
+    "map": "maximum of the posterior density",
+    "pql": "penalised quasi-likelihood",
+}
 
 
 def mode_facts(fit: ModeFit, level: float) -> tuple[tuple[str, str], ...]:
     """Say what was maximised, how high it is, and what the columns are."""
     criterion = CRITERIA.get(fit.method, fit.method)
     nodes = fit.options.get("nagq") or 1
-    if not fit.model.design.terms or is_gaussian(fit.model):
+    if laplace_is_exact(fit.model) or not fit.model.design.terms:
         how = "exact"
     elif nodes > 1:
         how = f"adaptive Gauss-Hermite quadrature, {nodes} nodes"
     else:
         how = "Laplace's approximation"
     heights = (
-        f"{fit.loglik:.3f}{' (restricted)' if fit.method == 'reml' else ''}; {fit.df} parameters; "
+        f"{fit.loglik:.3f}{' (restricted)' if fit.method == 'reml' else ''}; {fit.df} "
+        f"parameter{'' if fit.df == 1 else 's'}; "
         f"AIC {fit.aic:.2f}; BIC {fit.bic:.2f}"
     )
     shown = (
