@@ -129,6 +129,20 @@ def test_nested_effects_agree_with_a_sum_over_a_fine_grid(family):
     assert found.value == pytest.approx(truth, abs=1e-6)
 
 
+def test_three_effects_a_level_agree_with_a_sum_over_a_fine_grid():
+    model = gb.Model("count ~ x + (1 + x + yes || pen)", DATA, "poisson")
+    sd, columns = (0.5, 0.4, 0.6), (np.ones(60), DATA["x"].to_numpy(), DATA["yes"].to_numpy())
+    v, log_w = line(41, 6.5)
+    effects = [s * v.reshape(-1, *[1] * (2 - k)) for k, s in enumerate(sd)]
+    eta = fixed_part("poisson")[:, None, None, None]
+    eta = eta + sum(z[:, None, None, None] * b for z, b in zip(columns, effects, strict=True))
+    log_p = row_density("poisson", eta)
+    weights = log_w[:, None, None] + log_w[:, None] + log_w
+    truth = sum(logsumexp(log_p[g == PEN].sum(axis=0) + weights) for g in range(12))
+    found = marginal(model, 11, coefficients("poisson"), [np.diag(sd)])
+    assert found.value == pytest.approx(truth, abs=1e-6)
+
+
 def test_effects_on_two_parameters_agree_with_a_sum_over_a_fine_grid():
     formulas = ["size ~ x + (1 | pen)", "alpha ~ 1 + (1 | pen)"]
     model = gb.Model(formulas, DATA, "gamma")

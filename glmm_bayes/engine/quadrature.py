@@ -137,10 +137,10 @@ class Quadrature:
     def _integrals(
         self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray], u: np.ndarray
     ) -> list[Integral]:
-        return [
-            integrator.integrate(base, start)
-            for integrator, base, start in self._integrators(coefficients, Lambdas, u, self.pieces)
-        ]
+        integrators = self._integrators(coefficients, Lambdas, u, self.pieces)
+        # Far out a density may overflow: what is not finite is for the caller to see.
+        with np.errstate(all="ignore"):
+            return [integrator.integrate(base, start) for integrator, base, start in integrators]
 
     def _integrators(
         self,
