@@ -1,4 +1,4 @@
-"""Climb to the mode of the effects (and coefficients) by Newton's method, sparing factorisations."""
+"""Climb to the mode of effects (and coefficients) by Newton's method, sparing factorisations."""
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass

@@ -23,6 +23,7 @@ from glmm_bayes.modes.gaussian import maximise_gaussian
 from glmm_bayes.modes.laplace import maximise_laplace
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.reading import is_gaussian
+from glmm_bayes.modes.trouble import refuse_collinear
 
 
 def ml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
@@ -91,6 +92,7 @@ METHODS.add("reml", reml)
 
 
 def _maximised(model: Model, *, restricted: bool, nagq: int = 1) -> Mode:
+    refuse_collinear(model)
     if is_gaussian(model):
         return maximise_gaussian(model, restricted=restricted)
     return maximise_laplace(Coordinates.of(model), restricted=restricted, nagq=nagq)
@@ -108,13 +110,14 @@ def fitted(
     if seed is None:
         seed = int(np.random.SeedSequence().generate_state(1)[0])
     try:
-        with one_thread():
+        # Where a step goes too far, the densities overflow; the search then steps back.
+        with one_thread(), np.errstate(all="ignore"):
             mode = search()
     except np.linalg.LinAlgError as error:
         raise ConvergenceError(f"The likelihood has no maximum to be found: {error}.") from error
     fit = ModeFit(model, mode, method, seed, time.perf_counter() - began, options)
-    for problem in mode.problems:
-        warnings.warn(problem, ConvergenceWarning, stacklevel=4)
+    for words in (*mode.problems, *mode.cautions):
+        warnings.warn(words, ConvergenceWarning, stacklevel=4)
     if fit.is_singular:
         words = "; ".join(part.words for part in fit.singular)
         warnings.warn(

@@ -47,14 +47,14 @@ def found_before(
     coordinates = Coordinates.of(model)
     if coordinates.strict != tuple(numbers["strict"]):
         coordinates = Coordinates.unconstrained(model)
-    problems = tuple(numbers["problems"])
+    words = {name: tuple(numbers[name]) for name in ("problems", "cautions", "notes")}
     parts = {name: numbers[name] for name in NUMBERS} | {name: arrays[name] for name in ARRAYS}
     mode = Mode(
         coordinates=coordinates,
         factor=Deferred(lambda: _factor(mode)),
-        problems=problems,
         effects_at=lambda x: _effects_at(mode, x),
         **parts,
+        **words,
     )
     # Kept, and not computed anew: another machine's axes may have other signs.
     mode.__dict__.update(

@@ -190,6 +190,30 @@ class Coordinates:
         return units
 
     @cached_property
+    def natural(self) -> np.ndarray:
+        """A step `(m,)` in each coordinate that moves its predictor by about one."""
+        return self.units([np.ones(term.size) for term in self.model.design.terms])
+
+    @cached_property
+    def names(self) -> list[str]:
+        """What each coordinate is called in messages."""
+        found: list[str] = []
+        for parameter, held in zip(self.model.family.parameters, self.held, strict=True):
+            if parameter.name in self.model.constants:
+                found += [parameter.name] * int(np.isnan(held).sum())
+            else:
+                labels = self.model.design.predictors[parameter.name].names
+                prefix = beta_name(parameter.name)
+                found += [
+                    f"{prefix}[{label}]"
+                    for label, value in zip(labels, held, strict=True)
+                    if np.isnan(value)
+                ]
+        for term, at in zip(self.model.design.terms, self.factors, strict=True):
+            found += [f"the variances of {term.text}"] * (at.stop - at.start)
+        return found
+
+    @cached_property
     def spreads(self) -> np.ndarray:
         """A rough standard error `(m,)` of each coordinate, in its unit."""
         found = np.full(self.size, 1.0 / np.sqrt(self.model.nobs))

@@ -17,9 +17,9 @@ from glmm_bayes.modes.search import (
     climb,
     off_edge,
     polish,
-    problems,
     root,
 )
+from glmm_bayes.modes.trouble import cautions, problems
 
 
 @dataclass(eq=False)
@@ -84,14 +84,14 @@ def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) ->
     if found is None:
         raise np.linalg.LinAlgError("the coefficients are not determined")
     mean, constant = coordinates.coefficients
-    lengths, blank = _lengths(coordinates), [np.zeros(len(h)) for h in coordinates.held]
+    lengths, blank = lengths_in(coordinates), [np.zeros(len(h)) for h in coordinates.held]
     across = frame.axes.T @ coordinates.pull(x, blank, found.squares_by)
     x[lengths] *= found.sigma
     x[mean], x[constant] = found.gamma, np.log(found.sigma)
     moves = np.column_stack([frame.axes, np.where(lengths, x, 0.0)])
     moves[lengths, :-1] *= found.sigma
     moves[constant, -1] = 1.0
-    covariance = _with_sigma(found, polished, across, moves)
+    covariance = with_sigma(found, polished, across, moves)
     covariance[mean, mean] = found.sigma**2 * found.factor.coefficient_inverse()
     idle = coordinates.idle(x)
     covariance[idle] = covariance[:, idle] = np.nan
@@ -102,11 +102,13 @@ def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) ->
     return Mode(
         coordinates, x, found.value + _jacobian(coordinates.model), covariance, polished.gradient,
         polished.decrement, found.u, found.factor, True, found.sigma, eta,
-        objective.evaluations, problems(polished), objective.effects_at,
+        objective.evaluations,
+        problems(coordinates, polished, eta), objective.effects_at,
+        cautions=cautions(coordinates, covariance),
     )  # fmt: skip
 
 
-def _with_sigma(
+def with_sigma(
     found: Profile, polished: Polished, across: np.ndarray, moves: np.ndarray
 ) -> np.ndarray:
     """
@@ -130,7 +132,7 @@ def _with_sigma(
     return moves @ np.block([[polished.inverse, beside], [beside.T, corner]]) @ moves.T
 
 
-def _lengths(coordinates: Coordinates) -> np.ndarray:
+def lengths_in(coordinates: Coordinates) -> np.ndarray:
     """Tell which coordinates `(m,)` grow with the effects."""
     found = np.zeros(coordinates.size, dtype=bool)
     for term, at in zip(coordinates.model.design.terms, coordinates.factors, strict=True):

@@ -21,9 +21,9 @@ from glmm_bayes.modes.search import (
     climb,
     off_edge,
     polish,
-    problems,
     root,
 )
+from glmm_bayes.modes.trouble import cautions, problems
 
 WIDEST = 100.0  # variance of a coefficient, in its unit, that is taken from the likelihood alone
 
@@ -137,7 +137,7 @@ def _first_axes(
     laplace: Laplace, coordinates: Coordinates, x: np.ndarray, units: np.ndarray, penalty: Penalty
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Give the coefficients' mode at x, if that is higher; axes of their spread; evaluations."""
-    mean, axes = coordinates.coefficients[0], np.diag(units)
+    mean, axes = coordinates.coefficients[0], np.diag(units * coordinates.spreads)
     objective = LaplaceObjective(laplace, coordinates, joint=True)
     objective.gamma = x[mean]
     if not (coordinates.mean_is_free and np.isfinite(objective(x)[0])) or objective.last is None:
@@ -174,7 +174,8 @@ def _concluded(objective: LaplaceObjective, x: np.ndarray, axes: np.ndarray, cou
     return Mode(
         coordinates, x, found.value, covariance, polished.gradient, polished.decrement, found.u,
         found.factor, objective.joint, 1.0, found.eta, count + objective.evaluations,
-        problems(polished), objective.effects_at,
+        problems(coordinates, polished, found.eta), objective.effects_at,
+        cautions=cautions(coordinates, covariance),
     )  # fmt: skip
 
 

@@ -49,6 +49,10 @@ class Mode:
         In words, with their remedies; empty where the maximum can be trusted.
     effects_at
         Gives the conditional modes of every term's effects at another x.
+    notes
+        In words, what is to be known of the method itself.
+    cautions
+        In words, what the maximum says little of, though it is one.
     """
 
     coordinates: Coordinates
@@ -65,6 +69,8 @@ class Mode:
     evaluations: int
     problems: tuple[str, ...]
     effects_at: Callable[[np.ndarray], Sequence[np.ndarray]]
+    notes: tuple[str, ...] = ()
+    cautions: tuple[str, ...] = ()
 
     @property
     def converged(self) -> bool:

@@ -5,7 +5,7 @@ from typing import Protocol
 
 import numpy as np
 
-from glmm_bayes.engine.optimise import hessian, maximise
+from glmm_bayes.engine.optimise import bounded_newton, hessian, maximise
 from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.modes.coordinates import Coordinates
 
@@ -180,15 +180,33 @@ class Polished:
     """
     A maximum with its Hessian.
 
-    `y` `(d,)` from the start; the `gradient` and the `inverse` `(d, d)` of minus the Hessian
-    there; `decrement` how much it would still rise; `positive` whether it is a maximum.
+    Attributes
+    ----------
+    y, gradient
+        `(d,)` from the frame's origin, and the slope there.
+    inverse
+        `(d, d)` of minus the Hessian; NaN where that is not positive definite.
+    decrement
+        How much the function would still rise.
+    direction
+        `(m,)` the direction of x in which it bends the least.
     """
 
     y: np.ndarray
     gradient: np.ndarray
     inverse: np.ndarray
     decrement: float
-    positive: bool
+    direction: np.ndarray
+
+    @property
+    def positive(self) -> bool:
+        """Whether this is a maximum."""
+        return bool(np.isfinite(self.inverse).all())
+
+    @property
+    def trusted(self) -> bool:
+        """Whether this is a maximum, and reached."""
+        return self.positive and self.decrement < TRUSTED
 
 
 def polish(frame: Frame) -> tuple[Frame, Polished]:
@@ -196,9 +214,15 @@ def polish(frame: Frame) -> tuple[Frame, Polished]:
     Take Newton's steps from the frame's origin, with the Hessian there.
 
     Where the axes are far from standard errors, the differences that make the Hessian are too
-    coarse or too fine: then once more, along better axes.
+    coarse or too fine: then once more, along better axes. Where there is no maximum, once more
+    from where Newton's method with a bounded step leads, which leaves saddles.
     """
     found = _polished(frame)
+    if not found.trusted:
+        y = bounded_newton(frame, found.y, STEP)
+        if not np.array_equal(y, found.y):
+            frame = Frame(frame.objective, frame.x(y), frame.axes)
+            found = _polished(frame)
     if found.positive and len(found.y):
         spread = np.linalg.eigvalsh(found.inverse)
         if spread[0] < 0.04 or spread[-1] > 25.0:
@@ -212,8 +236,11 @@ def _polished(frame: Frame) -> Polished:
     y = np.zeros(d)
     value, gradient = frame(y)
     H = hessian(frame, y, gradient, STEP)
-    values, vectors = np.linalg.eigh(H) if d and np.isfinite(H).all() else (np.ones(d), np.eye(d))
-    positive = bool(np.isfinite(H).all() and (not d or values[0] > 1e-8 * values[-1]))
+    if not (d and np.isfinite(H).all()):
+        inverse = np.full((d, d), np.nan)
+        return Polished(y, gradient, inverse, 0.0 if d == 0 else np.nan, frame.axes.sum(axis=1))
+    values, vectors = np.linalg.eigh(H)
+    positive = values[0] > 1e-8 * values[-1]
     inverse = (vectors / values) @ vectors.T if positive else np.full((d, d), np.nan)
     for _ in range(5):
         if not positive or gradient @ inverse @ gradient < CLOSE:
@@ -224,21 +251,5 @@ def _polished(frame: Frame) -> Polished:
             break
         y, value, gradient = moved, higher, slope
     frame(y)
-    decrement = 0.5 * float(gradient @ inverse @ gradient) if positive else np.nan
-    return Polished(y, gradient, inverse, decrement, positive)
-
-
-def problems(polished: Polished) -> tuple[str, ...]:
-    """Say why a maximum is none, in words with a remedy; nothing where it is one."""
-    if not polished.positive:
-        return (
-            "The likelihood has no proper maximum here: along some direction it is flat or rises "
-            "(its Hessian is not negative definite), so standard errors are not to be had; "
-            "simplify the model, or give it priors and use fit('map').",
-        )
-    if polished.decrement > TRUSTED:
-        return (
-            f"The search stopped before the maximum: the log likelihood would still rise by about "
-            f"{polished.decrement:.2g}; scale the predictors, or start from another model's fit.",
-        )
-    return ()
+    decrement = 0.5 * float(gradient @ inverse @ gradient)
+    return Polished(y, gradient, inverse, decrement, frame.axes @ vectors[:, 0])

@@ -159,12 +159,15 @@ class SearchReport:
         What is at an edge, in words; the fit stands.
     problems
         One sentence a problem, with its remedy; empty where all is well.
+    cautions
+        What the maximum leaves open, though it is one.
     """
 
     evaluations: int
     gradient: float
     singular: tuple[str, ...]
     problems: tuple[str, ...]
+    cautions: tuple[str, ...]
 
     @property
     def ok(self) -> bool:
@@ -179,11 +182,12 @@ class SearchReport:
             f"likelihood a standard error."
         ]
         edges = [f"At an edge: {words}, so it has no interval." for words in self.singular]
-        return "\n".join([*lines, *edges, *self.problems])
+        return "\n".join([*lines, *edges, *self.problems, *self.cautions])
 
 
 def search_report(fit: ModeFit) -> SearchReport:
     """Say whether the search ended at a maximum, and which components are at an edge."""
     largest = float(np.max(np.abs(fit.gradient), initial=0.0))
     edges = tuple(part.words for part in fit.singular)
-    return SearchReport(fit.mode.evaluations, largest, edges, fit.mode.problems)
+    mode = fit.mode
+    return SearchReport(mode.evaluations, largest, edges, mode.problems, mode.cautions)

@@ -124,7 +124,8 @@ def _mode_out(fit: ModeFit) -> tuple[xr.DataTree, dict[str, Any]]:
     numbers = {name: _plain(getattr(mode, name)) for name in NUMBERS}
     data = {k: ([f"{k}__{i}" for i in range(v.ndim)], v) for k, v in arrays.items()}
     tree = xr.DataTree.from_dict({"mode": xr.Dataset(data)})
-    told = {"problems": list(mode.problems), "strict": list(mode.coordinates.strict)}
+    words = {name: list(getattr(mode, name)) for name in ("problems", "cautions", "notes")}
+    told = words | {"strict": list(mode.coordinates.strict)}
     return tree, {"numbers": numbers | told}
 
 

@@ -1,0 +1,113 @@
+"""Say in words why the end of a search should not be trusted, and what to do."""
+
+from collections.abc import Iterable
+
+import numpy as np
+
+from glmm_bayes.errors import DataError
+from glmm_bayes.model import Model
+from glmm_bayes.modes.coordinates import Coordinates
+from glmm_bayes.modes.reading import centred_columns
+from glmm_bayes.modes.search import TRUSTED, Polished
+
+CERTAIN = 1e-6  # so near 0 or 1, a probability is as good as certain
+UNCERTAIN = 4.0  # standard errors in eta, for a usual change of the column: hardly determined
+BOUNDLESS = 10.0  # standard errors of a constant on its link's scale, such as a logarithm
+SHARE = 0.3  # of a direction's largest part: what is named of it
+REMEDY = "give the coefficients priors and use fit('map') or fit('nuts'), or simplify the model"
+
+
+def problems(coordinates: Coordinates, polished: Polished, eta: np.ndarray) -> tuple[str, ...]:
+    """Say why the end of a search at predictors eta `(P, n)` is no maximum; nothing if it is."""
+    if not polished.positive:
+        return (_without_maximum(coordinates, polished, eta),)
+    if polished.decrement > TRUSTED:
+        return (
+            f"The search stopped before the maximum: the log likelihood would still rise by about "
+            f"{polished.decrement:.2g}; scale the predictors, or simplify the model.",
+        )
+    return ()
+
+
+def cautions(coordinates: Coordinates, covariance: np.ndarray) -> tuple[str, ...]:
+    """Name what a maximum leaves open, from the covariance `(m, m)` of x."""
+    found, errors = [], np.sqrt(np.diag(covariance)) / coordinates.natural
+    if _is_probability(coordinates.model):
+        at = coordinates.coefficients[0]
+        names = [n for n, e in zip(coordinates.names[at], errors[at], strict=True) if e > UNCERTAIN]
+        if names:
+            found.append(
+                f"The data are nearly separated: {_listed(names)} is hardly determined, its "
+                f"standard error so large that Wald intervals and tests of it mean little; "
+                f"{REMEDY}."
+            )
+    for parameter, at in zip(
+        coordinates.model.family.parameters, coordinates.coefficients, strict=True
+    ):
+        constant = parameter.name in coordinates.model.constants
+        if constant and errors[at].size and errors[at][0] > BOUNDLESS:
+            found.append(
+                f"The parameter {parameter.name} runs to its limit, where the family "
+                f"{coordinates.model.family.name!r} is a simpler one: the data do not need it."
+            )
+    return tuple(found)
+
+
+def _without_maximum(coordinates: Coordinates, polished: Polished, eta: np.ndarray) -> str:
+    where = _listed(_named(coordinates, polished.direction))
+    if _is_probability(coordinates.model):
+        mu = coordinates.model.links["mu"].linkinv(eta[0])
+        certain = int(np.sum(np.minimum(mu, 1 - mu) < CERTAIN))
+        if certain:
+            return (
+                f"The data are separated: {certain} of {len(mu)} responses are predicted with "
+                f"certainty, and the likelihood rises without end along {where}, which has no "
+                f"estimate; {REMEDY}."
+            )
+    return (
+        f"The likelihood has no proper maximum: along {where} it is flat or rises without end, so "
+        f"there are no standard errors; {REMEDY}."
+    )
+
+
+def _named(coordinates: Coordinates, direction: np.ndarray) -> list[str]:
+    size = np.abs(direction / coordinates.natural)
+    return [
+        name
+        for name, part in zip(coordinates.names, size, strict=True)
+        if part > SHARE * size.max()
+    ]
+
+
+def _is_probability(model: Model) -> bool:
+    return model.family.discrete and model.family.parameters[0].support == (0.0, 1.0)
+
+
+def _listed(names: Iterable[str]) -> str:
+    return " and ".join(dict.fromkeys(names))
+
+
+def refuse_collinear(model: Model) -> None:
+    """
+    Refuse columns that others make up: without priors nothing tells them apart.
+
+    Raises
+    ------
+    DataError
+        With the columns' names.
+    """
+    for param, predictor in model.design.predictors.items():
+        X = centred_columns(model, param)
+        size = np.sqrt((X * X).sum(axis=0))
+        idle = [name for name, s in zip(predictor.names, size, strict=True) if not s > 0]
+        R = np.linalg.qr(X / np.where(size > 0, size, 1.0), mode="r")
+        left = np.abs(np.diag(R)) if len(R) else np.empty(0)
+        # With fewer rows than columns, those beyond have nothing of their own.
+        left = np.concatenate([left, np.zeros(X.shape[1] - len(left))])
+        made_up = [n for n, part in zip(predictor.names, left, strict=True) if part < 1e-9]
+        if idle or made_up:
+            raise DataError(
+                f"The columns {', '.join(map(repr, dict.fromkeys([*idle, *made_up])))} of the "
+                f"predictor of {param} are made up of the ones before; the likelihood cannot tell "
+                f"them apart. Leave them out, or give priors and use fit('map') or fit('nuts')."
+            )
