@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from glmm_bayes.verbs.laplace_check import LaplaceCheck
 
 ACROSS = 3
+BARS = 12
 BETWEEN = (7, 35, 75)  # nodes that are not labelled
 LONGEST = 24  # letters of a parameter's name
 
@@ -79,10 +80,11 @@ def _curve(ax: Axes, z: np.ndarray, exact: np.ndarray, title: str) -> None:
 def _by_rows(axes: np.ndarray, check: "LaplaceCheck") -> None:
     n, error = check.table["n"].to_numpy(), check.table["error"].to_numpy()
     aside = np.random.default_rng(0).uniform(-0.25, 0.25, len(n))
-    sums = check.table.groupby("n")["error"].sum()
+    wide = max((n.max() - n.min() + 1) // BARS, 1)
+    edges = np.arange(n.min() - 0.5, n.max() + wide, wide)
     axes[0].scatter(n + aside, error, s=8, color=PALETTE[0], alpha=0.5, lw=0)
     axes[0].set_title("Laplace − exact, by level", fontsize="small")
-    axes[1].bar(sums.index, sums, width=0.7, color=PALETTE[0], alpha=0.8)
+    axes[1].hist(n, edges, weights=error, rwidth=0.8, color=PALETTE[0], alpha=0.8)
     axes[1].set_title(f"summed: {_signed(check.total)} in all", fontsize="small")
     for ax in axes:
         ax.axhline(0, color=INK, lw=0.8)
