@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from glmm_bayes.draws import Draws
+from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 
 if TYPE_CHECKING:
@@ -16,6 +17,14 @@ if TYPE_CHECKING:
     from glmm_bayes.data import Frame
     from glmm_bayes.design import Design
     from glmm_bayes.terms import RandomTerm
+
+
+# Verbs of the interface that are not built, and what to use in their place.
+SHARED = {
+    "emmeans": "predict(newdata) for a grid of rows, or contrast(…), answers the same",
+    "comparisons": "predict(newdata) for two rows, or hypothesis(…), answers the same",
+    "slopes": "predict(newdata) for two near rows answers the same",
+}
 
 
 class Fit(ABC):
@@ -38,6 +47,7 @@ class Fit(ABC):
 
     kind: ClassVar[str]  # by which files and comparisons know what to do with a fit
     shares: ClassVar[str]  # which R squared is the usual one
+    planned: ClassVar[dict[str, str]]  # verbs that are not built, and what there is instead
 
     def __init__(
         self,
@@ -52,6 +62,13 @@ class Fit(ABC):
         self.seed = seed
         self.elapsed = elapsed
         self.options = dict(options or {})
+
+    def __getattr__(self, name: str) -> Any:
+        if name in type(self).planned:
+            raise NotSupportedError(
+                f"{type(self).__name__}.{name} is not built yet; {type(self).planned[name]}."
+            )
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # ---- tables
 

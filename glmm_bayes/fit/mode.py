@@ -1,12 +1,12 @@
 """A maximum of the likelihood, restricted or penalised, and the curvature around it."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, override
+from typing import TYPE_CHECKING, Any, ClassVar, override
 
 from glmm_bayes.draws import Draws
-from glmm_bayes.fit.base import Fit
+from glmm_bayes.fit.base import SHARED, Fit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.mode import Mode, Singular, singular_parts
 
@@ -34,6 +34,12 @@ class ModeFit(Fit):
 
     kind = "mode"
     shares = "nakagawa"
+    planned: ClassVar[dict[str, str]] = SHARED | {
+        "profile": "confint() gives Wald's intervals",
+        "ttest": "fixef() gives Wald's z and p",
+        "anova": "gb.compare ranks fits by AIC",
+        "sample": "model.fit('nuts') draws from the posterior",
+    }
 
     def __init__(
         self,
@@ -195,6 +201,18 @@ class ModeFit(Fit):
         from glmm_bayes.verbs.summary import mode_facts
 
         return mode_facts(self, level)
+
+    def confint(
+        self,
+        *,
+        method: str = "wald",
+        level: float = 0.95,
+        parm: str | Sequence[str] | None = None,
+    ) -> "pd.DataFrame":
+        """Confidence intervals of all parameters: see `verbs.confint.confint`."""
+        from glmm_bayes.verbs.confint import confint
+
+        return confint(self, method=method, level=level, parm=parm)
 
     def laplace_check(self, *, seed: int | None = None) -> Any:
         """How far Laplace's method is from the integral: see `verbs.laplace_check`."""

@@ -2,10 +2,10 @@
 
 from collections.abc import Mapping
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, override
+from typing import TYPE_CHECKING, Any, ClassVar, override
 
 from glmm_bayes.draws import Draws, from_dataset
-from glmm_bayes.fit.base import Fit
+from glmm_bayes.fit.base import SHARED, Fit
 from glmm_bayes.model import Model
 
 if TYPE_CHECKING:
@@ -30,6 +30,13 @@ class PosteriorFit(Fit):
 
     kind = "posterior"
     shares = "gelman"
+    planned: ClassVar[dict[str, str]] = SHARED | {
+        "kfold": "loo() leaves out one row at a time",
+        "logo": "loo() leaves out one row at a time",
+        "waic": "loo() estimates the same",
+        "bayes_factor": "gb.compare ranks fits by loo",
+        "psense": "refit with other priors: update(priors=…)",
+    }
 
     def __init__(
         self,
