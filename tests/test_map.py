@@ -8,6 +8,7 @@ from scipy import stats
 from scipy.optimize import minimize
 
 import glmm_bayes as gb
+from glmm_bayes.engine.threads import one_thread
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.laplace import LaplaceObjective
 from glmm_bayes.modes.penalised import LogPrior
@@ -177,7 +178,8 @@ class Posterior:
             at = z + units * y
             return [(self(at - step) - self(at + step)) / 2e-3 for step in steps]
 
-        found = minimize(lambda y: -self(z + units * y), 0 * z, jac=slope, method="BFGS")
+        with one_thread():
+            found = minimize(lambda y: -self(z + units * y), 0 * z, jac=slope, method="BFGS")
         return z + units * found.x
 
 

@@ -14,10 +14,11 @@ from glmm_bayes.modes.search import Frame, climb, off_edge, polish, root
 from glmm_bayes.modes.trouble import cautions, problems
 
 SETTLED = 1e-12  # of the predictor's sum of squares: what its last step may have
-MOST_STEPS = 200
-SEARCH = 1e-14  # of the decrement of each step's search: beside it, steps are not noise
+MOST_STEPS, MOST_EVALUATIONS = 200, 10_000
+ROUGHEST, FINEST = 1e-6, 1e-14  # of the decrement of each step's search
+SHARE = 1e-3  # of the predictor's last change: beside it, the search's error is nothing
 SLOWEST = 0.1  # of a step, where the steps swing
-LEARNING = 3  # steps after which the search's axes stay
+LEARNING, MANY = 3, 40  # steps after which the search's axes stay; evaluations that are too many
 
 
 @dataclass(eq=False)
@@ -69,22 +70,23 @@ def maximise_quasi(model: Model) -> Mode:
     x = coordinates.join([np.zeros(len(h)) for h in coordinates.held], coordinates.start(sd))
     units = coordinates.units(sd)
     axes = np.diag(units * coordinates.spreads)[:, coordinates.coefficients[-1].stop :]
-    eta, count, pace, last = quasi.first(), 0, 1.0, np.zeros(model.nobs)
+    eta, count, pace, last, change = quasi.first(), 0, 1.0, np.zeros(model.nobs), np.inf
     for step in range(MOST_STEPS):
         objective = QuasiObjective.at(quasi, coordinates, eta)
-        x, inverse = climb(objective, coordinates, x, axes, units, tolerance=SEARCH)
-        if step < LEARNING:
+        tolerance = float(np.clip(SHARE * change, FINEST, ROUGHEST))
+        x, inverse = climb(objective, coordinates, x, axes, units, tolerance=tolerance)
+        if step < LEARNING or objective.evaluations > MANY:
             axes = axes @ root(inverse)
         move = _predictor(objective, x) - eta
         count += objective.evaluations
         change = float(move @ move / np.sum((eta + move) ** 2))
-        if change < SETTLED:
+        if change < SETTLED or count > MOST_EVALUATIONS:
             break
         if move @ last < 0 and move @ move > 0.25 * (last @ last):
             # It swings about the fixed point, and may do so for ever.
             pace = max(0.5 * pace, SLOWEST)
         eta, last = eta + pace * move, move
-    return _concluded(objective, x, axes, count, change)
+    return _concluded(objective, x, axes, count, _unsettled(change, step + 1))
 
 
 def _predictor(objective: QuasiObjective, x: np.ndarray) -> np.ndarray:
@@ -97,7 +99,7 @@ def _predictor(objective: QuasiObjective, x: np.ndarray) -> np.ndarray:
 
 
 def _concluded(
-    objective: QuasiObjective, x: np.ndarray, axes: np.ndarray, count: int, change: float
+    objective: QuasiObjective, x: np.ndarray, axes: np.ndarray, count: int, said: tuple[str, ...]
 ) -> Mode:
     """Take the last step's curvature, by sigma and the factors themselves."""
     coordinates, quasi = objective.coordinates, objective.quasi
@@ -123,17 +125,17 @@ def _concluded(
     return Mode(
         coordinates, x, np.nan, covariance, polished.gradient, polished.decrement, found.u,
         found.factor, True, found.sigma, eta, count + objective.evaluations,
-        _unsettled(change) or problems(coordinates, polished, eta), objective.effects_at,
+        said or problems(coordinates, polished, eta), objective.effects_at,
         cautions=cautions(coordinates, covariance), notes=notes(found.sigma),
     )  # fmt: skip
 
 
-def _unsettled(change: float) -> tuple[str, ...]:
+def _unsettled(change: float, steps: int) -> tuple[str, ...]:
     if change < SETTLED:
         return ()
     return (
-        f"Penalised quasi-likelihood did not settle in {MOST_STEPS} steps: the last one still "
-        f"moved the predictors by {np.sqrt(change):.2g} of their size; use fit('ml').",
+        f"Penalised quasi-likelihood did not settle: the last of {steps} steps still moved the "
+        f"predictors by {np.sqrt(change):.2g} of their size; use fit('ml').",
     )
 
 
