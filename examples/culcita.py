@@ -2,7 +2,8 @@
 Do crabs and shrimps guard corals against the seastar Culcita?
 
 80 corals in 10 blocks, preyed on or not; nearly all unguarded corals were, so that maximum
-likelihood has very wide answers and weakly informative priors earn their keep.
+likelihood has very wide answers and weakly informative priors earn their keep. First four ways to a
+maximum side by side, then the posterior.
 
     python examples/culcita.py
 """
@@ -13,8 +14,52 @@ from pathlib import Path
 
 import matplotlib.pyplot as plt
 import numpy as np
+import pandas as pd
 
 import glmm_bayes as gb
+
+WAYS = {
+    "PQL": ("pql", {}),
+    "Laplace": ("ml", {}),
+    "quadrature, 25 nodes": ("ml", {"nagq": 25}),
+    "with priors (MAP)": ("map", {"nagq": 25}),
+}
+
+
+def fit_all_ways(model: gb.Model) -> dict[str, gb.ModeFit]:
+    fits = {words: model.fit(method, **options) for words, (method, options) in WAYS.items()}
+    table = pd.DataFrame({words: fit.theta for words, fit in fits.items()})
+    print(f"Estimates, each by another method:\n{table.round(2).to_string()}\n")
+    sds = table.loc["sd_block[Intercept]"]
+    print(
+        f"PQL is known to underestimate the spread between blocks of yes-or-no data: "
+        f"{sds['PQL']:.1f}, where 25 nodes give {sds['quadrature, 25 nodes']:.1f}.\n"
+    )
+    print(f"{fits['Laplace'].laplace_check()}\n")
+    return fits
+
+
+def draw_all_ways(intervals: dict[str, pd.DataFrame], path: Path) -> None:
+    names = next(iter(intervals.values())).index
+    figure, ax = plt.subplots(figsize=(8, 5), layout="constrained")
+    for k, (words, found) in enumerate(intervals.items()):
+        at = np.arange(len(names)) + 0.14 * (k - 0.5 * (len(intervals) - 1))
+        ends = [found["estimate"] - found["lower"], found["upper"] - found["estimate"]]
+        ax.errorbar(found["estimate"], at, xerr=ends, fmt="o", markersize=4, label=words)
+    ax.set_yticks(np.arange(len(names)), names)
+    ax.invert_yaxis()
+    ax.axvline(0, color="grey", linewidth=0.8)
+    ax.set_xlabel("estimate and 95% interval, logit scale")
+    ax.legend(frameon=False, fontsize=9)
+    figure.savefig(path, dpi=120)
+    plt.close(figure)
+
+
+def intervals_of(posterior: gb.PosteriorFit) -> pd.DataFrame:
+    """Give a posterior's intervals under the names that `confint` has."""
+    columns = ["estimate", "lower", "upper"]
+    spread = posterior.varcorr()[columns].set_axis(["sd_block[Intercept]"])
+    return pd.concat([posterior.fixef()[columns], spread])
 
 
 def main() -> None:
@@ -41,8 +86,13 @@ def main() -> None:
     }
     model = gb.Model("predation ~ ttt + (1 | block)", data, family="bernoulli", priors=priors)
     print(f"\n{model}\n")
+    maxima = fit_all_ways(model)
     fit = model.fit(seed=options.seed, draws=options.draws, tune=options.tune)
     print(f"{fit.summary()}\n")
+
+    intervals = {words: maximum.confint() for words, maximum in maxima.items()}
+    intervals["posterior (NUTS)"] = intervals_of(fit)
+    draw_all_ways(intervals, options.out / "culcita_methods.png")
 
     chances = data[["ttt"]].drop_duplicates().assign(block="1")
     for words, groups in {

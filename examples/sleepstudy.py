@@ -2,7 +2,7 @@
 Reaction times under sleep deprivation: do people differ in how fast they slow down?
 
 A linear mixed model with correlated intercepts and slopes, compared with one in which subjects
-differ in their intercepts only.
+differ in their intercepts only: first by maximum likelihood, then by their posteriors.
 
     python examples/sleepstudy.py
 """
@@ -16,6 +16,21 @@ import pandas as pd
 
 import glmm_bayes as gb
 
+SLOPES = "Reaction ~ Days + (1 + Days | Subject)"
+INTERCEPTS = "Reaction ~ Days + (1 | Subject)"
+
+
+def by_maximum(model: gb.Model) -> gb.ModeFit:
+    """Print the maximum of the restricted likelihood, and AIC without slopes that differ."""
+    restricted = model.fit("reml")
+    print(f"{restricted.summary()}\n")
+    slopes = model.fit("ml")
+    table = gb.compare(
+        {"slopes": slopes, "intercepts only": slopes.update(formula=INTERCEPTS)},
+    )
+    print(f"By AIC, of fits by maximum likelihood:\n{table.round(1).to_string()}\n")
+    return restricted
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.strip().splitlines()[0])
@@ -26,14 +41,20 @@ def main() -> None:
     options = parser.parse_args()
     options.out.mkdir(parents=True, exist_ok=True)
     plt.switch_backend("Agg")  # the figures go to files
-    sampling = {"seed": options.seed, "draws": options.draws, "tune": options.tune}
+    sampling = {
+        "seed": options.seed,
+        "draws": options.draws,
+        "tune": options.tune,
+        "target_accept": 0.95,
+    }
 
     data = gb.load_dataset("sleepstudy")
     print(data.groupby("Days")["Reaction"].agg(["mean", "std"]).round(0).T.to_string())
     print("Mean and spread both grow with the days: subjects may have slopes of their own.\n")
 
-    model = gb.Model("Reaction ~ Days + (1 + Days | Subject)", data)
+    model = gb.Model(SLOPES, data)
     print(f"{model}\n")
+    restricted = by_maximum(model)
     slopes = model.fit(**sampling)
     print(f"{slopes.summary()}\n")
     days = slopes.fixef().loc["Days"]
@@ -43,9 +64,11 @@ def main() -> None:
         f"({days['lower']:.1f} to {days['upper']:.1f}); between subjects this slope has a "
         f"standard deviation of {spread['estimate']:.1f} ms a day."
     )
+    both = restricted.confint(parm=["Days", "sd_Subject[Days]"]).round(1)
+    print(f"The same by restricted maximum likelihood:\n{both.to_string()}")
 
     # Ten rows a subject say much about its intercept: drawn as it is, it mixes better.
-    plain = gb.Model("Reaction ~ Days + (1 | Subject)", data, centering="centered")
+    plain = gb.Model(INTERCEPTS, data, centering="centered")
     intercepts = plain.fit(**sampling)
     with warnings.catch_warnings():
         # ArviZ warns of rows with a large Pareto k; the table has their number.
