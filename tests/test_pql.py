@@ -287,6 +287,24 @@ def test_verbs_answer(cbpp_pql):
     assert "herd" in repr(cbpp_pql)
 
 
+def test_a_saved_fit_comes_back_able_to_predict(cbpp_pql, tmp_path):
+    cbpp_pql.save(tmp_path / "fit")
+    again, new = gb.load(tmp_path / "fit"), gb.load_dataset("cbpp").iloc[:7]
+    for rows in (None, new):
+        expected = cbpp_pql.predict(rows)
+        # The working response is that of the fixed point, which was reached to 1e-6.
+        np.testing.assert_allclose(again.predict(rows), expected, rtol=1e-5)
+    assert again.mode.notes == cbpp_pql.mode.notes
+    assert np.isnan(again.loglik)
+
+
+def test_its_summary_says_what_it_is(cbpp_pql):
+    text = str(cbpp_pql.summary())
+    assert "penalised quasi-likelihood (a fixed point)" in text
+    assert "biased where the response is binary" in " ".join(text.split())
+    assert "nan" not in text
+
+
 def test_effects_move_as_the_parameters_do():
     """At the mode, `effects_at` gives the mode's effects again, whatever stands for sigma."""
     data = gb.load_dataset("sleepstudy")

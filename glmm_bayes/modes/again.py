@@ -69,8 +69,8 @@ def found_before(
 def _factor(mode: Mode) -> Any:
     """Factor the effects' Hessian at the maximum again."""
     c = mode.coordinates
-    if _profiled(mode):
-        gaussian = read_gaussian(c.model)
+    if _is_quasi(mode) or _profiled(mode):
+        gaussian = _objective(mode).gaussian
         spread = gaussian.system.at([L / mode.scale for L in c.Lambdas(mode.x)])
         return spread.factor_products(gaussian.products, joint=mode.joint)
     laplace = read_laplace(c.model)
@@ -79,18 +79,34 @@ def _factor(mode: Mode) -> Any:
     return laplace.system.at(c.Lambdas(mode.x)).factor(W, joint=mode.joint)
 
 
+def _is_quasi(mode: Mode) -> bool:
+    """Tell whether the mode is a quasi-likelihood's, which has no likelihood."""
+    return bool(np.isnan(mode.loglik))
+
+
+def _objective(mode: Mode) -> Any:
+    """Give the objective whose sigma was profiled out."""
+    if _is_quasi(mode):
+        from glmm_bayes.modes.pql import quasi_objective
+
+        return quasi_objective(mode)
+    from glmm_bayes.modes.gaussian import GaussianObjective
+
+    c = mode.coordinates
+    return GaussianObjective(read_gaussian(c.model), c, mode.joint)
+
+
 def _profiled(mode: Mode) -> bool:
     """Tell whether sigma was profiled out, as in no mode of the effects alone."""
     return is_gaussian(mode.coordinates.model) and mode.joint
 
 
 def _effects_at(mode: Mode, x: np.ndarray) -> Sequence[np.ndarray]:
-    from glmm_bayes.modes.gaussian import GaussianObjective
     from glmm_bayes.modes.laplace import LaplaceObjective
 
     c = mode.coordinates
-    if _profiled(mode):
-        return GaussianObjective(read_gaussian(c.model), c, mode.joint).effects_at(x)
+    if _is_quasi(mode) or _profiled(mode):
+        return _objective(mode).effects_at(x)
     laplace = read_laplace(c.model)
     laplace.u = mode.u
     return LaplaceObjective(laplace, c, mode.joint).effects_at(x)

@@ -14,7 +14,7 @@ CERTAIN = 1e-6  # so near 0 or 1, a probability is as good as certain
 UNCERTAIN = 4.0  # standard errors in eta, for a usual change of the column: hardly determined
 BOUNDLESS = 10.0  # standard errors of a constant on its link's scale, such as a logarithm
 SHARE = 0.3  # of a direction's largest part: what is named of it
-REMEDY = "give the coefficients priors and use fit('map') or fit('nuts'), or simplify the model"
+REMEDY = "simplify the model, or give it narrower priors and use fit('map') or fit('nuts')"
 
 
 def problems(coordinates: Coordinates, polished: Polished, eta: np.ndarray) -> tuple[str, ...]:

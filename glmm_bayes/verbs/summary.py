@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from itertools import groupby
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
@@ -155,7 +156,9 @@ def mode_facts(fit: ModeFit, level: float) -> tuple[tuple[str, str], ...]:
     """Say what was maximised, how high it is, and what the columns are."""
     criterion = CRITERIA.get(fit.method, fit.method)
     nodes = fit.options.get("nagq") or 1
-    if laplace_is_exact(fit.model) or not fit.model.design.terms:
+    if np.isnan(fit.loglik):
+        how = "a fixed point"
+    elif laplace_is_exact(fit.model) or not fit.model.design.terms:
         how = "exact"
     elif nodes > 1:
         how = f"adaptive Gauss-Hermite quadrature, {nodes} nodes"
@@ -170,8 +173,11 @@ def mode_facts(fit: ModeFit, level: float) -> tuple[tuple[str, str], ...]:
         f"at the maximum; standard error from the curvature; {100 * level:g}% Wald interval; "
         f"z and p asymptotic (normal), optimistic where groups are few"
     )
+    if np.isnan(fit.loglik):
+        heights = "none: quasi-likelihoods cannot be compared"
     return (
         ("Method", f"{criterion} ({how}); {fit.elapsed:.2f} s"),
         ("Log likelihood", heights),
         ("Estimates", shown),
+        *(("Note", note) for note in fit.mode.notes),
     )
