@@ -189,7 +189,8 @@ class Model:
         seed
             Makes the answer reproducible; by default one is drawn and kept in `fit.seed`.
         **options
-            Those of the method: for `"nuts"` see `glmm_bayes.inference.nuts.nuts`.
+            Those of the method: see `inference.nuts.nuts` for `"nuts"`, `inference.likelihood` for
+            `"ml"` and `"reml"`, `inference.map` and `inference.pql` for those.
 
         Raises
         ------

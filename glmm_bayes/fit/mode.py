@@ -38,6 +38,7 @@ class ModeFit(Fit):
         "profile": "confint() gives Wald's intervals",
         "ttest": "fixef() gives Wald's z and p",
         "anova": "gb.compare ranks fits by AIC",
+        "loo": "gb.compare ranks fits by AIC",
         "sample": "model.fit('nuts') draws from the posterior",
     }
 

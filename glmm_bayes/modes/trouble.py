@@ -37,9 +37,8 @@ def cautions(coordinates: Coordinates, covariance: np.ndarray) -> tuple[str, ...
         names = [n for n, e in zip(coordinates.names[at], errors[at], strict=True) if e > UNCERTAIN]
         if names:
             found.append(
-                f"The data are nearly separated: {_listed(names)} is hardly determined, its "
-                f"standard error so large that Wald intervals and tests of it mean little; "
-                f"{REMEDY}."
+                f"The data are nearly separated: the standard error of {_listed(names)} is so "
+                f"large that Wald intervals and tests mean little; {REMEDY}."
             )
     for parameter, at in zip(
         coordinates.model.family.parameters, coordinates.coefficients, strict=True
@@ -61,8 +60,7 @@ def _without_maximum(coordinates: Coordinates, polished: Polished, eta: np.ndarr
         if certain:
             return (
                 f"The data are separated: {certain} of {len(mu)} responses are predicted with "
-                f"certainty, and the likelihood rises without end along {where}, which has no "
-                f"estimate; {REMEDY}."
+                f"certainty, and the likelihood rises without end along {where}; {REMEDY}."
             )
     return (
         f"The likelihood has no proper maximum: along {where} it is flat or rises without end, so "

@@ -65,6 +65,12 @@ def _by_cross_validation(fits: Mapping[str, PosteriorFit], **options: Any) -> An
 
 def _by_criterion(fits: Mapping[str, ModeFit]) -> pd.DataFrame:
     first, *others = fits
+    for name, fit in fits.items():
+        if np.isnan(fit.loglik):
+            raise DataError(
+                f"{name!r} was fitted by {fit.method!r} and has no likelihood to be compared by; "
+                f"fit it by 'ml'."
+            )
     for other in others:
         _check_restricted(fits, first, other)
     rows = {

@@ -68,7 +68,8 @@ def vcov(fit: Fit) -> pd.DataFrame:
     Give the covariance `(k, k)` of all coefficients, those of other parameters as `sigma:x`.
 
     Of a posterior, that of its draws; of a maximum, the block of the inverse of the negative
-    Hessian by all parameters; restricted, with what the variances' uncertainty adds to it.
+    Hessian by all parameters; of a Gaussian response with sigma profiled out, that for the
+    variances as estimated, as lme4's.
     """
     labels = []
     for param in fit.draws.beta:
