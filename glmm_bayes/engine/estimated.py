@@ -65,7 +65,7 @@ class Estimated:
         """What the effects leave of the coefficients' columns `(n, k)`."""
         f = self.factor
         fitted = [f.spread.eta(column)[0] for column in f.M.T]
-        X = f.spread.system.X[:, : f.M.shape[1]]
+        X = f.spread.system.blocks.X[:, : f.M.shape[1]]
         return X - np.column_stack(fitted) if fitted else X
 
     def _error(self, parts: np.ndarray) -> np.ndarray:
@@ -99,9 +99,8 @@ class Estimated:
         for i, left, inverse, own, parts in cut:
             levels, p, _ = left.shape
             at = slice(begin, begin + levels * p)
-            by_first -= np.einsum(
-                "abqc,qcm->abm", first[:, :, at, :p], own.reshape(-1, p, own.shape[-1])
-            )
+            rows = own.reshape(levels * p, p, -1)
+            by_first -= np.einsum("abqc,qcm->abm", first[:, :, at, :p], rows)
             parts = parts - np.einsum("qac,qcbm->abm", left, own)
             exact = np.einsum("qac,qcb->ab", left, inverse)
             found[i] = exact + parts.sum(axis=-1), self._error(parts)

@@ -109,9 +109,9 @@ class Reduced:
 
     def better_log_determinant(self, wanted: float, most: int) -> tuple[float, float]:
         """Give log |S| and its standard error, by batches of probes until it is as wanted."""
-        value, error = self.probed.log_determinant, self.probed.error
-        if error > wanted:
-            for value, error in islice(self._prober.log_determinants(), most):
-                if error <= wanted:
+        found = self.probed.log_determinant, self.probed.error
+        if found[1] > wanted:
+            for found in islice(self._prober.log_determinants(), most):
+                if found[1] <= wanted:
                     break
-        return value, error
+        return found
