@@ -78,23 +78,22 @@ class Estimated:
     @cached_property
     def traces(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """By term the sum `(p, p)` of the blocks of Z'WZ Lambda H^-1, and its standard error."""
-        f = self.factor
-        spread, s = f.spread, f.spread.system
-        k, shape = s.blocks.k, f.reduced.products.D22.shape
-        first, second = np.empty((k, k, *shape)), self._own_left()
+        f, reduced = self.factor, self.factor.reduced
+        spread, s, products = f.spread, f.spread.system, reduced.products
+        k, L1 = s.blocks.k, f.spread.inner.L1
+        first, second = np.empty((k, k, *products.D22.shape)), self._own_left()
         crossings.slopes(
-            f.reduced.products.C11, f.reduced.products.C12, spread.inner.L1, f.reduced.Ainv, f.reduced.B, s.blocks.tp,
-            s.blocks.cols, s.blocks.term, s.blocks.within, s.blocks.sizes, spread.inner.L2,
-            first, second,
+            products.C11, products.C12, L1, reduced.Ainv, reduced.B, s.blocks.tp, s.blocks.cols,
+            s.blocks.term, s.blocks.within, s.blocks.sizes, spread.inner.L2, first, second,
         )  # fmt: skip
         by_first, by_second = self._probed_traces()
-        total = np.einsum("gac,cb,gbd->ad", f.reduced.products.C11, spread.inner.L1, f.reduced.Ainv)
+        total = np.einsum("gab,gbc->ac", products.C11 @ L1, reduced.Ainv)
         total = total + np.einsum("abqc,qc->ab", first, self._inverse)
         found: dict[int, tuple[np.ndarray, np.ndarray]] = {}
         begin = 0
         cut = zip(
-            s.blocks.second, spread.cut(second), f.reduced.P.inverses,
-            own_blocks(f.reduced.probed.a, f.reduced.probed.c, s.shapes), by_second, strict=True,
+            s.blocks.second, spread.cut(second), reduced.P.inverses,
+            own_blocks(reduced.probed.a, reduced.probed.c, s.shapes), by_second, strict=True,
         )  # fmt: skip
         for i, left, inverse, own, parts in cut:
             levels, p, _ = left.shape

@@ -39,7 +39,12 @@ class Optimum:
 
 
 def maximise(
-    evaluate: Evaluate, start: np.ndarray, longest: np.ndarray, *, tolerance: float = 1e-8
+    evaluate: Evaluate,
+    start: np.ndarray,
+    longest: np.ndarray,
+    *,
+    tolerance: float = 1e-8,
+    noise: float = 0.0,
 ) -> Optimum:
     """
     Climb by the BFGS method.
@@ -54,6 +59,8 @@ def maximise(
         `(m,)` the longest step along each coordinate.
     tolerance
         Of the decrement.
+    noise
+        The standard error of a value that is estimated: within it, slopes tell the way.
 
     Notes
     -----
@@ -65,7 +72,7 @@ def maximise(
     for _ in range(MOST_STEPS):
         if best.decrement < tolerance:
             break
-        found = _search(evaluate, best, longest)
+        found = _search(evaluate, best, longest, noise)
         if found is None:
             if fresh:
                 break
@@ -75,7 +82,7 @@ def maximise(
     return best
 
 
-def _search(evaluate: Evaluate, at: Optimum, longest: np.ndarray) -> Optimum | None:
+def _search(evaluate: Evaluate, at: Optimum, longest: np.ndarray, noise: float) -> Optimum | None:
     """Find a point along the quasi-Newton direction that is higher, and where it is flatter."""
     direction = at.inverse @ at.gradient
     slope = float(direction @ at.gradient)
@@ -84,19 +91,19 @@ def _search(evaluate: Evaluate, at: Optimum, longest: np.ndarray) -> Optimum | N
     widest = float(np.abs(direction / longest).max())
     size, low, high = min(1.0, 1.0 / widest), 0.0, np.inf
     best, count = None, at.evaluations
+    noise = max(noise, 1e-9 * (1 + abs(at.value)))
     for _ in range(25):
         x = at.x + size * direction
         value, gradient = evaluate(x)
         count += 1
         if not (np.isfinite(value) and value >= at.value + SUFFICIENT * size * slope):
             high = size
-            noise = 1e-9 * (1 + abs(at.value))
             if (
                 np.isfinite(value)
                 and abs(value - at.value) < noise
                 and gradient @ direction > -slope
             ):
-                # The rise is lost in rounding; the slopes still tell the way.
+                # The rise is lost in rounding or noise; the slopes still tell the way.
                 return Optimum(x, value, gradient, at.inverse, count)
         elif gradient @ direction > FLAT * slope and size * widest < 1.0:
             best, low = Optimum(x, value, gradient, at.inverse, count), size

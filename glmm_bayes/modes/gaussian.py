@@ -9,6 +9,7 @@ from glmm_bayes.engine.moments import rough_sizes
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.noise import sharpened
 from glmm_bayes.modes.reading import read_gaussian
 from glmm_bayes.modes.search import (
     Frame,
@@ -30,6 +31,11 @@ class GaussianObjective(Remembered):
     coordinates: Coordinates
     restricted: bool
     last: Profile | None = field(default=None, init=False)
+
+    @property
+    def noise(self) -> float:
+        """The Monte Carlo standard error of the value last given."""
+        return 0.0 if self.last is None else 0.5 * self.last.factor.log_determinant_error
 
     def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Give value and gradient at x, sigma and the coefficients profiled."""
@@ -99,12 +105,13 @@ def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) ->
     eta = np.stack([gaussian.X @ found.gamma, np.full(len(gaussian.y), np.log(found.sigma))])
     offset = coordinates.model.design.predictors["mu"].offset[gaussian.system.order]
     eta[0] += spread.eta(found.u)[0] + offset
+    loglik, notes = sharpened(found.value + _jacobian(coordinates.model), found.factor)
     return Mode(
-        coordinates, x, found.value + _jacobian(coordinates.model), covariance, polished.gradient,
+        coordinates, x, loglik, covariance, polished.gradient,
         polished.decrement, found.u, found.factor, True, found.sigma, eta,
         objective.evaluations,
         problems(coordinates, polished, eta), objective.effects_at,
-        cautions=cautions(coordinates, covariance),
+        cautions=cautions(coordinates, covariance), notes=notes,
     )  # fmt: skip
 
 

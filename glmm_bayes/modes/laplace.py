@@ -10,6 +10,7 @@ from glmm_bayes.engine.quadrature import Quadrature
 from glmm_bayes.modes.chains import read_quadrature
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.noise import sharpened
 from glmm_bayes.modes.reading import first_coefficients, first_sizes, read_laplace
 from glmm_bayes.modes.search import (
     FAILURES,
@@ -40,6 +41,11 @@ class LaplaceObjective(Remembered):
     penalty: Penalty | None = None
     gamma: np.ndarray = field(default_factory=lambda: np.empty(0), init=False)
     last: Marginal | None = field(default=None, init=False)
+
+    @property
+    def noise(self) -> float:
+        """The Monte Carlo standard error of the value last given."""
+        return 0.0 if self.last is None else 0.5 * self.last.factor.log_determinant_error
 
     def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Give value and gradient at x."""
@@ -171,11 +177,12 @@ def _concluded(objective: LaplaceObjective, x: np.ndarray, axes: np.ndarray, cou
         own = moves @ polished.inverse @ moves.T
         covariance[mean, mean] = found.factor.coefficient_inverse() + own
     covariance[idle] = covariance[:, idle] = np.nan
+    loglik, notes = sharpened(found.value, found.factor)
     return Mode(
-        coordinates, x, found.value, covariance, polished.gradient, polished.decrement, found.u,
+        coordinates, x, loglik, covariance, polished.gradient, polished.decrement, found.u,
         found.factor, objective.joint, 1.0, found.eta, count + objective.evaluations,
         problems(coordinates, polished, found.eta), objective.effects_at,
-        cautions=cautions(coordinates, covariance),
+        cautions=cautions(coordinates, covariance), notes=notes,
     )  # fmt: skip
 
 

@@ -19,7 +19,18 @@ FAILURES = (np.linalg.LinAlgError, ConvergenceError, FloatingPointError, Overflo
 
 
 class Objective(Protocol):
-    """What is maximised, as a function of x."""
+    """
+    What is maximised, as a function of x.
+
+    Attributes
+    ----------
+    noise
+        The Monte Carlo standard error of the value last given; 0 where it is exact.
+    """
+
+    @property
+    def noise(self) -> float:
+        """Tell how uncertain the value is."""
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Give the value and the gradient `(m,)`; minus infinity where there is none."""
@@ -39,6 +50,11 @@ class Remembered:
     evaluations: int = field(default=0, init=False)
     _x: np.ndarray | None = field(default=None, init=False)
     _answer: tuple[float, np.ndarray] = field(default=(-np.inf, np.empty(0)), init=False)
+
+    @property
+    def noise(self) -> float:
+        """The standard error of the value last given."""
+        return 0.0
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Evaluate at x; minus infinity where that fails."""
@@ -143,7 +159,14 @@ def climb(
     """
     for _ in range(4):
         frame = Frame(objective, x, axes)
-        best = maximise(frame, np.zeros(axes.shape[1]), longest(axes, units), tolerance=tolerance)
+        objective(x)
+        best = maximise(
+            frame,
+            np.zeros(axes.shape[1]),
+            longest(axes, units),
+            tolerance=tolerance,
+            noise=objective.noise,
+        )
         top = frame.x(best.x)
         x = edge_tried(frame.objective, coordinates, top, best.value, units)
         higher = inward(objective, coordinates, x, objective(x)[0], units)
@@ -247,7 +270,7 @@ def _polished(frame: Frame) -> Polished:
             break
         moved = y + inverse @ gradient
         higher, slope = frame(moved)
-        if not higher >= value - 1e-10 * (1 + abs(value)):
+        if not higher >= value - 1e-10 * (1 + abs(value)) - frame.objective.noise:
             break
         y, value, gradient = moved, higher, slope
     frame(y)
