@@ -209,6 +209,12 @@ def test_odd_names_by_backticks(make, name):
     np.testing.assert_array_equal(again.predictors["mu"].X, design.predictors["mu"].X)
 
 
+@pytest.mark.parametrize("name", ODD)
+def test_odd_names_of_responses(name):
+    frame = pd.DataFrame({name: ROWS["y"], "x": ROWS["x"]})
+    np.testing.assert_array_equal(gb.Model(f"`{name}` ~ x", frame).design.y, ROWS["y"])
+
+
 @pytest.mark.parametrize("name", ["leaf area", "leaf.area", "größe", "it's", "1st"])
 def test_odd_names_within_expressions(name):
     frame = pd.DataFrame({"y": ROWS["y"], name: ROWS["x"]})

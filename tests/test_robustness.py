@@ -248,11 +248,8 @@ def test_complete_separation_of_trials_is_named():
         )
 
 
-POISSON = pytest.mark.xfail(strict=True, reason="only a binary response is looked at")
-
-
 @pytest.mark.filterwarnings("ignore::glmm_bayes.SingularFitWarning")
-@pytest.mark.parametrize("family", ["bernoulli", pytest.param("poisson", marks=POISSON)])
+@pytest.mark.parametrize("family", ["bernoulli", "poisson"])
 def test_a_cell_without_events_is_named(family):
     """Quasi-separation: no event at one level of a factor, as in Culcita's data."""
     rng = np.random.default_rng(5)

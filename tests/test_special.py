@@ -2,9 +2,10 @@
 
 import numpy as np
 import pytest
+from scipy.special import gammaln
 
 from glmm_bayes.engine import kernels
-from glmm_bayes.families.special import digamma_rising, log_rising, polygammas_rising
+from glmm_bayes.families.special import digamma_rising, log_peak, log_rising, polygammas_rising
 
 ARGUMENTS = (1e-3, 0.7, 55.0, 999.0, 1_001.0, 1e6, 1e12, 1e22)
 
@@ -30,3 +31,15 @@ def test_differences_of_polygamma_functions_are_exact(a, y):
     second, third = polygammas_rising(float(y), np.array([a]))
     assert second[0] == pytest.approx(-(1 / steps**2).sum(), rel=1e-9, abs=1e-300)
     assert third[0] == pytest.approx((2 / steps**3).sum(), rel=1e-9, abs=1e-300)
+
+
+def test_the_peak_of_a_gamma_density_is_that_of_its_terms_where_these_are_small():
+    a = np.array([0.3, 1.0, 40.0, 900.0, 1100.0])
+    expected = a * np.log(a) - a - gammaln(a)
+    np.testing.assert_allclose(log_peak(a), expected, atol=3e-12)
+
+
+def test_the_peak_of_a_gamma_density_keeps_its_digits_where_the_shape_is_large():
+    """A gamma density of shape a at its mean is nearly a normal one: sqrt(a / 2 pi)."""
+    a = np.array([1e8, 1e12, 1e15])
+    np.testing.assert_allclose(log_peak(a), 0.5 * np.log(a / (2 * np.pi)), atol=1e-9)

@@ -141,8 +141,9 @@ def point(family, y, n, a, b, c):
     if family == 4:
         return negbinomial(y, a, b)
     if family == 5:
-        ratio = y / a
-        value = b * (math.log(b) + math.log(ratio) - ratio) - math.lgamma(b) - math.log(y)
+        ratio, gap = y / a, (y - a) / a
+        log_ratio = math.log1p(gap) if abs(gap) < 0.5 else math.log(ratio)
+        value = b * (log_ratio - gap) + log_peak(b) - math.log(y)
         by_b = math.log(b) + 1.0 + math.log(ratio) - ratio - digamma(b)
         return value, b * (ratio - 1.0) / a, by_b, 0.0
     if family == 6:
@@ -156,6 +157,14 @@ def point(family, y, n, a, b, c):
         value, by_mu, by_size, _ = negbinomial(y, a, size)
         return value, by_mu + by_size / b, -by_size * size / b, 0.0
     return beta_like(family, y, n, a, b)
+
+
+@compiled
+def log_peak(a):
+    """Give a log(a) - a - log Gamma(a), as `families.special` does."""
+    if a < LARGE:
+        return a * math.log(a) - a - math.lgamma(a)
+    return 0.5 * math.log(a / (2.0 * math.pi)) - (1.0 - 1.0 / (30.0 * a * a)) / (12.0 * a)
 
 
 @compiled

@@ -7,7 +7,7 @@ from scipy.special import betaln, digamma, gammaln
 
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, within
 from glmm_bayes.families.links import POSITIVE, REAL, UNIT
-from glmm_bayes.families.special import digamma_rising, log_rising
+from glmm_bayes.families.special import digamma_rising, log_peak, log_rising
 from glmm_bayes.priors import Prior
 
 REAL_LINKS = ("identity", "log", "inverse", "softplus", "sqrt", "logit", "probit", "cloglog")
@@ -139,7 +139,10 @@ LOGNORMAL = add_family(
 
 def _gamma_core(y: Array, trials: Array | None, params: Params) -> Array:
     a, mu = params["alpha"], params["mu"]
-    return a * (np.log(a) + np.log(y / mu) - y / mu) - gammaln(a)
+    gap = (y - mu) / mu
+    # Near the mean the difference of the two is all that is left of them.
+    near = np.log1p(np.maximum(gap, -0.5))
+    return a * (np.where(np.abs(gap) < 0.5, near, np.log(y / mu)) - gap) + log_peak(a)
 
 
 def _gamma_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:

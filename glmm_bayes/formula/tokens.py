@@ -269,6 +269,8 @@ def variables(factor: Factor) -> set[Variable]:
 
 
 def _check_python(text: str) -> None:
+    if plain_name(text) is not None:
+        return  # a column may be called as a word of Python's is
     try:
         tree = ast.parse(sanitize_variable_names(text, {}, {}), mode="eval")
     except Exception as error:  # SyntaxError, and what formulaic raises on odd backticks

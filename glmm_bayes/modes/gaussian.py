@@ -20,7 +20,7 @@ from glmm_bayes.modes.search import (
     polish,
     root,
 )
-from glmm_bayes.modes.trouble import cautions, problems
+from glmm_bayes.modes.trouble import bounded, boundless, cautions, problems
 
 
 @dataclass(eq=False)
@@ -100,7 +100,9 @@ def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) ->
     covariance = with_sigma(found, polished, across, moves)
     covariance[mean, mean] = found.sigma**2 * found.factor.coefficient_inverse()
     idle = coordinates.idle(x)
+    runaway = boundless(coordinates, covariance)
     covariance[idle] = covariance[:, idle] = np.nan
+    covariance = bounded(coordinates, covariance, runaway)
     spread = found.factor.spread
     eta = np.stack([gaussian.X @ found.gamma, np.full(len(gaussian.y), np.log(found.sigma))])
     offset = coordinates.model.design.predictors["mu"].offset[gaussian.system.order]
@@ -110,8 +112,8 @@ def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) ->
         coordinates, x, loglik, covariance, polished.gradient,
         polished.decrement, found.u, found.factor, True, found.sigma, eta,
         objective.evaluations,
-        problems(coordinates, polished, eta), objective.effects_at,
-        cautions=cautions(coordinates, covariance), notes=notes,
+        problems(coordinates, polished, eta, runaway), objective.effects_at,
+        cautions=cautions(coordinates, covariance, runaway), notes=notes,
     )  # fmt: skip
 
 

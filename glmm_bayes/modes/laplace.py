@@ -24,7 +24,7 @@ from glmm_bayes.modes.search import (
     polish,
     root,
 )
-from glmm_bayes.modes.trouble import cautions, problems
+from glmm_bayes.modes.trouble import bounded, boundless, cautions, problems
 
 WIDEST = 100.0  # variance of a coefficient, in its unit, that is taken from the likelihood alone
 
@@ -176,13 +176,15 @@ def _concluded(objective: LaplaceObjective, x: np.ndarray, axes: np.ndarray, cou
         covariance[:, mean] = covariance[mean].T
         own = moves @ polished.inverse @ moves.T
         covariance[mean, mean] = found.factor.coefficient_inverse() + own
+    runaway = boundless(coordinates, covariance)
     covariance[idle] = covariance[:, idle] = np.nan
+    covariance = bounded(coordinates, covariance, runaway)
     loglik, notes = sharpened(found.value, found.factor)
     return Mode(
         coordinates, x, loglik, covariance, polished.gradient, polished.decrement, found.u,
         found.factor, objective.joint, 1.0, found.eta, count + objective.evaluations,
-        problems(coordinates, polished, found.eta), objective.effects_at,
-        cautions=cautions(coordinates, covariance), notes=notes,
+        problems(coordinates, polished, found.eta, runaway), objective.effects_at,
+        cautions=cautions(coordinates, covariance, runaway), notes=notes,
     )  # fmt: skip
 
 

@@ -11,7 +11,7 @@ from glmm_bayes.modes.gaussian import GaussianObjective, lengths_in, with_sigma
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.quasi import Quasi
 from glmm_bayes.modes.search import Frame, climb, off_edge, polish, root
-from glmm_bayes.modes.trouble import cautions, problems
+from glmm_bayes.modes.trouble import bounded, boundless, cautions, problems
 
 SETTLED = 1e-12  # of the predictor's sum of squares: what its last step may have
 MOST_STEPS, MOST_EVALUATIONS = 200, 10_000
@@ -119,14 +119,16 @@ def _concluded(
     covariance = with_sigma(found, polished, across, moves)
     covariance[mean, mean] = found.sigma**2 * found.factor.coefficient_inverse()
     idle = coordinates.idle(x)
+    runaway = boundless(coordinates, covariance)
     covariance[idle] = covariance[:, idle] = np.nan
+    covariance = bounded(coordinates, covariance, runaway)
     objective.sigma = found.sigma
     eta = np.stack([quasi.predictor(found), *(np.full(len(quasi.columns), c) for c in constant)])
     return Mode(
         coordinates, x, np.nan, covariance, polished.gradient, polished.decrement, found.u,
         found.factor, True, found.sigma, eta, count + objective.evaluations,
-        said or problems(coordinates, polished, eta), objective.effects_at,
-        cautions=cautions(coordinates, covariance), notes=notes(found.sigma),
+        said or problems(coordinates, polished, eta, runaway), objective.effects_at,
+        cautions=cautions(coordinates, covariance, runaway), notes=notes(found.sigma),
     )  # fmt: skip
 
 

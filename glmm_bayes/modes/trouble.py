@@ -1,6 +1,6 @@
 """Say in words why the end of a search should not be trusted, and what to do."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import numpy as np
 
@@ -12,15 +12,58 @@ from glmm_bayes.modes.search import TRUSTED, Polished
 
 CERTAIN = 1e-6  # so near 0 or 1, a probability is as good as certain
 UNCERTAIN = 4.0  # standard errors in eta, for a usual change of the column: hardly determined
-BOUNDLESS = 10.0  # standard errors of a constant on its link's scale, such as a logarithm
+BOUNDLESS = 20.0  # standard errors in eta, on a scale of logarithms or the like: infinite
+RELATIVE = ("log", "logit", "probit", "cloglog", "loglog", "cauchit", "softplus", "logm1")
 SHARE = 0.3  # of a direction's largest part: what is named of it
 REMEDY = "simplify the model, or give it narrower priors and use fit('map') or fit('nuts')"
 
 
-def problems(coordinates: Coordinates, polished: Polished, eta: np.ndarray) -> tuple[str, ...]:
-    """Say why the end of a search at predictors eta `(P, n)` is no maximum; nothing if it is."""
+def boundless(coordinates: Coordinates, covariance: np.ndarray) -> np.ndarray:
+    """Tell which coordinates `(m,)` run to infinity, by their standard errors."""
+    found, model = np.zeros(coordinates.size, dtype=bool), coordinates.model
+    errors = np.sqrt(np.diag(covariance)) / coordinates.natural
+    for parameter, at in zip(model.family.parameters, coordinates.coefficients, strict=True):
+        if model.links[parameter.name].name in RELATIVE:
+            found[at] = errors[at] > BOUNDLESS
+    return found
+
+
+def bounded(
+    coordinates: Coordinates, covariance: np.ndarray, runaway: np.ndarray
+) -> np.ndarray:
+    """
+    Give a covariance `(m, m)` that can be worked with where coordinates run to infinity.
+
+    A constant keeps its correlations, with a standard error that is still as good as boundless;
+    where a coefficient does, the maximum is none, and nothing has a standard error.
+    """
+    if any(runaway[at].any() for at in _predicted(coordinates)):
+        return np.full_like(covariance, np.nan)
+    with np.errstate(invalid="ignore"):
+        shrink = np.where(runaway, BOUNDLESS / np.sqrt(np.diag(covariance)), 1.0)
+    return covariance * np.outer(shrink, shrink)
+
+
+def problems(
+    coordinates: Coordinates, polished: Polished, eta: np.ndarray, runaway: np.ndarray
+) -> tuple[str, ...]:
+    """
+    Say why the end of a search is no maximum; nothing if it is.
+
+    Parameters
+    ----------
+    eta
+        `(P, n)` the predictors there.
+    runaway
+        `(m,)` what `boundless` found.
+    """
     if not polished.positive:
-        return (_without_maximum(coordinates, polished, eta),)
+        return (_without_maximum(coordinates, polished.direction, eta),)
+    for at in _predicted(coordinates):
+        if runaway[at].any():
+            direction = np.zeros(coordinates.size)
+            direction[at] = np.where(runaway[at], coordinates.natural[at], 0.0)
+            return (_without_maximum(coordinates, direction, eta),)
     if polished.decrement > TRUSTED:
         return (
             f"The search stopped before the maximum: the log likelihood would still rise by about "
@@ -29,10 +72,12 @@ def problems(coordinates: Coordinates, polished: Polished, eta: np.ndarray) -> t
     return ()
 
 
-def cautions(coordinates: Coordinates, covariance: np.ndarray) -> tuple[str, ...]:
-    """Name what a maximum leaves open, from the covariance `(m, m)` of x."""
+def cautions(
+    coordinates: Coordinates, covariance: np.ndarray, runaway: np.ndarray
+) -> tuple[str, ...]:
+    """Name what a maximum leaves open, from the covariance `(m, m)` of x; `runaway` as above."""
     found, errors = [], np.sqrt(np.diag(covariance)) / coordinates.natural
-    if _is_probability(coordinates.model):
+    if coordinates.model.family.discrete:
         at = coordinates.coefficients[0]
         names = [n for n, e in zip(coordinates.names[at], errors[at], strict=True) if e > UNCERTAIN]
         if names:
@@ -43,8 +88,7 @@ def cautions(coordinates: Coordinates, covariance: np.ndarray) -> tuple[str, ...
     for parameter, at in zip(
         coordinates.model.family.parameters, coordinates.coefficients, strict=True
     ):
-        constant = parameter.name in coordinates.model.constants
-        if constant and errors[at].size and errors[at][0] > BOUNDLESS:
+        if parameter.name in coordinates.model.constants and runaway[at].any():
             found.append(
                 f"The parameter {parameter.name} runs to its limit, where the family "
                 f"{coordinates.model.family.name!r} is a simpler one: the data do not need it."
@@ -52,8 +96,17 @@ def cautions(coordinates: Coordinates, covariance: np.ndarray) -> tuple[str, ...
     return tuple(found)
 
 
-def _without_maximum(coordinates: Coordinates, polished: Polished, eta: np.ndarray) -> str:
-    where = _listed(_named(coordinates, polished.direction))
+def _predicted(coordinates: Coordinates) -> Iterator[slice]:
+    """Give where the coefficients of the parameters with a predictor stand."""
+    for parameter, at in zip(
+        coordinates.model.family.parameters, coordinates.coefficients, strict=True
+    ):
+        if parameter.name not in coordinates.model.constants:
+            yield at
+
+
+def _without_maximum(coordinates: Coordinates, direction: np.ndarray, eta: np.ndarray) -> str:
+    where = _listed(_named(coordinates, direction))
     if _is_probability(coordinates.model):
         mu = coordinates.model.links["mu"].linkinv(eta[0])
         certain = int(np.sum(np.minimum(mu, 1 - mu) < CERTAIN))
