@@ -11,6 +11,7 @@ import pytest
 
 from glmm_bayes.engine.blocked import Blocked
 from glmm_bayes.engine.dense import Dense
+from glmm_bayes.engine.iterative import Iterative
 from glmm_bayes.engine.latent import Latent, Term
 from glmm_bayes.engine.sparse import Sparse
 from glmm_bayes.engine.systems import build_system
@@ -314,10 +315,10 @@ def test_only_sparse_or_dense_takes_members_and_several_predictors(layout, monke
     assert isinstance(build_system(c.latent, c.X), Sparse)
 
 
-def test_larger_models_are_blocked_or_sparse(monkeypatch):
+def test_larger_models_are_blocked_or_iterative(monkeypatch):
     c = case("crossed", "regular", False)
     monkeypatch.setattr("glmm_bayes.engine.systems.TINY", 0)
     assert isinstance(build_system(c.latent, c.X), Blocked)
     monkeypatch.setattr("glmm_bayes.engine.systems.SMALL", 0)
     monkeypatch.setattr("glmm_bayes.engine.systems.MOST", 1)
-    assert isinstance(build_system(c.latent, c.X), Sparse)
+    assert isinstance(build_system(c.latent, c.X), Iterative)

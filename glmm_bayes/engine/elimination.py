@@ -3,6 +3,8 @@
 # numba infers the types of what it compiles.
 # mypy: disallow-untyped-defs=False
 
+from typing import Any
+
 import numpy as np
 from scipy import sparse
 from scipy.sparse.csgraph import depth_first_order
@@ -134,3 +136,43 @@ def factor_pattern(indptr, indices):
                 end[i] += 1
                 i = parent[i]
     return starts, rows, parent
+
+
+@compiled
+def count_pattern(indptr, indices, most):
+    """Count the entries of L by columns, up to `most` in all."""
+    n = indptr.size - 1
+    parent = elimination_tree(indptr, indices)
+    seen, counts, total = np.full(n, -1, np.int64), np.ones(n, np.int64), n
+    for k in range(n):
+        seen[k] = k
+        for p in range(indptr[k], indptr[k + 1]):
+            i = indices[p]
+            while seen[i] != k:
+                seen[i] = k
+                counts[i] += 1
+                total += 1
+                i = parent[i]
+        if total > most:
+            break
+    return counts, total
+
+
+def fill(pattern: Any, most: int) -> np.ndarray | None:
+    """
+    Give the number of entries in each column of a factor, in some order.
+
+    Parameters
+    ----------
+    pattern
+        `(n, n)` sparse array, symmetric.
+    most
+        None is given where there are more entries.
+    """
+    entries = pattern.tocoo()
+    lower = entries.row >= entries.col
+    row, column = entries.row[lower], entries.col[lower]
+    n = pattern.shape[0]
+    position = fill_reducing(row, column, n)
+    counts, total = count_pattern(*upper(position, row, column), most)
+    return None if total > most else counts

@@ -1,20 +1,31 @@
-"""Which linear algebra fits a model: one matrix, blocks with a dense rest, or a sparse matrix."""
+"""Which linear algebra fits a model: a matrix, dense or by blocks or sparse, or only products."""
 
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from glmm_bayes.engine.dense import Dense
 from glmm_bayes.engine.latent import Latent
 
+if TYPE_CHECKING:
+    from glmm_bayes.engine.blocked import Blocked
+
 TINY = 4e6  # operations of one Hessian as a dense matrix, which no loading of compiled code repays
 SMALL = 1500  # columns of the dense rest that are never too many
 DENSE, FILLED = 2e10, 3e8  # operations a second of LAPACK, and of the sparse factorisation
 MOST = 12_000  # columns of the dense rest that memory allows: four matrices of 1.2 GB
+MOST_FILLED = 1.5e8  # entries of a sparse factor: with where they stand, 2.4 GB
+MET = 2e6  # pairs of effects a second, where equations are solved by products alone
+EXACT, TIMES = 1.0, 3.0  # seconds, and times those of products, that an exact answer is worth
 
 
 def build_system(latent: Latent, X: np.ndarray) -> Any:
-    """Choose by the operations that one factorisation with its inverse takes."""
+    """
+    Choose by the seconds that one factorisation with its inverse takes.
+
+    Matrices are exact. Without one, log determinants have a Monte Carlo standard error: that is
+    for effects that meet in too many ways.
+    """
     columns = latent.size + X.shape[1]
     if latent.n * columns**2 * len(latent.predictors) ** 2 < TINY:
         return Dense.build(latent, X)
@@ -24,24 +35,35 @@ def build_system(latent: Latent, X: np.ndarray) -> Any:
 
     if not _can_be_blocked(latent):
         return Sparse.build(latent, X)
-    rest = latent.size - _largest(latent)
-    if rest <= SMALL:
-        return Blocked.build(latent, X)
-    sparse = Sparse.build(latent, X)
-    filled = np.diff(sparse.symbolic.L_indptr).astype(float)
-    if rest > MOST or (filled**2).sum() / FILLED < float(rest) ** 3 / DENSE:
-        return sparse
-    return Blocked.build(latent, X)
+    blocks = Blocked.build(latent, X)
+    if blocks.q2 <= SMALL:
+        return blocks
+    dense = blocks.q2**3 / DENSE if blocks.q2 <= MOST else np.inf
+    sparse = _sparse_seconds(blocks)
+    products = (blocks.k * len(blocks.cols) + (len(blocks.second) > 1) * blocks.entries.size) / MET
+    if min(dense, sparse) > max(EXACT, TIMES * products):
+        from glmm_bayes.engine.iterative import Iterative
+
+        return Iterative(blocks)
+    return Sparse.build(latent, X) if sparse < dense else blocks
+
+
+def _sparse_seconds(blocks: "Blocked") -> float:
+    """Give the seconds of a sparse factorisation, from the fill of the second block's part."""
+    from scipy.sparse import csr_array
+
+    from glmm_bayes.engine.elimination import fill
+
+    met = np.diff(blocks.tp).astype(float)
+    if (met**2).sum() > 0.1 * blocks.q2**2:
+        # So many meet that the factor is as good as full.
+        return np.inf
+    ones = np.ones(len(blocks.cols))
+    meet = csr_array((ones, blocks.cols, blocks.tp), shape=(blocks.G, blocks.q2))
+    filled = fill(meet.T @ meet, int(MOST_FILLED))
+    return np.inf if filled is None else float((filled.astype(float) ** 2).sum() / FILLED)
 
 
 def _can_be_blocked(latent: Latent) -> bool:
     alone = all(term.index.shape[1] == 1 for term in latent.terms)
     return alone and latent.predictors == (0,)
-
-
-def _largest(latent: Latent) -> int:
-    """Count the effects of the largest grouping."""
-    if not latent.terms:
-        return 0
-    largest = max(latent.terms, key=lambda t: t.q)
-    return sum(t.size for t in latent.terms if np.array_equal(t.index, largest.index))
