@@ -286,7 +286,24 @@ def test_what_is_near_an_edge_moves_there_if_that_costs_nothing():
     assert inward(objective, c, moved, objective(moved)[0], np.ones(3)) is None
 
 
-# ---- curvatures
+# ---- slopes and curvatures
+
+
+@pytest.mark.parametrize("structure", ["us", "diag", "homdiag", "cs", "homcs"])
+@pytest.mark.parametrize("held", [{}, {"sd_Subject": 9.0}, {"sigma": 20.0, "beta[Days]": 9.0}])
+def test_an_objective_s_slope_is_its_difference_quotient(structure, held):
+    """What a number holds takes a term's coordinates to the parameters' unconstrained scale."""
+    formula = f"Reaction ~ Days + {structure}(1 + Days | Subject)"
+    family = "student" if held else "gaussian"
+    model = gb.Model(formula, gb.load_dataset("sleepstudy"), family, priors=held)
+    objective, c = objective_of(model, "ml")
+    sd = [np.array([20.0, 5.0])]
+    x = c.join([np.full(len(h), 3.0) for h in c.held], c.start(sd))
+    slope, units = objective(x)[1], c.units(sd)
+    for j, step in enumerate(np.diag(1e-4 * units)):
+        # Of values near -1e3, which rounding and the mode leave known to some 1e-9.
+        expected = (objective(x + step)[0] - objective(x - step)[0]) / 2e-4
+        assert slope[j] * units[j] == pytest.approx(expected, rel=1e-5, abs=1e-4)
 
 
 def second_differences(value, x, steps):
