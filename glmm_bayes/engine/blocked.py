@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from glmm_bayes.engine import schur
+from glmm_bayes.engine import rowsums, schur
 from glmm_bayes.engine.latent import Latent, Term
 from glmm_bayes.engine.threads import lapack
 
@@ -87,7 +87,7 @@ class Blocked:
             within.append(np.tile(np.arange(p), q))
             begin += q * p
         entry = np.ascontiguousarray(np.hstack(entries))
-        where, tp, cols = schur.find_pattern(ptr, entry, begin)
+        where, tp, cols = rowsums.find_pattern(ptr, entry, begin)
         return cls(
             latent=latent,
             X=np.ascontiguousarray(X[order]),
@@ -167,7 +167,7 @@ class Blocked:
         G, k, Q = self.G, self.k, self.q2 + self.p
         size = k * (int(self.tp[-1]) + G * self.p)
         found = CrossProducts(np.empty((G, k, k)), np.empty(size), np.empty((Q, Q)))
-        schur.accumulate(
+        rowsums.accumulate(
             W[0, 0], self.ptr, self.Z, self.entries, self.values, self.where, self.tp,
             self.X, with_x, found.C11, found.C12, found.A22,
         )  # fmt: skip
@@ -177,7 +177,7 @@ class Blocked:
         """Give Z'W (Z b + X gamma) `(N,)` from the cross-products."""
         b1, b2 = self.to_blocks(b)
         s1, s2 = np.empty_like(b1), np.empty(self.q2)
-        schur.multiply(
+        rowsums.multiply(
             products.C11, products.C12, products.A22, self.tp, self.cols, self.p, self.q2, b1,
             np.concatenate([b2, gamma]), s1, s2,
         )  # fmt: skip
@@ -210,14 +210,14 @@ class Spread:
         )
         b1, b2 = s.to_blocks(b)
         eta = np.zeros((1, s.latent.n))
-        schur.predict(s.ptr, s.Z, s.entries, s.values, b1, b2, eta[0])
+        rowsums.predict(s.ptr, s.Z, s.entries, s.values, b1, b2, eta[0])
         return eta
 
     def collect(self, r: np.ndarray) -> list[np.ndarray]:
         """Give Z' r of every term, `(q, p)`, from `(1, n)`."""
         s = self.system
         s1, s2 = np.empty((s.G, s.k)), np.empty(s.q2)
-        schur.collect(s.ptr, s.Z, s.entries, s.values, r[0], s1, s2)
+        rowsums.collect(s.ptr, s.Z, s.entries, s.values, r[0], s1, s2)
         return s.latent.split(s.from_blocks(s1, s2))
 
     def factor(self, W: np.ndarray, *, joint: bool) -> "BlockedFactor":
@@ -365,7 +365,7 @@ class BlockedFactor:
             moved[:, begin : begin + size] = part @ spread.L2[t, :size, :size]
             begin += size
         h = np.empty(s.latent.n)
-        schur.leverages(
+        rowsums.leverages(
             s.ptr, s.Z, spread.L1, s.entries, s.where, moved, s.tp, s.X, self.used, s.q2, H11, V,
             self.Sinv, h,
         )  # fmt: skip

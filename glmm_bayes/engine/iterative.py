@@ -7,7 +7,7 @@ from typing import Self
 
 import numpy as np
 
-from glmm_bayes.engine import blocked, crossings, schur
+from glmm_bayes.engine import blocked, crossings, rowsums
 from glmm_bayes.engine.estimated import Estimated
 from glmm_bayes.engine.latent import Latent
 from glmm_bayes.engine.probes import Preconditioner, blockwise
@@ -83,13 +83,13 @@ class Iterative:
         s = self.blocks
         b1, b2 = s.to_blocks(b)
         eta = s.X @ gamma
-        schur.predict(s.ptr, s.Z, s.entries, s.values, b1, b2, eta)
+        rowsums.predict(s.ptr, s.Z, s.entries, s.values, b1, b2, eta)
         return self._collected(products.w * eta)
 
     def _collected(self, r: np.ndarray) -> np.ndarray:
         s = self.blocks
         s1, s2 = np.empty((s.G, s.k)), np.empty(s.q2)
-        schur.collect(s.ptr, s.Z, s.entries, s.values, r, s1, s2)
+        rowsums.collect(s.ptr, s.Z, s.entries, s.values, r, s1, s2)
         return s.from_blocks(s1, s2)
 
 

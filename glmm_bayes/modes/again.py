@@ -11,6 +11,7 @@ from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.reading import is_gaussian, read_gaussian, read_laplace
 
 NUMBERS = ("loglik", "decrement", "joint", "scale", "evaluations")
+WORDS = ("problems", "cautions", "notes")
 ARRAYS = ("x", "covariance", "gradient", "u", "eta")
 
 
@@ -47,14 +48,13 @@ def found_before(
     coordinates = Coordinates.of(model)
     if coordinates.strict != tuple(numbers["strict"]):
         coordinates = Coordinates.unconstrained(model)
-    words = {name: tuple(numbers[name]) for name in ("problems", "cautions", "notes")}
-    parts = {name: numbers[name] for name in NUMBERS} | {name: arrays[name] for name in ARRAYS}
+    parts: dict[str, Any] = {name: tuple(numbers[name]) for name in WORDS}
+    parts |= {name: numbers[name] for name in NUMBERS} | {name: arrays[name] for name in ARRAYS}
     mode = Mode(
         coordinates=coordinates,
         factor=Deferred(lambda: _factor(mode)),
         effects_at=lambda x: _effects_at(mode, x),
         **parts,
-        **words,
     )
     # Kept, and not computed anew: another machine's axes may have other signs.
     mode.__dict__.update(
