@@ -11,6 +11,8 @@ from glmm_bayes.engine.krylov import Krylov, Product, conjugate_gradients
 PROBES = 32  # random vectors, the same ones for every matrix: results are deterministic
 SEED = 20_261_125
 TOLERANCE = 1e-10  # of the probes' residuals
+POWERS = 4  # that turn a random space into one of much that is far from its own blocks
+_LEADING = 1_000_000  # a batch of its own for that space
 
 
 @dataclass(frozen=True, eq=False)
@@ -102,6 +104,22 @@ class Probed:
 
 
 @dataclass(frozen=True, eq=False)
+class Space:
+    """
+    A space with an orthonormal basis V `(q, r)`, that is treated exactly.
+
+    `x` is L^-T V, and `weighted` L V, P times it.
+    """
+
+    x: np.ndarray
+    weighted: np.ndarray
+
+    def without(self, x: np.ndarray) -> np.ndarray:
+        """Take off the part of L' x, x `(q, c)`, in the space."""
+        return x - self.x @ (self.weighted.T @ x)
+
+
+@dataclass(frozen=True, eq=False)
 class Prober:
     """
     Estimates about one matrix S, by its products.
@@ -119,8 +137,8 @@ class Prober:
     P: Preconditioner
 
     @cached_property
-    def common(self) -> np.ndarray:
-        """L^-T V `(q, r)`: V spans what is common to a term's levels, columnwise."""
+    def common(self) -> "Space":
+        """What is common to a term's levels, columnwise."""
         q = sum(len(P) * P.shape[1] for P in self.P.blocks)
         C = np.zeros((q, sum(P.shape[1] for P in self.P.blocks)))
         row = column = 0
@@ -128,28 +146,38 @@ class Prober:
             levels, p, _ = P.shape
             C[row : row + levels * p, column : column + p] = np.tile(np.eye(p), (levels, 1))
             row, column = row + levels * p, column + p
-        R = np.linalg.cholesky(C.T @ blockwise(self.P.blocks, C))
-        return np.ascontiguousarray(np.linalg.solve(R, C.T).T)
+        return self._spanned(C)
 
-    @cached_property
-    def _weighted(self) -> np.ndarray:
-        """L V `(q, r)`."""
-        return blockwise(self.P.blocks, self.common)
+    def _spanned(self, C: np.ndarray) -> "Space":
+        """Give the space of L' C, C `(q, r)`."""
+        weighted = blockwise(self.P.blocks, C)
+        values, vectors = np.linalg.eigh(C.T @ weighted)
+        kept = values > 1e-9 * values[-1]
+        turn = vectors[:, kept] / np.sqrt(values[kept])
+        return Space(C @ turn, weighted @ turn)
 
-    def _right(self, batch: int) -> np.ndarray:
-        """Give L z `(q, PROBES)` for the random z of a batch, outside V."""
+    def leading(self) -> "Space":
+        """Widen the common space by what a random one becomes under powers of M - I."""
+        x = self.P.solve(self._right(self.common, _LEADING))
+        for _ in range(POWERS):
+            x = self.common.without(self.P.solve(self.multiply(x)) - x)
+            x /= np.sqrt(np.einsum("qc,qc->c", x, blockwise(self.P.blocks, x)))
+        return self._spanned(np.hstack([self.common.x, x]))
+
+    def _right(self, space: "Space", batch: int) -> np.ndarray:
+        """Give L z `(q, PROBES)` for the random z of a batch, outside a space."""
         rng = np.random.default_rng([SEED, batch])
-        z = rng.integers(2, size=(len(self.common), PROBES)) * 2.0 - 1.0
+        z = rng.integers(2, size=(len(space.x), PROBES)) * 2.0 - 1.0
         right = blockwise(self.P.roots, z)
-        return right - self._weighted @ (self.common.T @ right)
+        return right - space.weighted @ (space.x.T @ right)
 
     def _solved(self, right: np.ndarray) -> Krylov:
         return conjugate_gradients(self.multiply, self.P.solve, right, TOLERANCE)
 
     def probe(self) -> Probed:
         """Estimate the log determinant and the inverse."""
-        r = self.common.shape[1]
-        right = np.hstack([self._weighted, self._right(0)])
+        space, r = self.common, self.common.x.shape[1]
+        right = np.hstack([space.weighted, self._right(space, 0)])
         run = self._solved(right)
         parts = run.quadrature(_second_order)
         a = self.P.solve(right)
@@ -166,8 +194,8 @@ class Prober:
 
     def _halved(self, F: np.ndarray) -> np.ndarray:
         """Turn L^-T F [V, z] into b, with which F is V V'F + F V V' - V V'FV V' + a mean."""
-        r = self.common.shape[1]
-        found = F - self.common @ (self._weighted.T @ F)
+        r = self.common.x.shape[1]
+        found = self.common.without(F)
         found[:, r:] /= F.shape[1] - r
         # Of what lies in V once from the left and once from the right, half is counted.
         found[:, :r] += F[:, :r]
@@ -175,15 +203,14 @@ class Prober:
 
     def log_determinants(self) -> Iterator[tuple[float, float]]:
         """Give log |S| and its standard error by one more batch of probes after the other."""
-        r = self.common.shape[1]
-        run = self._solved(np.hstack([self._weighted, self._right(0)]))
-        parts, batch = run.quadrature(_second_order), 0
-        exact, parts = self.P.log_determinant + float(parts[:r].sum()), parts[r:]
+        space = self.leading()
+        exact = self._solved(space.weighted).quadrature(_second_order).sum()
+        known, parts, batch = self.P.log_determinant + float(exact), np.empty(0), 0
         while True:
-            yield exact + float(parts.mean()), _error(parts)
             batch += 1
-            more = self._solved(self._right(batch)).quadrature(_second_order)
+            more = self._solved(self._right(space, batch)).quadrature(_second_order)
             parts = np.concatenate([parts, more])
+            yield known + float(parts.mean()), _error(parts)
 
 
 def _second_order(x: np.ndarray) -> np.ndarray:
