@@ -179,10 +179,27 @@ def test_more_probes_lessen_the_error(monkeypatch):
     within(value, np.linalg.slogdet(case.H)[1], error)
 
 
-def test_a_hessian_that_is_not_positive_definite_is_refused():
+@pytest.mark.parametrize("size", [30.0, 2.0, 1.3])
+def test_a_hessian_that_is_not_positive_definite_is_refused(size):
     case = Case("intercepts", "regular", joint=False)
+    signs = np.where(case.rng.random(N) < 0.5, -size, 1.0)
+    signed = np.empty(N)
+    signed[case.order] = (signs * case.W)[0, 0]
+    H = case.J.T @ (signed[:, None] * case.J) + np.eye(case.latent.size)
+    assert np.linalg.eigvalsh(H)[0] < 0
     with pytest.raises(np.linalg.LinAlgError, match="not positive definite"):
-        case.factor.spread.factor(-30 * case.W, joint=False)
+        case.factor.spread.factor(signs * case.W, joint=False)
+
+
+def test_a_hessian_with_some_negative_weights_can_be_positive_definite():
+    case = Case("intercepts", "regular", joint=False)
+    W = np.where(case.rng.random(N) < 0.1, -0.05, case.W)
+    w = np.empty(N)
+    w[case.order] = W[0, 0]
+    H = case.J.T @ (w[:, None] * case.J) + np.eye(case.latent.size)
+    g = case.rng.normal(size=len(H))
+    found = case.factor.spread.factor(W, joint=False).solve(g, np.empty(0))[0]
+    np.testing.assert_allclose(found, np.linalg.solve(H, g), rtol=1e-8, atol=1e-9)
 
 
 # ---- which linear algebra

@@ -62,8 +62,11 @@ class Reduced:
     log_first: float
 
     def __post_init__(self) -> None:
-        # Found out here, where a caller awaits it: an own block that is not positive definite.
-        _ = self.P.roots
+        # Found out here, where a caller awaits it: what is not positive definite. Products with S
+        # tell, but weights that are not negative need not be asked.
+        right = blockwise(self.P.roots, np.ones((self.blocks.q2, 1)))
+        if (self.products.w < 0).any():
+            conjugate_gradients(self.multiply, self.P.solve, right, EXACT)
 
     def multiply(self, x: np.ndarray) -> np.ndarray:
         """Give S x `(q2, c)`."""
