@@ -9,9 +9,10 @@ import numpy as np
 
 from glmm_bayes.engine import crossings
 from glmm_bayes.engine.probes import own_blocks
+from glmm_bayes.engine.reduced import Reduced
 
 if TYPE_CHECKING:
-    from glmm_bayes.engine.iterative import IterativeFactor
+    from glmm_bayes.engine.iterative import IterativeSpread
 
 type Vectors = tuple[np.ndarray, np.ndarray]
 
@@ -24,53 +25,45 @@ class Estimated:
     The inverse of the second block's Schur complement is that of its own blocks and what the
     probes tell besides, a sum over pairs of vectors; the first block's part, and the
     coefficients', follow exactly.
+
+    `M` `(N, k)` is the effects' regression on the coefficients, and `C` `(k, k)` their part of
+    the inverse.
     """
 
-    factor: "IterativeFactor"
+    spread: "IterativeSpread"
+    reduced: Reduced
+    M: np.ndarray
+    C: np.ndarray
 
     @cached_property
     def _inverse(self) -> np.ndarray:
-        return self.factor.spread.flat(self.factor.reduced.P.inverses)
+        return self.spread.flat(self.reduced.P.inverses)
 
     @cached_property
     def _pairs(self) -> tuple[Vectors, Vectors]:
         """The probes' pairs of vectors over both blocks, in standard units."""
-        f = self.factor
-        return (f.reduced.lift(f.reduced.probed.a), f.reduced.probed.a), (
-            f.reduced.lift(f.reduced.probed.b),
-            f.reduced.probed.b,
-        )
+        probed, lift = self.reduced.probed, self.reduced.lift
+        return (lift(probed.a), probed.a), (lift(probed.b), probed.b)
 
     @cached_property
     def _beside(self) -> tuple[np.ndarray, np.ndarray]:
-        f = self.factor
-        s = f.spread.system.blocks
-        H11, V = np.empty_like(f.reduced.Ainv), np.empty_like(f.reduced.B)
+        s, reduced = self.spread.system.blocks, self.reduced
+        H11, V = np.empty_like(reduced.Ainv), np.empty_like(reduced.B)
         crossings.beside(
-            f.reduced.Ainv,
-            f.reduced.B,
-            s.tp,
-            s.cols,
-            s.term,
-            s.within,
-            s.sizes,
-            self._inverse,
-            H11,
-            V,
+            reduced.Ainv, reduced.B, s.tp, s.cols, s.term, s.within, s.sizes, self._inverse, H11, V
         )
         return H11, V
 
     @cached_property
     def _rest(self) -> np.ndarray:
         """What the effects leave of the coefficients' columns `(n, k)`."""
-        f = self.factor
-        fitted = [f.spread.eta(column)[0] for column in f.M.T]
-        X = f.spread.system.blocks.X[:, : f.M.shape[1]]
+        fitted = [self.spread.eta(column)[0] for column in self.M.T]
+        X = self.spread.system.blocks.X[:, : self.M.shape[1]]
         return X - np.column_stack(fitted) if fitted else X
 
     def _error(self, parts: np.ndarray) -> np.ndarray:
         """Give the standard error of the sum of the random probes' parts, the last axis."""
-        random = parts[..., self.factor.reduced.probed.exact :]
+        random = parts[..., self.reduced.probed.exact :]
         return np.sqrt(random.shape[-1] * np.var(random, axis=-1, ddof=1))
 
     # ---- traces
@@ -78,9 +71,8 @@ class Estimated:
     @cached_property
     def traces(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """By term the sum `(p, p)` of the blocks of Z'WZ Lambda H^-1, and its standard error."""
-        f, reduced = self.factor, self.factor.reduced
-        spread, s, products = f.spread, f.spread.system, reduced.products
-        k, L1 = s.blocks.k, f.spread.inner.L1
+        spread, s, reduced = self.spread, self.spread.system, self.reduced
+        products, k, L1 = reduced.products, s.blocks.k, spread.inner.L1
         first, second = np.empty((k, k, *products.D22.shape)), self._own_left()
         crossings.slopes(
             products.C11, products.C12, L1, reduced.Ainv, reduced.B, s.blocks.tp, s.blocks.cols,
@@ -115,8 +107,8 @@ class Estimated:
 
     def _own_left(self) -> np.ndarray:
         """Give the own blocks `(q2, widest)` of the second block's Z'WZ Lambda."""
-        spread = self.factor.spread
-        cut = zip(spread.cut(self.factor.reduced.products.D22), spread.second, strict=True)
+        spread = self.spread
+        cut = zip(spread.cut(self.reduced.products.D22), spread.second, strict=True)
         return spread.flat([D @ L for D, L in cut])
 
     def _probed_traces(self) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -125,7 +117,7 @@ class Estimated:
         (r1, r2), (s1, s2) = self._weighted(a1, a2), self._weighted(b1, b2)
         first = 0.5 * (np.einsum("gam,gbm->abm", r1, b1) + np.einsum("gam,gbm->abm", s1, a1))
         second, begin = [], 0
-        for levels, p in self.factor.spread.system.shapes:
+        for levels, p in self.spread.system.shapes:
             at = slice(begin, begin + levels * p)
             one, two, three, four = (x[at].reshape(levels, p, -1) for x in (r2, b2, s2, a2))
             part = np.einsum("qam,qbm->abm", one, two) + np.einsum("qam,qbm->abm", three, four)
@@ -135,26 +127,24 @@ class Estimated:
 
     def _weighted(self, x1: np.ndarray, x2: np.ndarray) -> Vectors:
         """Give Z'WZ Lambda x in both blocks."""
-        f = self.factor
-        s = f.spread.system.blocks
-        b1, b2 = f.spread.own_scale(x1, x2)
+        s = self.spread.system.blocks
+        b1, b2 = self.spread.own_scale(x1, x2)
         s1, s2 = np.empty_like(b1), np.zeros_like(b2)
-        if f.spread.system.crossed:
-            crossings.row_products(f.reduced.products.w, s.entries, s.values, b2, s2)
+        if self.spread.system.crossed:
+            crossings.row_products(self.reduced.products.w, s.entries, s.values, b2, s2)
         else:
-            crossings.own_products(f.reduced.products.D22, s.term, s.within, s.sizes, b2, s2)
+            crossings.own_products(self.reduced.products.D22, s.term, s.within, s.sizes, b2, s2)
         crossings.between(
-            f.reduced.products.C11, f.reduced.products.C12, s.tp, s.cols, b1, b2, s1, s2
+            self.reduced.products.C11, self.reduced.products.C12, s.tp, s.cols, b1, b2, s1, s2
         )
         return s1, s2
 
     def _by_coefficients(self) -> list[np.ndarray]:
         """Give what the coefficients in H take off each term's trace."""
-        f = self.factor
-        latent, C = f.spread.system.latent, f.coefficient_inverse()
+        latent = self.spread.system.latent
         found = [np.zeros((term.p, term.p)) for term in latent.terms]
-        for column, moved in zip(self._rest.T, C @ f.M.T, strict=True):
-            collected = f.spread.collect((f.reduced.products.w * column)[None])
+        for column, moved in zip(self._rest.T, self.C @ self.M.T, strict=True):
+            collected = self.spread.collect((self.reduced.products.w * column)[None])
             for total, left, right in zip(found, collected, latent.split(moved), strict=True):
                 total += left.T @ right
         return found
@@ -164,8 +154,7 @@ class Estimated:
     @cached_property
     def leverages(self) -> tuple[np.ndarray, np.ndarray]:
         """Each row's j' H^-1 j `(n,)`, and its standard error."""
-        f = self.factor
-        spread, s = f.spread, f.spread.system.blocks
+        spread, s = self.spread, self.spread.system.blocks
         H11, V = self._beside
         h, squares = np.empty(s.latent.n), np.empty(s.latent.n)
         crossings.own_leverages(
@@ -173,12 +162,15 @@ class Estimated:
             self._inverse, H11, V, h,
         )  # fmt: skip
         (a1, a2), (b1, b2) = (spread.own_scale(*pair) for pair in self._pairs)
-        c2 = spread.own_scale(self._pairs[0][0][:, :, :0], f.reduced.probed.c)[1]
-        exact, m = f.reduced.probed.exact, f.reduced.probed.a.shape[1] - f.reduced.probed.exact
+        c2 = spread.own_scale(self._pairs[0][0][:, :, :0], self.reduced.probed.c)[1]
+        exact, m = (
+            self.reduced.probed.exact,
+            self.reduced.probed.a.shape[1] - self.reduced.probed.exact,
+        )
         crossings.probed_leverages(
             s.ptr, s.Z, s.entries, s.values, s.sizes, a1, a2, b1, b2, c2, exact, h, squares
         )
-        h += np.einsum("nc,cd,nd->n", self._rest, f.coefficient_inverse(), self._rest)
+        h += np.einsum("nc,cd,nd->n", self._rest, self.C, self._rest)
         return h, np.sqrt(squares * m / (m - 1))
 
     # ---- variances
@@ -186,8 +178,7 @@ class Estimated:
     @cached_property
     def variances(self) -> list[tuple[np.ndarray, np.ndarray]]:
         """By term the blocks `(q, p, p)` of H^-1 of every level, and their standard errors."""
-        f = self.factor
-        s, C = f.spread.system, f.coefficient_inverse()
+        s, C = self.spread.system, self.C
         (a1, _), (b1, _) = self._pairs
         levels = (s.blocks.G, s.blocks.k)
         parts = next(own_blocks(a1.reshape(-1, a1.shape[2]), b1.reshape(-1, a1.shape[2]), [levels]))
@@ -199,13 +190,13 @@ class Estimated:
             found[i] = whole[:, at, at], error[:, at, at]
             begin = at.stop
         second: Iterator[np.ndarray] = own_blocks(
-            f.reduced.probed.a, f.reduced.probed.b - f.reduced.probed.c, s.shapes
+            self.reduced.probed.a, self.reduced.probed.b - self.reduced.probed.c, s.shapes
         )
-        for i, inverse, own in zip(s.blocks.second, f.reduced.P.inverses, second, strict=True):
+        for i, inverse, own in zip(s.blocks.second, self.reduced.P.inverses, second, strict=True):
             found[i] = inverse + own.sum(axis=-1), self._error(own)
         answer = []
         for i, term in enumerate(s.latent.terms):
-            M = f.M[s.latent.places[i]].reshape(term.q, term.p, -1)
+            M = self.M[s.latent.places[i]].reshape(term.q, term.p, -1)
             by_coefficients = np.einsum("qac,cd,qbd->qab", M, C, M)
             answer.append((found[i][0] + by_coefficients, found[i][1]))
         return answer

@@ -287,7 +287,7 @@ class IterativeFactor:
     @cached_property
     def estimated(self) -> Estimated:
         """The inverse's blocks, with their standard errors."""
-        return Estimated(self)
+        return Estimated(self.spread, self.reduced, self.M, self.coefficient_inverse())
 
     def traces(self) -> list[np.ndarray]:
         """Give each term's sum over its levels of the blocks of Z'WZ Lambda H^-1, `(p, p)`."""
