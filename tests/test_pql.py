@@ -334,10 +334,33 @@ def test_what_has_no_quasi_likelihood_is_refused(case, shared_data):
     assert "fit('ml')" in str(caught.value)
 
 
-def test_a_level_for_every_row_leaves_nothing_for_the_dispersion(shared_data):
+@pytest.mark.slow
+def test_a_level_for_every_row_has_a_fixed_point_too(shared_data):
+    """By dense matrices: predictor and coefficients stay, and no other variances are likelier."""
     formula = "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)"
-    with pytest.raises(gb.ConvergenceError, match="a level of its own"):
-        gb.Model(formula, ticks(), "poisson").fit("pql")
+    model = gb.Model(formula, ticks(), "poisson")
+    fit = model.fit("pql", seed=1)
+    design, eta = model.design, eta_of(fit)
+    y, X, mu = design.y, design.predictors["mu"].X, np.exp(eta)
+    z = eta + (y - mu) / mu
+    shared = [term.Z("mu").toarray() @ term.Z("mu").toarray().T for term in design.terms]
+    found = np.array([*fit.varcorr()["estimate"][:3], fit.mode.scale])
+
+    def solved(sizes):
+        between = sum(s**2 * block for s, block in zip(sizes, shared, strict=False))
+        V = between + np.diag(sizes[3] ** 2 / mu)
+        Vi = np.linalg.inv(V)
+        beta = np.linalg.solve(X.T @ Vi @ X, X.T @ Vi @ z)
+        r = z - X @ beta
+        deviance = np.linalg.slogdet(V)[1] + r @ Vi @ r
+        return deviance, beta, X @ beta + between @ Vi @ r
+
+    deviance, beta, again = solved(found)
+    np.testing.assert_allclose(again, eta, atol=1e-3)
+    np.testing.assert_allclose(fit.fixef()["estimate"], beta, atol=1e-3)
+    for k in range(4):
+        for change in (0.98, 1.02):
+            assert solved(found * np.where(np.arange(4) == k, change, 1.0))[0] > deviance
 
 
 def test_a_variance_of_zero_is_said(shared_data):

@@ -105,20 +105,23 @@ class Covariance(ABC):
         Go to coordinates z in which every edge is an interior point.
 
         A standard deviation may there have either sign, with the same likelihood at both, so that
-        zero is a stationary point of it; a maximum at zero is then reached as any other.
+        zero is a stationary point of it; a maximum at zero is then reached as any other. Where
+        several of them come with correlations it is z squared: one sign alone would turn
+        covariances about.
 
         Returns
         -------
         ndarray
-            `(m,)`. By default the standard deviations themselves, and the log odds of a parameter
-            with two bounds.
+            `(m,)`. By default the standard deviations or their roots, and the log odds of a
+            parameter with two bounds.
         """
-        return np.concatenate(
-            [
-                np.asarray(theta[p.name], dtype=float) if p.key == "sd" else _log_odds(p, theta)
-                for p in self.parameters(size)
-            ]
-        )
+        parts = []
+        for p in self.parameters(size):
+            if p.key == "sd":
+                parts.append(np.asarray(theta[p.name], dtype=float) ** self._growth(size))
+            else:
+                parts.append(_log_odds(p, theta))
+        return np.concatenate(parts)
 
     def tight(self, z: np.ndarray, size: int) -> dict[str, np.ndarray]:
         """Go back from z `(m,)` to the parameters; standard deviations may be zero."""
@@ -131,42 +134,62 @@ class Covariance(ABC):
 
     def loose_pullback(self, z: np.ndarray, size: int, grad: np.ndarray) -> np.ndarray:
         """Carry a derivative by `loose_factor` back to z."""
-        theta = self._signed(z, size)
+        theta, at, parts = self._signed(z, size), 0, []
         by_theta = self.pullback(theta, size, grad)
-        return np.concatenate(
-            [by_theta[p.name] * _signed_slope(p, theta[p.name]) for p in self.parameters(size)]
-        )
+        for p in self.parameters(size):
+            slope = _signed_slope(p, theta[p.name])
+            if p.key == "sd" and self._growth(size) < 1:
+                slope = 2 * z[at : at + p.size]
+            parts.append(by_theta[p.name] * slope)
+            at += p.size
+        return np.concatenate(parts)
 
     def units(self, size: int, sd: np.ndarray) -> np.ndarray:
         """Give the size `(m,)` of a step in z, where the columns' effects are of size `sd`."""
+        parts = []
+        for p in self.parameters(size):
+            own = np.resize(sd if p.by_column else sd.mean(), p.size)
+            parts.append(own ** self._growth(size) if p.key == "sd" else np.ones(p.size))
+        return np.concatenate(parts)
+
+    def growth(self, size: int) -> np.ndarray:
+        """
+        Tell how z grows with the effects.
+
+        Returns
+        -------
+        ndarray
+            `(m,)` the power of c by which each coordinate is to be multiplied for Lambda to be
+            multiplied by c: 0 for what has no length.
+        """
         return np.concatenate(
             [
-                np.resize(sd if p.by_column else sd.mean(), p.size)
-                if p.key == "sd"
-                else np.ones(p.size)
+                np.full(p.size, self._growth(size) if p.key == "sd" else 0.0)
                 for p in self.parameters(size)
             ]
         )
 
-    def lengths(self, size: int) -> np.ndarray:
-        """Tell which coordinates `(m,)` grow with the effects, as Lambda does."""
-        sizes = [np.full(p.size, p.key == "sd") for p in self.parameters(size)]
-        return np.concatenate(sizes)
+    def _growth(self, size: int) -> float:
+        sizes = {p.key: p.size for p in self.parameters(size) if p.size}
+        return 0.5 if len(sizes) > 1 and sizes["sd"] > 1 else 1.0
 
     def idle(self, z: np.ndarray, size: int) -> np.ndarray:
         """Tell which coordinates `(m,)` change nothing at z, to first order: those at an edge."""
-        lengths = self.lengths(size)
+        lengths = self.growth(size) > 0
         return np.where(lengths, z == 0, not z[lengths].any())
 
     def at_edge(self, z: np.ndarray, size: int, near: np.ndarray) -> np.ndarray:
         """Move z to the edges of which it is as near as `near` `(m,)`."""
-        return np.where(self.lengths(size) & (np.abs(z) < near), 0.0, z)
+        return np.where((self.growth(size) > 0) & (np.abs(z) < near), 0.0, z)
 
     def _signed(self, z: np.ndarray, size: int) -> dict[str, np.ndarray]:
         theta, at = {}, 0
         for p in self.parameters(size):
             part = z[at : at + p.size]
-            theta[p.name] = part if p.key == "sd" else _between(p, part)
+            if p.key == "sd":
+                theta[p.name] = part if self._growth(size) == 1 else part * part
+            else:
+                theta[p.name] = _between(p, part)
             at += p.size
         return theta
 

@@ -48,7 +48,8 @@ class CompoundSymmetry(Covariance):
         rows = [xp.stack([*low[:i], d[i], *[0 * rho] * (size - 1 - i)]) for i in range(size)]
         return sd * xp.stack(rows)
 
-    # The maximum's coordinates are the standard deviations and an angle: the eigenvalues of the
+    # The maximum's coordinates are the roots of the standard deviations (of one for all, itself)
+    # and an angle: the eigenvalues of the
     # correlation matrix are the squares of e_1 = sqrt(p) cos a, along the mean of the columns, and
     # of e_2 = sqrt(p / (p - 1)) sin a; where one is zero the matrix is singular.
 
@@ -57,14 +58,15 @@ class CompoundSymmetry(Covariance):
         if size == 1:
             return np.array(theta["sd"], dtype=float)
         along = np.sqrt((1 + (size - 1) * float(theta["rho"][0])) / size)
-        return np.append(theta["sd"], np.arccos(min(along, 1.0)))
+        roots = np.asarray(theta["sd"], dtype=float) ** self._growth(size)
+        return np.append(roots, np.arccos(min(along, 1.0)))
 
     @override
     def tight(self, z: np.ndarray, size: int) -> dict[str, np.ndarray]:
         if size == 1:
             return {"sd": np.abs(z)}
         rho = (size * np.cos(z[-1]) ** 2 - 1) / (size - 1)
-        return {"sd": np.abs(z[:-1]), "rho": np.array([rho])}
+        return {"sd": np.abs(self._sd(z)), "rho": np.array([rho])}
 
     @override
     def loose_factor(self, z: np.ndarray, size: int) -> np.ndarray:
@@ -80,7 +82,7 @@ class CompoundSymmetry(Covariance):
         turned = self._root(-np.sin(z[-1]), np.cos(z[-1]), size)
         by_sd = (grad * root).sum(axis=1)
         by_angle = np.sum(grad * self._spread(z, size) * turned)
-        return np.append(by_sd.sum() if self.homogeneous else by_sd, by_angle)
+        return np.append(by_sd.sum() if self.homogeneous else 2 * z[:-1] * by_sd, by_angle)
 
     @override
     def idle(self, z: np.ndarray, size: int) -> np.ndarray:
@@ -99,7 +101,10 @@ class CompoundSymmetry(Covariance):
         return moved
 
     def _spread(self, z: np.ndarray, size: int) -> np.ndarray:
-        return np.resize(z[:-1], size)[:, None]
+        return np.resize(self._sd(z), size)[:, None]
+
+    def _sd(self, z: np.ndarray) -> np.ndarray:
+        return z[:-1] if self.homogeneous else z[:-1] ** 2
 
     @staticmethod
     def _root(along: float, across: float, size: int) -> np.ndarray:

@@ -114,19 +114,27 @@ class Unstructured(Covariance):
         return sd[np.tril_indices(size)[0]]
 
     @override
-    def lengths(self, size: int) -> np.ndarray:
-        return np.ones(size * (size + 1) // 2, dtype=bool)
+    def growth(self, size: int) -> np.ndarray:
+        return np.ones(size * (size + 1) // 2)
 
     @override
     def at_edge(self, z: np.ndarray, size: int, near: np.ndarray) -> np.ndarray:
-        # The Cholesky factor of the same covariance, its columns zero where the pivot is as small.
-        Lambda, least = self.loose_factor(z, size), self.loose_factor(near, size)
-        rest, L = Lambda @ Lambda.T, np.zeros((size, size))
-        for j in range(size):
-            if rest[j, j] > least[j, j] ** 2:
+        Lambda, least = self.loose_factor(z, size), np.diag(self.loose_factor(near, size))
+        # What is taken away may bring another column to the edge.
+        for _ in range(size):
+            Lambda = self._without_small(Lambda, least)
+        return Lambda[np.tril_indices(size)]
+
+    @staticmethod
+    def _without_small(Lambda: np.ndarray, least: np.ndarray) -> np.ndarray:
+        """Factor the same covariance, rows and columns zero where they are no longer than least."""
+        kept = np.square(Lambda).sum(axis=1) > least**2
+        rest, L = (Lambda @ Lambda.T) * np.outer(kept, kept), np.zeros_like(Lambda)
+        for j in range(len(L)):
+            if rest[j, j] > least[j] ** 2:
                 L[j:, j] = rest[j:, j] / np.sqrt(rest[j, j])
                 rest = rest - np.outer(L[:, j], L[:, j])
-        return L[np.tril_indices(size)]
+        return L
 
     @override
     def idle(self, z: np.ndarray, size: int) -> np.ndarray:

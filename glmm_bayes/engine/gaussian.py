@@ -6,7 +6,8 @@ from typing import Any
 
 import numpy as np
 
-LEAST = 1e-13  # of the residual's share in y'y: below, the data are fitted exactly
+LEAST = 1e-13  # of the residual's share in what the fixed part leaves: below, effects fit exactly
+ROUNDED = 1e-26  # of its share in y'y: below, rounding is all that is left
 
 
 @dataclass(frozen=True, eq=False)
@@ -76,6 +77,10 @@ class Gaussian:
     products: Any = field(init=False)
 
     def __post_init__(self) -> None:
+        self.whole, root = float((self.w * self.y) @ self.y), np.sqrt(self.w)
+        # What is left of y is small beside a y far from zero, and so are its sums of squares.
+        self.base = np.linalg.lstsq(self.X * root[:, None], self.y * root, rcond=None)[0]
+        self.y = self.y - self.X @ self.base
         wy = self.w * self.y
         self.products = self.system.cross_products(self.w[None, None], with_x=True)
         identity = [np.eye(term.p) for term in self.system.latent.terms]
@@ -94,7 +99,8 @@ class Gaussian:
         """
         factor, u, gamma, squares = self._solved(Lambdas)
         n = self.count - (len(gamma) if restricted else 0)
-        if not squares > LEAST * max(self.yy, 1e-300) or n <= 0:
+        least = max(LEAST * self.yy, ROUNDED * self.whole, 1e-300)
+        if not squares > least or n <= 0:
             raise np.linalg.LinAlgError("the fixed and random effects fit the data exactly")
         sigma2 = squares / n
         used = factor if restricted else factor.effects_only()
@@ -102,13 +108,15 @@ class Gaussian:
         squares_by = self._squares_by(factor.spread, u, gamma, sigma2)
         by_Lambda = [-0.5 * part - D for part, D in zip(squares_by, used.traces(), strict=True)]
         sigma = float(np.sqrt(sigma2))
+        gamma = gamma + self.base
         return Profile(value, by_Lambda, squares_by, u, gamma, sigma, float(n), factor)
 
     def effects_mode(self, gamma: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
         """Give the effects' mode u `(N,)`, times sigma, with the coefficients given."""
         factor = self.system.at(Lambdas).factor_products(self.products, joint=True).effects_only()
         latent = self.system.latent
-        fitted = latent.split(self.system.multiply(self.products, np.zeros(latent.size), gamma))
+        rest = gamma - self.base
+        fitted = latent.split(self.system.multiply(self.products, np.zeros(latent.size), rest))
         right = [((y - f) @ L).ravel() for y, f, L in zip(self.zy, fitted, Lambdas, strict=True)]
         return factor.solve(np.concatenate([*right, np.empty(0)]), np.empty(0))[0]
 

@@ -124,7 +124,7 @@ def find_mode(ascent: Ascent, at: Point, factor: Any) -> tuple[Point, Any]:
             factor = ascent.some_factor(at)
         du, dx = factor.solve(gu, gx)
         decrement = float(gu @ du + gx @ dx)
-        if abs(decrement) < ENOUGH * max(1.0, abs(at.value)):
+        if abs(decrement) < ENOUGH * max(1.0, min(abs(at.value), 100.0 * at.eta.shape[1])):
             break
         if not fresh and not (0 < decrement < min(NEAR, SLOW * last)):
             fresh, last = True, np.inf

@@ -34,6 +34,7 @@ def found_before(
     arrays: Mapping[str, np.ndarray],
     effects: Mapping[str, np.ndarray],
     variances: Mapping[str, np.ndarray],
+    Lambdas: Sequence[np.ndarray],
 ) -> Mode:
     """
     Put a mode together from its parts.
@@ -44,6 +45,8 @@ def found_before(
         What `NUMBERS` and `ARRAYS` list, `problems`, the coordinates' `strict`, the star's `axes`.
     effects, variances
         By term, `Mode.star_effects` and `Mode.effect_variances`.
+    Lambdas
+        Each term's factor over the mode's `scale`, to the last digit.
     """
     coordinates = Coordinates.of(model)
     if coordinates.strict != tuple(numbers["strict"]):
@@ -52,7 +55,7 @@ def found_before(
     parts |= {name: numbers[name] for name in NUMBERS} | {name: arrays[name] for name in ARRAYS}
     mode = Mode(
         coordinates=coordinates,
-        factor=Deferred(lambda: _factor(mode)),
+        factor=Deferred(lambda: _factor(mode, Lambdas)),
         effects_at=lambda x: _effects_at(mode, x),
         **parts,
     )
@@ -66,17 +69,17 @@ def found_before(
     return mode
 
 
-def _factor(mode: Mode) -> Any:
+def _factor(mode: Mode, Lambdas: Sequence[np.ndarray]) -> Any:
     """Factor the effects' Hessian at the maximum again."""
     c = mode.coordinates
     if _is_quasi(mode) or _profiled(mode):
         gaussian = _objective(mode).gaussian
-        spread = gaussian.system.at([L / mode.scale for L in c.Lambdas(mode.x)])
+        spread = gaussian.system.at(Lambdas)
         return spread.factor_products(gaussian.products, joint=mode.joint)
     laplace = read_laplace(c.model)
     R = laplace.random
     W = -laplace.rows(mode.eta, 2).second[np.ix_(R, R)]
-    return laplace.system.at(c.Lambdas(mode.x)).factor(W, joint=mode.joint)
+    return laplace.system.at(Lambdas).factor(W, joint=mode.joint)
 
 
 def _is_quasi(mode: Mode) -> bool:

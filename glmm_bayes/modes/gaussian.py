@@ -90,12 +90,12 @@ def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) ->
     if found is None:
         raise np.linalg.LinAlgError("the coefficients are not determined")
     mean, constant = coordinates.coefficients
-    lengths, blank = lengths_in(coordinates), [np.zeros(len(h)) for h in coordinates.held]
+    grown = found.sigma ** growth_in(coordinates)
+    blank = [np.zeros(len(h)) for h in coordinates.held]
     across = frame.axes.T @ coordinates.pull(x, blank, found.squares_by)
-    x[lengths] *= found.sigma
+    x *= grown
     x[mean], x[constant] = found.gamma, np.log(found.sigma)
-    moves = np.column_stack([frame.axes, np.where(lengths, x, 0.0)])
-    moves[lengths, :-1] *= found.sigma
+    moves = np.column_stack([frame.axes * grown[:, None], growth_in(coordinates) * x])
     moves[constant, -1] = 1.0
     covariance = with_sigma(found, polished, across, moves)
     covariance[mean, mean] = found.sigma**2 * found.factor.coefficient_inverse()
@@ -141,11 +141,11 @@ def with_sigma(
     return moves @ np.block([[polished.inverse, beside], [beside.T, corner]]) @ moves.T
 
 
-def lengths_in(coordinates: Coordinates) -> np.ndarray:
-    """Tell which coordinates `(m,)` grow with the effects."""
-    found = np.zeros(coordinates.size, dtype=bool)
+def growth_in(coordinates: Coordinates) -> np.ndarray:
+    """Tell by which power `(m,)` each coordinate grows with the effects, 0 for what does not."""
+    found = np.zeros(coordinates.size)
     for term, at in zip(coordinates.model.design.terms, coordinates.factors, strict=True):
-        found[at] = term.structure.lengths(term.size)
+        found[at] = term.structure.growth(term.size)
     return found
 
 

@@ -7,7 +7,7 @@ import numpy as np
 from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates
-from glmm_bayes.modes.gaussian import GaussianObjective, lengths_in, with_sigma
+from glmm_bayes.modes.gaussian import GaussianObjective, growth_in, with_sigma
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.quasi import Quasi
 from glmm_bayes.modes.search import Frame, climb, off_edge, polish, root
@@ -107,14 +107,13 @@ def _concluded(
     x, found = frame.x(polished.y), objective.last
     if found is None:
         raise np.linalg.LinAlgError("the coefficients are not determined")
-    mean, lengths = coordinates.coefficients[0], lengths_in(coordinates)
+    mean, grown = coordinates.coefficients[0], found.sigma ** growth_in(coordinates)
     blank = [np.zeros(len(h)) for h in coordinates.held]
     across = frame.axes.T @ coordinates.pull(x, blank, found.squares_by)
-    x[lengths] *= found.sigma
+    x *= grown
     constant, slope = quasi.constant(found.sigma)
     x[: coordinates.coefficients[-1].stop] = np.concatenate([found.gamma, constant])
-    moves = np.column_stack([frame.axes, np.where(lengths, x, 0.0)])
-    moves[lengths, :-1] *= found.sigma
+    moves = np.column_stack([frame.axes * grown[:, None], growth_in(coordinates) * x])
     moves[mean.stop : mean.stop + len(slope), -1] = slope
     covariance = with_sigma(found, polished, across, moves)
     covariance[mean, mean] = found.sigma**2 * found.factor.coefficient_inverse()

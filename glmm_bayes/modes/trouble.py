@@ -28,9 +28,7 @@ def boundless(coordinates: Coordinates, covariance: np.ndarray) -> np.ndarray:
     return found
 
 
-def bounded(
-    coordinates: Coordinates, covariance: np.ndarray, runaway: np.ndarray
-) -> np.ndarray:
+def bounded(coordinates: Coordinates, covariance: np.ndarray, runaway: np.ndarray) -> np.ndarray:
     """
     Give a covariance `(m, m)` that can be worked with where coordinates run to infinity.
 

@@ -105,7 +105,7 @@ class Kind:
 
 
 ABOUT = ("method", "seed", "elapsed", "options")
-EFFECTS, VARIANCES = "effects_", "variances_"
+EFFECTS, VARIANCES, FACTORS = "effects_", "variances_", "factors_"
 
 
 def _posterior_out(fit: PosteriorFit) -> tuple[xr.DataTree, dict[str, Any]]:
@@ -121,6 +121,8 @@ def _mode_out(fit: ModeFit) -> tuple[xr.DataTree, dict[str, Any]]:
     arrays = {name: np.asarray(getattr(mode, name)) for name in (*ARRAYS, "axes")}
     arrays |= {EFFECTS + name: b for name, b in mode.star_effects.items()}
     arrays |= {VARIANCES + name: v for name, v in mode.effect_variances.items()}
+    factors = zip(mode.Lambdas, mode.factor.spread.Lambdas, strict=True)
+    arrays |= {FACTORS + name: L for name, L in factors}
     numbers = {name: _plain(getattr(mode, name)) for name in NUMBERS}
     data = {k: ([f"{k}__{i}" for i in range(v.ndim)], v) for k, v in arrays.items()}
     tree = xr.DataTree.from_dict({"mode": xr.Dataset(data)})
@@ -142,6 +144,7 @@ def _mode_back(model: Model, tree: xr.DataTree, header: Mapping[str, Any]) -> Mo
         arrays,
         {name: arrays[EFFECTS + name] for name in names},
         {name: arrays[VARIANCES + name] for name in names},
+        [arrays[FACTORS + name] for name in names],
     )
     return ModeFit(model, mode, *(header[name] for name in ABOUT))
 
