@@ -209,7 +209,7 @@ def test_a_weight_stands_for_as_many_rows(system, restricted):
 
 
 @pytest.mark.parametrize("system", EVERY)
-@pytest.mark.parametrize("shift", [1e3])
+@pytest.mark.parametrize("shift", [1e3, 1e5, 1e7])
 def test_where_the_response_has_its_zero_makes_no_difference(system, shift, restricted):
     d = data("crossed", False)
     Lambdas = factors_of(d, "regular")
