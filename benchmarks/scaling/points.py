@@ -11,7 +11,7 @@ from benchmarks.ml.simulate import Simulation
 FORMULA = "y ~ x + (1 | g) + (1 | h)"
 # Of the series that grows in rows, and the rows of the one that grows in levels.
 FIXED_LEVELS = (1_000, 100)
-FIXED_ROWS = 400_000
+FIXED_ROWS = 1_000_000
 # Family to the kind of table and the method.
 FAMILIES = {"gaussian": ("gaussian_crossed", "reml"), "bernoulli": ("bernoulli_crossed", "ml")}
 

@@ -102,7 +102,8 @@ class Laplace:
         value = at.value - 0.5 * factor.log_determinant
         if joint:
             value += 0.5 * len(at.gamma) * np.log(2 * np.pi)
-        found = self.rows(at.eta, 3)
+        # Where the derivatives are written out, all of them came with the mode.
+        found = at.found if at.found.third is not None else self.rows(at.eta, 3)
         by_coefficients, by_Lambda = self._gradient(spread, found, factor, at.u, joint=joint)
         modes = [at.gamma, *coefficients[1:]]
         return Marginal(value, by_coefficients, by_Lambda, at.u, modes, factor, at.eta)

@@ -10,8 +10,8 @@ from glmm_bayes.errors import ConvergenceError
 
 MOST_STEPS, HALVINGS = 100, 30
 ENOUGH = 1e-18  # of the decrement beside the log density: twice the distance from the maximum
-NEAR = 1e-2  # a decrement with which an older factor still points the right way
-SLOW = 1e-2  # of a step's decrement, in the next one's: slower than this, the factor is renewed
+NEAR = 100.0  # a decrement with which an older factor still points the right way
+SLOW = 3e-2  # of a step's decrement, in the next one's: slower than this, the factor is renewed
 LOST = 1e-11  # of the log density: what rounding may take of a rise
 
 type Rows = Callable[[np.ndarray, int], Any]
