@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from glmm_bayes.engine.blocked import Blocked
 
 TINY = 4e6  # operations of one Hessian as a dense matrix, which no loading of compiled code repays
-SMALL = 1500  # columns of the dense rest that are never too many
+FEW, SMALL = 100, 1500  # columns of the dense rest: it is no matter, and never too much
 DENSE, FILLED = 2e10, 3e8  # operations a second of LAPACK, and of the sparse factorisation
 MOST = 12_000  # columns of the dense rest that memory allows: four matrices of 1.2 GB
 MOST_FILLED = 1.5e8  # entries of a sparse factor: with where they stand, 2.4 GB
@@ -36,10 +36,13 @@ def build_system(latent: Latent, X: np.ndarray) -> Any:
     if not _can_be_blocked(latent):
         return Sparse.build(latent, X)
     blocks = Blocked.build(latent, X)
-    if blocks.q2 <= SMALL:
+    if blocks.q2 <= FEW:
         return blocks
     dense = blocks.q2**3 / DENSE if blocks.q2 <= MOST else np.inf
     sparse = _sparse_seconds(blocks)
+    if blocks.q2 <= SMALL:
+        # Passes over a sparse matrix are slower; nested levels, which leave it sparse, repay them.
+        return Sparse.build(latent, X) if 10 * sparse < dense else blocks
     products = (blocks.k * len(blocks.cols) + (len(blocks.second) > 1) * blocks.entries.size) / MET
     if min(dense, sparse) > max(EXACT, TIMES * products):
         from glmm_bayes.engine.iterative import Iterative
