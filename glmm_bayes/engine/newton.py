@@ -8,7 +8,7 @@ import numpy as np
 
 from glmm_bayes.errors import ConvergenceError
 
-MOST_STEPS, HALVINGS = 100, 30
+MOST_STEPS, HALVINGS = 100, 16
 ENOUGH = 1e-18  # of the decrement beside the log density: twice the distance from the maximum
 NEAR = 100.0  # a decrement with which an older factor still points the right way
 SLOW = 3e-2  # of a step's decrement, in the next one's: slower than this, the factor is renewed

@@ -1,5 +1,6 @@
 """Climb to a maximum in a search's own coordinates, move to the edge, judge by the Hessian."""
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, field
 from typing import Protocol
 
@@ -37,7 +38,7 @@ class Objective(Protocol):
 
 
 @dataclass(eq=False)
-class Remembered:
+class Remembered(ABC):
     """
     An objective that is not evaluated twice in a row at one place.
 
@@ -69,9 +70,9 @@ class Remembered:
             self._x, self._answer = x.copy(), (value, slope)
         return self._answer
 
+    @abstractmethod
     def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Give value and gradient at x."""
-        raise NotImplementedError
 
 
 @dataclass(eq=False)
