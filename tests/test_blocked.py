@@ -319,6 +319,19 @@ def test_larger_models_are_blocked_or_iterative(monkeypatch):
     c = case("crossed", "regular", False)
     monkeypatch.setattr("glmm_bayes.engine.systems.TINY", 0)
     assert isinstance(build_system(c.latent, c.X), Blocked)
+    monkeypatch.setattr("glmm_bayes.engine.systems.FEW", 0)
     monkeypatch.setattr("glmm_bayes.engine.systems.SMALL", 0)
     monkeypatch.setattr("glmm_bayes.engine.systems.MOST", 1)
     assert isinstance(build_system(c.latent, c.X), Iterative)
+
+
+def test_many_nested_levels_are_sparse(monkeypatch):
+    """1,200 rows in 400 classes in 200 schools: the schools meet no others, nothing fills in."""
+    monkeypatch.setattr("glmm_bayes.engine.systems.TINY", 0)
+    row, one = np.arange(1200), np.ones((1200, 1))
+    levels = [(400, row // 3), (200, row // 6)]
+    terms = [Term(q, 1, index[:, None], one, {0: one}) for q, index in levels]
+    assert isinstance(build_system(Latent(terms, (0,), 1200), one), Sparse)
+    other = np.random.default_rng(0).integers(200, size=(1200, 1))
+    crossed = [terms[0], Term(200, 1, other, one, {0: one})]
+    assert isinstance(build_system(Latent(crossed, (0,), 1200), one), Blocked)
