@@ -8,8 +8,8 @@ from typing import ClassVar, Self
 import numpy as np
 
 from glmm_bayes.engine import rowsums, schur
+from glmm_bayes.engine.lapack import lapack, squared_inverse
 from glmm_bayes.engine.latent import Latent, Term
-from glmm_bayes.engine.threads import lapack
 
 
 @dataclass(frozen=True, eq=False)
@@ -345,11 +345,8 @@ class BlockedFactor:
 
     def coefficient_inverse(self) -> np.ndarray:
         """Give the coefficients' part of H^-1, `(k, k)`."""
-        q2, L = self.spread.system.q2, self.L
-        if not self.used:
-            return np.empty((0, 0))
-        inverse = lapack().dpotri(np.asfortranarray(L[q2:, q2:]), lower=0)[0]
-        return np.triu(inverse) + np.triu(inverse, 1).T
+        q2 = self.spread.system.q2
+        return squared_inverse(self.L[q2:, q2:])
 
     def traces(self) -> list[np.ndarray]:
         """Give each term's sum over its levels of the blocks of Z'WZ Lambda H^-1, `(p, p)`."""

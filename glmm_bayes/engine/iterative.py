@@ -9,10 +9,10 @@ import numpy as np
 
 from glmm_bayes.engine import blocked, crossings, rowsums
 from glmm_bayes.engine.estimated import Estimated
+from glmm_bayes.engine.lapack import lapack, squared_inverse
 from glmm_bayes.engine.latent import Latent
 from glmm_bayes.engine.probes import Preconditioner, blockwise
 from glmm_bayes.engine.reduced import Products, Reduced
-from glmm_bayes.engine.threads import lapack
 
 GOOD, MOST = 0.1, 16  # standard error of a log likelihood that is wanted; batches of probes for it
 
@@ -258,10 +258,7 @@ class IterativeFactor:
 
     def coefficient_inverse(self) -> np.ndarray:
         """Give the coefficients' part of H^-1, `(k, k)`."""
-        if not len(self.L):
-            return np.empty((0, 0))
-        inverse = lapack().dpotri(self.L, lower=0)[0]
-        return np.triu(inverse) + np.triu(inverse, 1).T
+        return squared_inverse(self.L)
 
     # ---- estimates
 

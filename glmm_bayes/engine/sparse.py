@@ -9,8 +9,8 @@ import numpy as np
 
 from glmm_bayes.engine.cholesky import Factor, Symbolic, analyse
 from glmm_bayes.engine.kernels import compiled
+from glmm_bayes.engine.lapack import lapack, squared_inverse
 from glmm_bayes.engine.latent import Latent
-from glmm_bayes.engine.threads import lapack
 
 
 @dataclass(frozen=True, eq=False)
@@ -288,10 +288,7 @@ class SparseFactor:
 
     def coefficient_inverse(self) -> np.ndarray:
         """Give the coefficients' part of H^-1, `(k, k)`."""
-        if not len(self.L):
-            return np.empty((0, 0))
-        inverse = lapack().dpotri(self.L, lower=0)[0]
-        return np.triu(inverse) + np.triu(inverse, 1).T
+        return squared_inverse(self.L)
 
     @cached_property
     def _inverse(self) -> np.ndarray:
