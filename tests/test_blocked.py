@@ -217,6 +217,29 @@ def test_standard_normals_become_normals_of_the_inverse(pair, joint):
         c.agree(np.transpose(roots) @ roots, c.inverse)
 
 
+def test_slopes_are_carried_back_to_the_normals(pair, joint):
+    for c in cases(pair[1], joint=joint):
+        f, size = c.factor(pair[0]), len(c.H)
+        g = c.rng.normal(size=c.N + 3)[:size]
+        found = np.concatenate(f.root_slopes(g[: c.N], g[c.N :]))
+        ones = np.eye(c.N + 3)[:size]
+        roots = [np.concatenate(f.solve_root(z[: c.N], z[c.N :])) for z in ones]
+        c.agree(found, np.array(roots) @ g)
+
+
+def test_a_prior_of_the_coefficients_is_added_to_their_part(pair):
+    for c in cases(pair[1], joint=True):
+        ridge = np.diag([0.5, 2.0, 0.1]) + 0.05
+        H = c.H.copy()
+        H[c.N :, c.N :] += ridge
+        system = SYSTEMS[pair[0]].build(c.latent, c.X)
+        f = system.at(c.Lambdas).factor(c.W[:, :, system.order], joint=True, ridge=ridge)
+        c.agree(f.log_determinant, np.linalg.slogdet(H)[1])
+        g = c.rng.normal(size=len(H))
+        c.agree(np.concatenate(f.solve(g[: c.N], g[c.N :])), np.linalg.solve(H, g))
+        c.agree(f.coefficient_inverse(), np.linalg.inv(H)[c.N :, c.N :])
+
+
 def test_leverages_are_the_predictors_covariance(pair, joint):
     for c in cases(pair[1], joint=joint):
         K = c.columns(c.J)

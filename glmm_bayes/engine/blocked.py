@@ -220,13 +220,23 @@ class Spread:
         rowsums.collect(s.ptr, s.Z, s.entries, s.values, r[0], s1, s2)
         return s.latent.split(s.from_blocks(s1, s2))
 
-    def factor(self, W: np.ndarray, *, joint: bool) -> "BlockedFactor":
+    def factor(
+        self, W: np.ndarray, *, joint: bool, ridge: np.ndarray | None = None
+    ) -> "BlockedFactor":
         """Factor the Hessian with weights W `(1, 1, n)`, with the coefficients if `joint`."""
-        return self.factor_products(self.system.cross_products(W, with_x=joint), joint=joint)
+        products = self.system.cross_products(W, with_x=joint)
+        return self.factor_products(products, joint=joint, ridge=ridge)
 
-    def factor_products(self, products: CrossProducts, *, joint: bool) -> "BlockedFactor":
+    def factor_products(
+        self, products: CrossProducts, *, joint: bool, ridge: np.ndarray | None = None
+    ) -> "BlockedFactor":
         """
         Factor the Hessian of given cross-products.
+
+        Parameters
+        ----------
+        ridge
+            `(k, k)` the precision of a normal prior of the coefficients, added to their part.
 
         Raises
         ------
@@ -238,6 +248,8 @@ class Spread:
         Q = s.q2 + used
         Ainv, Gm, S = np.empty_like(products.C11), np.empty_like(products.C12), np.empty((Q, Q))
         schur.second_block(products.A22, s.q2, used, s.term, s.within, s.sizes, self.L2, S)
+        if used and ridge is not None:
+            S[s.q2 :, s.q2 :] += ridge
         log_first = schur.eliminate(
             products.C11, products.C12, self.L1, s.tp, s.cols, s.p, used, s.q2, s.term, s.within,
             s.sizes, self.L2, Ainv, Gm, S,
@@ -303,6 +315,17 @@ class BlockedFactor:
         mean, coefficients = self._back(np.zeros_like(z1), d2)
         noise = np.einsum("gab,gb->ga", self._roots, z1)
         return mean + s.from_blocks(noise, np.zeros(s.q2)), coefficients
+
+    def root_slopes(self, gu: np.ndarray, gx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Carry slopes by what `solve_root` gives back to the normals: its transpose."""
+        s = self.spread.system
+        g1, g2 = s.to_blocks(gu)
+        right = np.empty(s.q2 + self.used)
+        full = np.concatenate([g2, gx[: self.used]])
+        schur.reduce_right(g1, full, self.Gm, s.tp, s.cols, s.p, self.used, s.q2, right)
+        h2 = lapack().dtrtrs(self.L, right, lower=0, trans=1)[0] if len(right) else right
+        h1 = np.einsum("gba,gb->ga", self._roots, g1)
+        return s.from_blocks(h1, h2[: s.q2]), h2[s.q2 :]
 
     @cached_property
     def _roots(self) -> np.ndarray:

@@ -95,6 +95,12 @@ class Factor:
         """
         return self._solve_upper(self._copied(z))
 
+    def root_slopes(self, g: np.ndarray) -> np.ndarray:
+        """Give L^-1 P g, the transpose of `solve_root`; g is `(n,)` or `(n, m)`."""
+        x = self._copied(g)[self.symbolic.order]
+        _solve_lower(self.symbolic.L_indptr, self.symbolic.L_indices, self.L, x)
+        return x
+
     def selected_inverse(self) -> np.ndarray:
         """
         Give the entries of A^-1 where A has entries, in the order of `factor`'s data.

@@ -75,13 +75,22 @@ class DenseSpread:
             sum(Z.T @ part for Z, part in zip(self.system.Z, r, strict=True))
         )
 
-    def factor_products(self, products: np.ndarray, *, joint: bool) -> "DenseFactor":
+    def factor_products(
+        self, products: np.ndarray, *, joint: bool, ridge: np.ndarray | None = None
+    ) -> "DenseFactor":
         """Factor the Hessian with given weights: see `factor`."""
-        return self.factor(products, joint=joint)
+        return self.factor(products, joint=joint, ridge=ridge)
 
-    def factor(self, W: np.ndarray, *, joint: bool) -> "DenseFactor":
+    def factor(
+        self, W: np.ndarray, *, joint: bool, ridge: np.ndarray | None = None
+    ) -> "DenseFactor":
         """
         Factor the Hessian with weights W `(R, R, n)`, with the coefficients if `joint`.
+
+        Parameters
+        ----------
+        ridge
+            `(k, k)` the precision of a normal prior of the coefficients, added to their part.
 
         Raises
         ------
@@ -97,6 +106,8 @@ class DenseSpread:
         WK = [sum(w[:, None] * part for w, part in zip(row, K, strict=True)) for row in W]
         H = sum(part.T @ weighted for part, weighted in zip(K, WK, strict=True))
         H[np.arange(N), np.arange(N)] += 1.0
+        if joint and ridge is not None:
+            H[N:, N:] += ridge
         if not np.isfinite(H).all():
             raise np.linalg.LinAlgError("the Hessian of the effects is not finite")
         return DenseFactor(self, K, np.stack(WK), H, np.linalg.cholesky(H))
@@ -149,6 +160,12 @@ class DenseFactor:
         """Turn standard normals into normals of covariance H^-1."""
         N, Q = len(zu), len(self.H)
         found = np.linalg.solve(self.L.T, np.concatenate([zu, zx[: Q - N]])) if Q else zu
+        return found[:N], found[N:]
+
+    def root_slopes(self, gu: np.ndarray, gx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Carry slopes by what `solve_root` gives back to the normals: its transpose."""
+        N, Q = len(gu), len(self.H)
+        found = np.linalg.solve(self.L, np.concatenate([gu, gx[: Q - N]])) if Q else gu
         return found[:N], found[N:]
 
     def coefficient_inverse(self) -> np.ndarray:

@@ -142,13 +142,23 @@ class IterativeSpread:
         split = self.system.latent.split(parts)
         return np.concatenate([(s @ L).ravel() for s, L in zip(split, self.Lambdas, strict=True)])
 
-    def factor(self, W: np.ndarray, *, joint: bool) -> "IterativeFactor":
+    def factor(
+        self, W: np.ndarray, *, joint: bool, ridge: np.ndarray | None = None
+    ) -> "IterativeFactor":
         """Prepare the Hessian with weights W `(1, 1, n)`, with the coefficients if `joint`."""
-        return self.factor_products(self.system.cross_products(W, with_x=joint), joint=joint)
+        products = self.system.cross_products(W, with_x=joint)
+        return self.factor_products(products, joint=joint, ridge=ridge)
 
-    def factor_products(self, products: Products, *, joint: bool) -> "IterativeFactor":
+    def factor_products(
+        self, products: Products, *, joint: bool, ridge: np.ndarray | None = None
+    ) -> "IterativeFactor":
         """
         Prepare the Hessian of given cross-products.
+
+        Parameters
+        ----------
+        ridge
+            `(k, k)` the precision of a normal prior of the coefficients, added to their part.
 
         Raises
         ------
@@ -168,7 +178,7 @@ class IterativeSpread:
         P = Preconditioner(self.cut(own))
         reduced = Reduced(s, products, moved, Ainv, B, H22, P, float(log_first))
         alone = IterativeFactor(self, reduced, np.empty((s.latent.size, 0)), np.empty((0, 0)))
-        return alone.bordered() if joint and s.p else alone
+        return alone.bordered(ridge) if joint and s.p else alone
 
     def _own_hessian(self, D22: np.ndarray) -> np.ndarray:
         """Give the own blocks `(q2, widest)` of the second block's J' W J + I."""
@@ -217,12 +227,13 @@ class IterativeFactor:
         """Give the factor of the effects' part of H."""
         return replace(self, M=self.M[:, :0], L=self.L[:0, :0])
 
-    def bordered(self) -> "IterativeFactor":
-        """Take the coefficients in."""
+    def bordered(self, ridge: np.ndarray | None) -> "IterativeFactor":
+        """Take the coefficients in, with the precision of their prior."""
         products = self.reduced.products
         right = np.column_stack([self.spread.in_units(column) for column in products.ZX.T])
         M = self._solved(right)
-        L, info = lapack().dpotrf(products.XX - right.T @ M, lower=0, clean=1)
+        XX = products.XX if ridge is None else products.XX + ridge
+        L, info = lapack().dpotrf(XX - right.T @ M, lower=0, clean=1)
         if info:
             raise np.linalg.LinAlgError("the Hessian of the coefficients is not positive definite")
         return replace(self, M=M, L=L)

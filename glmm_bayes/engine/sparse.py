@@ -213,13 +213,22 @@ class SparseSpread:
         """Give Z' r of every term, `(q, p)`, from `(R, n)`."""
         return self.system.latent.split(_collected(self.system, self.system.values, r))
 
-    def factor_products(self, products: np.ndarray, *, joint: bool) -> "SparseFactor":
+    def factor_products(
+        self, products: np.ndarray, *, joint: bool, ridge: np.ndarray | None = None
+    ) -> "SparseFactor":
         """Factor the Hessian with given weights: see `factor`."""
-        return self.factor(products, joint=joint)
+        return self.factor(products, joint=joint, ridge=ridge)
 
-    def factor(self, W: np.ndarray, *, joint: bool) -> "SparseFactor":
+    def factor(
+        self, W: np.ndarray, *, joint: bool, ridge: np.ndarray | None = None
+    ) -> "SparseFactor":
         """
         Factor the Hessian with weights W `(R, R, n)`, with the coefficients if `joint`.
+
+        Parameters
+        ----------
+        ridge
+            `(k, k)` the precision of a normal prior of the coefficients, added to their part.
 
         Raises
         ------
@@ -237,6 +246,8 @@ class SparseSpread:
             B[:, c] = _collected(s, self.moved, W[:, 0] * s.X[:, c])
         M = factor.solve(B) if k else B
         S = s.X[:, :k].T @ (W[0, 0][:, None] * s.X[:, :k]) - B.T @ M
+        if k and ridge is not None:
+            S += ridge
         L, info = lapack().dpotrf(S, lower=0, clean=1) if k else (S, 0)
         if info:
             raise np.linalg.LinAlgError("the Hessian of the coefficients is not positive definite")
@@ -285,6 +296,13 @@ class SparseFactor:
             return u, np.empty(0)
         dx = lapack().dtrtrs(self.L, zx[:k], lower=0)[0]
         return u - self.M @ dx, dx
+
+    def root_slopes(self, gu: np.ndarray, gx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Carry slopes by what `solve_root` gives back to the normals: its transpose."""
+        hu, k = self.factor.root_slopes(gu), len(self.L)
+        if not k:
+            return hu, np.empty(0)
+        return hu, lapack().dtrtrs(self.L, gx[:k] - self.M.T @ gu, lower=0, trans=1)[0]
 
     def coefficient_inverse(self) -> np.ndarray:
         """Give the coefficients' part of H^-1, `(k, k)`."""
