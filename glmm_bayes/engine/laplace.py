@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.newton import Ascent, Point, Rows, find_mode, in_units
+from glmm_bayes.engine.newton import Ascent, Normal, Point, Rows, find_mode, in_units
 
 
 @dataclass(frozen=True, eq=False)
@@ -57,6 +57,9 @@ class Laplace:
         `(P, n)`.
     system
         The effects' linear algebra, `Blocked` or `Sparse`, with X of the first predictor.
+    prior
+        A normal prior of the first predictor's coefficients where they are integrated out, its
+        constant left out; flat where None.
     u
         Where Newton's method starts next: the last mode found.
 
@@ -66,13 +69,14 @@ class Laplace:
     u; the gradient by implicit differentiation of the mode and by the rows' leverages:
     Kristensen et al. (2016), J. Stat. Softw. 70(5). Lambda stands outside of u, so that a zero
     variance is nothing special. With `joint`, the first predictor's coefficients are integrated
-    out with u under a flat prior.
+    out with u.
     """
 
     rows: Rows
     X: Sequence[np.ndarray]
     offset: np.ndarray
     system: Any
+    prior: Normal | None = None
     u: np.ndarray = field(init=False)
     _near: tuple[bool, Any] = field(default=(False, None), init=False)
 
@@ -119,7 +123,8 @@ class Laplace:
     ) -> tuple[Point, Any, Any]:
         """Find the mode from the last one, or from zero where the density is not finite there."""
         spread, X = self.system.at(Lambdas), self.X[0]
-        ascent = Ascent(self.rows, X if joint else X[:, :0], spread, self.random)
+        prior = self.prior if joint else None
+        ascent = Ascent(self.rows, X if joint else X[:, :0], spread, self.random, prior)
         fixed = self.offset + np.stack([X @ c for X, c in zip(self.X, coefficients, strict=True)])
         for u in (self.u, np.zeros_like(self.u)):
             eta = fixed.copy()

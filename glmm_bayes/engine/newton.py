@@ -18,6 +18,23 @@ type Rows = Callable[[np.ndarray, int], Any]
 
 
 @dataclass(frozen=True, eq=False)
+class Normal:
+    """A normal prior of the first predictor's k coefficients."""
+
+    mean: np.ndarray
+    precision: np.ndarray
+
+    def log_density(self, gamma: np.ndarray) -> float:
+        """Give the log density without its constant."""
+        rest = gamma - self.mean
+        return -0.5 * float(rest @ self.precision @ rest)
+
+    def slope(self, gamma: np.ndarray) -> np.ndarray:
+        """Give its gradient `(k,)`."""
+        return self.precision @ (self.mean - gamma)
+
+
+@dataclass(frozen=True, eq=False)
 class Ascent:
     """
     The joint log density of the effects u and the first predictor's coefficients, to be climbed.
@@ -32,12 +49,15 @@ class Ascent:
         The effects' linear algebra, Lambda given.
     random
         The numbers of the predictors with effects.
+    prior
+        Of the coefficients that are climbed over; flat where None.
     """
 
     rows: Rows
     X: np.ndarray
     spread: Any
     random: Sequence[int]
+    prior: Normal | None = None
 
     @property
     def joint(self) -> bool:
@@ -47,24 +67,32 @@ class Ascent:
     def point(self, u: np.ndarray, gamma: np.ndarray, eta: np.ndarray) -> "Point":
         """Evaluate where the predictors are `eta`."""
         found = self.rows(eta, 2)
-        return Point(u, gamma, eta, found, float(found.value.sum() - 0.5 * u @ u))
+        value = float(found.value.sum() - 0.5 * u @ u)
+        if self.prior is not None:
+            value += self.prior.log_density(gamma)
+        return Point(u, gamma, eta, found, value)
 
     def slopes(self, at: "Point") -> tuple[np.ndarray, np.ndarray]:
         """Give the gradient by u and by the coefficients."""
         first = at.found.first
         gu = in_units(self.spread, self.spread.collect(first[self.random])) - at.u
-        return gu, self.X.T @ first[0]
+        gx = self.X.T @ first[0]
+        return gu, gx if self.prior is None else gx + self.prior.slope(at.gamma)
 
     def factor(self, at: "Point") -> Any:
         """Factor the negative Hessian; LinAlgError where it is not positive definite."""
-        return self.spread.factor(self._weights(at), joint=self.joint)
+        return self._factored(self._weights(at))
 
     def some_factor(self, at: "Point") -> Any:
         """Factor the negative Hessian, or one near it with every row's own part made positive."""
         try:
             return self.factor(at)
         except np.linalg.LinAlgError:
-            return self.spread.factor(positive_part(self._weights(at)), joint=self.joint)
+            return self._factored(positive_part(self._weights(at)))
+
+    def _factored(self, W: np.ndarray) -> Any:
+        ridge = None if self.prior is None else self.prior.precision
+        return self.spread.factor(W, joint=self.joint, ridge=ridge)
 
     def _weights(self, at: "Point") -> np.ndarray:
         return -at.found.second[np.ix_(self.random, self.random)]

@@ -41,6 +41,28 @@ class LogPrior:
             rate = np.where(self._is_z, 1.0, self._slope(x) / slope[self._order])
         return prior + jacobian, by_z[self._order] * rate
 
+    def density(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """
+        Give the log density of x itself, and its slope `(m,)`.
+
+        It differs from that on the unconstrained scale where a constant's link is not the
+        transform of its support.
+        """
+        value, slope = self(x)
+        step = 1e-5
+        with np.errstate(all="ignore"):
+            here, up, down = (self._log_rate(x + move) for move in (0.0, step, -step))
+        # One coordinate's rate is its own affair: all can be moved at once.
+        return value + float(here.sum()), slope + (up - down) / (2 * step)
+
+    def _log_rate(self, x: np.ndarray) -> np.ndarray:
+        """Give log |dz / dx| `(m,)` of the unconstrained z."""
+        outer = self.coordinates.outer
+        theta = self.coordinates.theta(x)
+        slope = outer.jacobian(outer.unconstrain(theta), theta)[2]
+        rate = np.where(self._is_z, 1.0, self._slope(x) / slope[self._order])
+        return np.log(np.abs(rate))
+
     @cached_property
     def _order(self) -> np.ndarray:
         """Where each coordinate's parameter `(m,)` stands among the free ones."""
