@@ -40,6 +40,19 @@ def test_rows_of_other_parameters_say_whose_they_are():
     assert "sigma:Days" in fit.confint().index
 
 
+@pytest.mark.parametrize(
+    ("formulas", "second"),
+    [
+        (["Reaction ~ 1 + (1 | Subject)", "sigma ~ 1 + (1 | Subject)"], "sd_sigma_Subject"),
+        ("Reaction ~ Days + (1 | Subject) + (0 + Days | Subject)", "sd_Subject_2"),
+    ],
+)
+def test_two_terms_of_one_group_have_names_of_their_own(formulas, second):
+    names = gb.Model(formulas, gb.load_dataset("sleepstudy")).fit("ml").confint().index
+    assert names.is_unique
+    assert sum(name.startswith(second) for name in names) == 1
+
+
 def test_names_and_methods_are_checked(sleepstudy):
     with pytest.raises(UnknownNameError, match="no parameter 'Dayz'. Did you mean 'Days'"):
         sleepstudy.confint(parm="Dayz")

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 import pandas as pd
 
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
-from glmm_bayes.fit import ModeFit
+from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.registry import suggestion
-from glmm_bayes.verbs.tables import constants, fixef, varcorr
+from glmm_bayes.verbs.tables import constants, fixef, outer_draws, varcorr
 
 METHODS = ("wald", "profile", "bootstrap")
 
@@ -36,8 +36,8 @@ def confint(
     -------
     DataFrame
         `estimate, lower, upper` by name: a coefficient's own, those of other parameters than the
-        mean as `sigma:x`, then `sd_g[x]`, `corr_g[x, z]` and other structure parameters, then
-        the family's.
+        mean as `sigma:x`, then `sd_g[x]`, `corr_g[x, z]` and other structure parameters as in
+        `theta`, then the family's.
 
     Raises
     ------
@@ -62,9 +62,7 @@ def confint(
             f"confint(method={method!r}) is not built yet; use method='wald', or the intervals of "
             f"fit('nuts')."
         )
-    parts = [_coefficients(fit, level), _components(fit, level)]
-    parts.append(constants(fit, level=level)[COLUMNS])
-    found = pd.concat([part for part in parts if len(part)]).rename_axis("name")
+    found = outer_table(fit, level=level)[["estimate", "lower", "upper"]]
     if parm is None:
         return found
     names = [parm] if isinstance(parm, str) else list(parm)
@@ -76,24 +74,42 @@ def confint(
     return found.loc[names]
 
 
-COLUMNS = ["estimate", "lower", "upper"]
+COLUMNS = ["param", "kind", "estimate", "std_error", "lower", "upper"]
 
 
-def _coefficients(fit: ModeFit, level: float) -> pd.DataFrame:
-    found = fixef(fit, level=level)
-    params = found["param"] if "param" in found else pd.Series("mu", index=found.index)
+def outer_table(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
+    """
+    Put coefficients, variance components and family parameters of any fit into one table.
+
+    Returns
+    -------
+    DataFrame
+        `param, kind, estimate, std_error, lower, upper` by `name`, as in `confint`. `kind` is
+        `"fixed"`, `"sd"`, `"corr"` or what else a structure has, and `"family"`.
+    """
+    parts = [_coefficients(fit, level), _components(fit, level), _constants(fit, level)]
+    return pd.concat([part[COLUMNS] for part in parts if len(part)]).rename_axis("name")
+
+
+def _coefficients(fit: Fit, level: float) -> pd.DataFrame:
+    found = fixef(fit, level=level).assign(kind="fixed")
+    if "param" not in found:
+        found["param"] = "mu"
     names = [
         name if param == "mu" else f"{param}:{name}"
-        for name, param in zip(found.index, params, strict=True)
+        for name, param in zip(found.index, found["param"], strict=True)
     ]
-    return found[COLUMNS].set_axis(names)
+    return found.set_axis(names)
 
 
-def _components(fit: ModeFit, level: float) -> pd.DataFrame:
+def _components(fit: Fit, level: float) -> pd.DataFrame:
     found = varcorr(fit, level=level)
     found = found[found["structure"] != ""]
-    names = []
-    for kind, group, *coefs in found[["kind", "group", "coef1", "coef2"]].to_numpy().tolist():
-        inside = ", ".join(filter(None, coefs))
-        names.append(f"{kind}_{group}[{inside}]" if inside else f"{kind}_{group}")
-    return found[COLUMNS].set_axis(names)
+    # Two terms of one group have equal labels in `varcorr`, but names of their own.
+    first = sum(len(p.names) for p in fit.model.design.predictors.values())
+    return found.set_axis(list(outer_draws(fit))[first : first + len(found)])
+
+
+def _constants(fit: Fit, level: float) -> pd.DataFrame:
+    found = constants(fit, level=level)
+    return found.assign(param=found.index, kind="family")
