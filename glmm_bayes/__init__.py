@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from glmm_bayes.model import Model
     from glmm_bayes.priors import Prior
     from glmm_bayes.verbs.compare import compare
+    from glmm_bayes.verbs.compare_methods import compare_methods
     from glmm_bayes.verbs.storage import load
 
 __version__ = "0.1.0"
@@ -39,6 +40,7 @@ _HOMES = {
     "METHODS": "inference",
     "load": "verbs.storage",
     "compare": "verbs.compare",
+    "compare_methods": "verbs.compare_methods",
     **dict.fromkeys(("load_dataset", "list_datasets"), "datasets"),
     **dict.fromkeys(("COVARIANCES", "Covariance", "CovarianceParameter"), "covariance"),
     **dict.fromkeys(
@@ -59,7 +61,7 @@ _HOMES = {
         "errors",
     ),
 }
-_PLANNED = {"Tree", "check_recovery", "compare_methods"}
+_PLANNED = {"Tree", "check_recovery"}
 
 __all__ = [
     "COVARIANCES",
@@ -87,6 +89,7 @@ __all__ = [
     "add_family",
     "add_link",
     "compare",
+    "compare_methods",
     "list_datasets",
     "load",
     "load_dataset",

@@ -53,7 +53,8 @@ def link_scale(link: Link) -> Scale:
     return Scale(link.linkfun, link.linkinv)
 
 
-def _checked(level: float) -> float:
+def checked_level(level: float) -> float:
+    """Check the probability of an interval, or raise `DataError`."""
     if not 0 < level < 1:
         raise DataError(f"level={level!r} must lie between 0 and 1, such as 0.95.")
     return level
@@ -75,7 +76,7 @@ def of_draws(draws: np.ndarray, level: float) -> dict[str, np.ndarray]:
     dict
         `estimate` (mean), `std_error` (standard deviation), `lower`, `upper`, each of shape `(…)`.
     """
-    tail = (1 - _checked(level)) / 2
+    tail = (1 - checked_level(level)) / 2
     lower, upper = np.quantile(draws, (tail, 1 - tail), axis=0)
     return {
         "estimate": draws.mean(axis=0),
@@ -105,7 +106,7 @@ def wald(values: np.ndarray, level: float, scale: Scale | None = None) -> dict[s
         the estimate are NaN where it lies at the scale's edge: a standard deviation of zero, a
         correlation of plus or minus one.
     """
-    z = ndtri(0.5 + _checked(level) / 2)
+    z = ndtri(0.5 + checked_level(level) / 2)
     scale = scale or IDENTITY
     with np.errstate(all="ignore"):
         moved = np.asarray(scale.to(values), dtype=float)
