@@ -161,7 +161,7 @@ def compare_methods(
         effect a level and fewer where there are more. A mapping gives them names of their own,
         so that one may be there twice: `{"map": "map", "map, 25 nodes": "map"}`.
     seed
-        Every method is given the same; by default one is drawn.
+        Every method is given the same, unless its options have another; by default one is drawn.
     level
         The intervals' probability.
     options
@@ -296,7 +296,7 @@ def _run(model: Model, method: str, seed: int, options: Mapping[str, Any]) -> Ru
             warnings.simplefilter("always", category)
         try:
             method, options = _resolved(model, method, options)
-            fit = model.fit(method, seed=seed, **options)
+            fit = model.fit(method, **{"seed": seed, **options})
         except NotSupportedError as error:
             return Run(method, _written(options), np.nan, "not supported", str(error))
         # The others are not to be lost, whatever it is that one of them runs into.
