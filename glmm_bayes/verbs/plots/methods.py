@@ -24,7 +24,7 @@ ROW, GAP = 0.15, 0.16  # inches: a method, and between parameters
 AROUND, ENDS = 0.55, 0.55  # inches: a panel's axis; legend and note
 LINE = 105  # characters that fit beside one another
 SHOWN = ["method", "estimate", "lower", "upper"]
-MARKERS = "osD^vPX"
+MARKERS = "osD^vPd"
 MEANING = {"fixed": "coefficient", "sd": "standard deviation", "corr": "correlation"}
 
 
