@@ -50,6 +50,9 @@ class Blocked:
     within: np.ndarray
     sizes: np.ndarray
 
+    has_root: ClassVar[bool] = True
+    moves_by_levels: ClassVar[bool] = True
+
     @classmethod
     def build(cls, latent: Latent, X: np.ndarray) -> Self:
         """Sort the rows, and find which levels meet."""

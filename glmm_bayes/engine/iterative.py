@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Self
+from typing import ClassVar, Self
 
 import numpy as np
 
@@ -37,6 +37,8 @@ class Iterative:
     def build(cls, latent: Latent, X: np.ndarray) -> Self:
         """Sort the rows, and find which levels meet."""
         return cls(blocked.Blocked.build(latent, X))
+
+    has_root: ClassVar[bool] = False
 
     @property
     def latent(self) -> Latent:

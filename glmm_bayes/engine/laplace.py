@@ -101,14 +101,14 @@ class Laplace:
         ConvergenceError
             If Newton's method does not reach it.
         """
-        at, factor, spread = self._mode(coefficients, Lambdas, joint=joint)
+        ascent, at, factor = self.ascended(coefficients, Lambdas, joint=joint)
         self.u, self._near = at.u, (joint, factor)
         value = at.value - 0.5 * factor.log_determinant
         if joint:
             value += 0.5 * len(at.gamma) * np.log(2 * np.pi)
         # Where the derivatives are written out, all of them came with the mode.
         found = at.found if at.found.third is not None else self.rows(at.eta, 3)
-        by_coefficients, by_Lambda = self._gradient(spread, found, factor, at.u, joint=joint)
+        by_coefficients, by_Lambda = self._gradient(ascent.spread, found, factor, at.u, joint=joint)
         modes = [at.gamma, *coefficients[1:]]
         return Marginal(value, by_coefficients, by_Lambda, at.u, modes, factor, at.eta)
 
@@ -116,12 +116,19 @@ class Laplace:
         self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray]
     ) -> np.ndarray:
         """Give the effects' mode u `(N,)` with every coefficient given."""
-        return self._mode(coefficients, Lambdas, joint=False)[0].u
+        return self.ascended(coefficients, Lambdas, joint=False)[1].u
 
-    def _mode(
+    def ascended(
         self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray], *, joint: bool
-    ) -> tuple[Point, Any, Any]:
-        """Find the mode from the last one, or from zero where the density is not finite there."""
+    ) -> tuple[Ascent, Point, Any]:
+        """
+        Climb from the last mode, or from zero where the density is not finite there.
+
+        Returns
+        -------
+        ascent, at, factor
+            What was climbed, its mode, and its negative Hessian there, factored.
+        """
         spread, X = self.system.at(Lambdas), self.X[0]
         prior = self.prior if joint else None
         ascent = Ascent(self.rows, X if joint else X[:, :0], spread, self.random, prior)
@@ -133,7 +140,7 @@ class Laplace:
             if np.isfinite(at.value):
                 break
         kind, near = self._near
-        return *find_mode(ascent, at, near if kind == joint else None), spread
+        return ascent, *find_mode(ascent, at, near if kind == joint else None)
 
     def _gradient(
         self, spread: Any, found: Any, factor: Any, u: np.ndarray, *, joint: bool

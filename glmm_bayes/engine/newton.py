@@ -81,16 +81,17 @@ class Ascent:
 
     def factor(self, at: "Point") -> Any:
         """Factor the negative Hessian; LinAlgError where it is not positive definite."""
-        return self._factored(self._weights(at))
+        return self.factored(self._weights(at))
 
     def some_factor(self, at: "Point") -> Any:
         """Factor the negative Hessian, or one near it with every row's own part made positive."""
         try:
             return self.factor(at)
         except np.linalg.LinAlgError:
-            return self._factored(positive_part(self._weights(at)))
+            return self.factored(positive_part(self._weights(at)))
 
-    def _factored(self, W: np.ndarray) -> Any:
+    def factored(self, W: np.ndarray) -> Any:
+        """Factor the Hessian of given weights `(R, R, n)`."""
         ridge = None if self.prior is None else self.prior.precision
         return self.spread.factor(W, joint=self.joint, ridge=ridge)
 

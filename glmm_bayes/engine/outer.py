@@ -102,6 +102,23 @@ class Outer:
         x[..., at3] = np.log(inside - self.lower[between]) - np.log(self.upper[between] - inside)
         return x
 
+    def log_slopes(self, x: np.ndarray) -> np.ndarray:
+        """Give log |d theta / d x| `(…, d)` of each free parameter."""
+        found = np.zeros_like(x)
+        (at, _), (at2, _), (at3, between) = self._kinds
+        found[..., at] = x[..., at]
+        found[..., at2] = x[..., at2]
+        z, width = x[..., at3], self.upper[between] - self.lower[between]
+        found[..., at3] = np.log(width) - np.logaddexp(0, z) - np.logaddexp(0, -z)
+        return found
+
+    def log_priors(self, theta: np.ndarray) -> np.ndarray:
+        """Give the log prior density up to a constant, `(S,)` from `(S, m)`."""
+        total = np.zeros(len(theta))
+        for prior, at in self.forms:
+            total += prior.core(theta[:, at]).sum(axis=1)
+        return total
+
     def log_prior(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
         """Give the log prior density up to a constant, and its derivative `(m,)` by theta."""
         total, score = 0.0, np.zeros_like(theta)

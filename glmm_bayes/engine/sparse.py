@@ -54,6 +54,8 @@ class Sparse:
     place: np.ndarray
 
     order: ClassVar[slice] = slice(None)  # rows are taken and given as the model has them
+    has_root: ClassVar[bool] = True
+    moves_by_levels: ClassVar[bool] = False
 
     @classmethod
     def build(cls, latent: Latent, X: np.ndarray) -> Self:

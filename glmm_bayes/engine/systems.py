@@ -6,6 +6,7 @@ import numpy as np
 
 from glmm_bayes.engine.dense import Dense
 from glmm_bayes.engine.latent import Latent
+from glmm_bayes.errors import NotSupportedError
 
 if TYPE_CHECKING:
     from glmm_bayes.engine.blocked import Blocked
@@ -16,6 +17,7 @@ DENSE, FILLED = 2e10, 3e8  # operations a second of LAPACK, and of the sparse fa
 MOST = 12_000  # columns of the dense rest that memory allows: four matrices of 1.2 GB
 MOST_FILLED = 1.5e8  # entries of a sparse factor: with where they stand, 2.4 GB
 MET = 2e6  # pairs of effects a second, where equations are solved by products alone
+WORTH = 400  # columns of the dense rest, which moving single levels is worth
 EXACT, TIMES = 1.0, 2.0  # seconds, and times those of products, that an exact answer is worth
 
 
@@ -49,6 +51,30 @@ def build_system(latent: Latent, X: np.ndarray) -> Any:
 
         return Iterative(blocks)
     return Sparse.build(latent, X) if sparse < dense else blocks
+
+
+def build_for_sampling(latent: Latent, X: np.ndarray) -> Any:
+    """
+    Choose for a sampler, which needs a root of the Hessian and moves single levels, if it can.
+
+    Raises
+    ------
+    NotSupportedError
+        If so many levels meet that there is no root.
+    """
+    from glmm_bayes.engine.blocked import Blocked
+
+    if _can_be_blocked(latent):
+        blocks = Blocked.build(latent, X)
+        if blocks.q2 <= WORTH:
+            return blocks
+    system = build_system(latent, X)
+    if not system.has_root:
+        raise NotSupportedError(
+            "So many levels meet that their equations have no root to sample from; "
+            "fit('nuts') draws from the same posterior."
+        )
+    return system
 
 
 def _sparse_seconds(blocks: "Blocked") -> float:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy.special import expit, gammaln, log_ndtr, xlog1py, xlogy
+from scipy.special import gammaln, log_ndtr, xlog1py, xlogy
 
 from glmm_bayes.families.continuous import HALF_LOG_2PI, UNIT_LINKS, scipy_stats, shape
 from glmm_bayes.families.family import (
@@ -19,7 +19,7 @@ from glmm_bayes.families.family import (
     whole,
 )
 from glmm_bayes.families.links import LINKS, UNIT
-from glmm_bayes.families.special import digamma_rising, log_rising
+from glmm_bayes.families.special import digamma_rising, log_rising, logistic, softplus
 
 type Function = Callable[[Array], Array]
 
@@ -48,8 +48,8 @@ def _logit_curves(y: Array, trials: Array | None, eta: Array) -> tuple[Array, ..
 
 
 LOGIT = Natural(
-    core=lambda y, n, eta: y * eta - (1.0 if n is None else n) * np.logaddexp(0, eta),
-    score=lambda y, n, eta: y - (1.0 if n is None else n) * expit(eta),
+    core=lambda y, n, eta: y * eta - (1.0 if n is None else n) * softplus(eta),
+    score=lambda y, n, eta: y - (1.0 if n is None else n) * logistic(eta),
     curves=_logit_curves,
 )
 

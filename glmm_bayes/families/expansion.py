@@ -63,10 +63,39 @@ class RowDensity:
         with np.errstate(all="ignore"):
             return self._written(eta) if self._curves else self._expanded(eta, order)
 
+    def value(self, eta: Array) -> Array:
+        """Give the log density `(n,)` at `(P, n)` predictors, without its constant."""
+        with np.errstate(all="ignore"):
+            if self._natural is not None:
+                return _weighted(self.weights, self._natural.core(self.y, self.trials, eta[0]))
+            core, _ = self.family.kernel
+            return _weighted(self.weights, core(self.y, self.trials, self._parameters(eta)))
+
+    def slope(self, eta: Array) -> Array:
+        """Give its derivative by the predictors, `(P, n)`."""
+        with np.errstate(all="ignore"):
+            if self._natural is not None:
+                score = self._natural.score(self.y, self.trials, eta[0])
+                return _weighted(self.weights, score)[None]
+            _, score = self.family.kernel
+            found = score(self.y, self.trials, self._parameters(eta))
+            return np.stack(
+                [
+                    _weighted(self.weights, found[name] * self.links[name].slope(row))
+                    for name, row in zip(self.names, eta, strict=True)
+                ]
+            )
+
+    def _parameters(self, eta: Array) -> dict[str, Array]:
+        return {n: self.links[n].linkinv(row) for n, row in zip(self.names, eta, strict=True)}
+
+    @cached_property
+    def _natural(self) -> Any:
+        return self.family.natural.get(self.links["mu"].name)
+
     @cached_property
     def _curves(self) -> Callable[..., tuple[Array, ...]] | None:
-        natural = self.family.natural.get(self.links["mu"].name)
-        return None if natural is None else natural.curves
+        return None if self._natural is None else self._natural.curves
 
     @cached_property
     def _constant(self) -> Array:

@@ -1,6 +1,7 @@
-"""Differences of gamma functions that stay exact where their arguments are large."""
+"""Functions that stay exact, or quick, where the usual ones do not."""
 
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 from scipy.special import digamma, gammaln
@@ -70,3 +71,17 @@ def polygammas_rising(y: Array, a: np.ndarray) -> Iterator[np.ndarray]:
     near = np.minimum(a, LARGE)
     for above, below, far_off in zip(polygammas(near + y), polygammas(near), series, strict=True):
         yield np.where(a < LARGE, above - below, far_off)
+
+
+def softplus(x: Any) -> Any:
+    """Give log(1 + exp(x))."""
+    if type(x) is not np.ndarray:  # a number that carries derivatives has no maximum
+        return np.logaddexp(0, x)
+    # NumPy's exp and log1p run over many numbers at once; its logaddexp does not.
+    return np.maximum(x, 0.0) + np.log1p(np.exp(-np.abs(x)))
+
+
+def logistic(x: np.ndarray) -> np.ndarray:
+    """Give 1 / (1 + exp(-x)); SciPy's goes over one number at a time."""
+    with np.errstate(over="ignore"):
+        return 1.0 / (1.0 + np.exp(-x))

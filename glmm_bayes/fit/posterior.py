@@ -1,6 +1,6 @@
 """A posterior in draws."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, override
 
@@ -21,11 +21,12 @@ class PosteriorFit(Fit):
     """
     A posterior in draws.
 
-    Attributes
+    Parameters
     ----------
     idata
-        A `DataTree` with `posterior, sample_stats, log_likelihood, posterior_predictive,
-        observed_data, constant_data`; every function of ArviZ takes it.
+        The draws by name, or what makes them when they are first asked for.
+    draws, statistics
+        The same draws as arrays, and the sampler's statistics, where they are at hand.
     """
 
     kind = "posterior"
@@ -41,19 +42,45 @@ class PosteriorFit(Fit):
     def __init__(
         self,
         model: Model,
-        idata: "xr.DataTree",
+        idata: "xr.DataTree | Callable[[], xr.DataTree]",
         method: str,
         seed: int,
         elapsed: float,
         options: Mapping[str, Any] | None = None,
+        *,
+        draws: Draws | None = None,
+        statistics: "xr.Dataset | None" = None,
     ) -> None:
         super().__init__(model, method, seed, elapsed, options)
-        self.idata = idata
+        self._idata, self._draws, self._statistics = idata, draws, statistics
+
+    @cached_property
+    def idata(self) -> "xr.DataTree":
+        """
+        The draws by name, and what follows from them: every function of ArviZ takes it.
+
+        A `DataTree` with `posterior, sample_stats, log_likelihood, posterior_predictive,
+        observed_data, constant_data`, made when it is first asked for.
+        """
+        return self._idata() if callable(self._idata) else self._idata
 
     @cached_property
     def draws(self) -> Draws:
         """The draws as arrays, in the model's order."""
+        if self._draws is not None:
+            return self._draws
         return from_dataset(self.model, self.idata["posterior"].to_dataset())
+
+    @cached_property
+    def statistics(self) -> "xr.Dataset":
+        """What the sampler says of every draw: `sample_stats` of `idata`."""
+        if self._statistics is not None:
+            return self._statistics
+        if "sample_stats" in self.idata.children:
+            return self.idata["sample_stats"].to_dataset()
+        import xarray as xr
+
+        return xr.Dataset()
 
     @override
     def diagnostics(self) -> Any:

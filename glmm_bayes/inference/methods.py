@@ -7,8 +7,15 @@ from typing import Any
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.registry import Registry
 
-HOMES = {"nuts": "nuts", "ml": "likelihood", "reml": "likelihood", "map": "map", "pql": "pql"}
-PLANNED = ("posthoc", "nested_laplace")
+HOMES = {
+    "nuts": "nuts",
+    "ml": "likelihood",
+    "reml": "likelihood",
+    "map": "map",
+    "pql": "pql",
+    "posthoc": "posthoc",
+}
+PLANNED = ("nested_laplace",)
 
 
 class Methods(Registry[Callable[..., Any]]):

@@ -27,7 +27,7 @@ def posterior_tree(model: Model, draws: Draws, statistics: xr.Dataset, seed: int
     groups["posterior_predictive"] = posterior_predictive(model, draws, seed)
     tree = xr.DataTree.from_dict(groups)
     for name in tree.children:
-        tree[name].attrs = {"created_by": "glmm_bayes", "seed": seed}
+        tree[name].attrs |= {"created_by": "glmm_bayes", "seed": seed}
     return tree
 
 

@@ -46,22 +46,57 @@ class LogPrior:
         Give the log density of x itself, and its slope `(m,)`.
 
         It differs from that on the unconstrained scale where a constant's link is not the
-        transform of its support.
+        transform of its support, or a coefficient has ends.
         """
         value, slope = self(x)
         step = 1e-5
+        up, down = (self._log_rate(x + move) for move in (step, -step))
         with np.errstate(all="ignore"):
-            here, up, down = (self._log_rate(x + move) for move in (0.0, step, -step))
-        # One coordinate's rate is its own affair: all can be moved at once.
-        return value + float(here.sum()), slope + (up - down) / (2 * step)
+            # One coordinate's rate is its own affair: all can be moved at once.
+            slope = slope + np.where(up == down, 0.0, (up - down) / (2 * step))
+            return value + float(self._log_rate(x).sum()), slope
 
     def _log_rate(self, x: np.ndarray) -> np.ndarray:
         """Give log |dz / dx| `(m,)` of the unconstrained z."""
         outer = self.coordinates.outer
-        theta = self.coordinates.theta(x)
-        slope = outer.jacobian(outer.unconstrain(theta), theta)[2]
-        rate = np.where(self._is_z, 1.0, self._slope(x) / slope[self._order])
-        return np.log(np.abs(rate))
+        with np.errstate(all="ignore"):
+            theta = self.coordinates.theta(x)
+            slope = outer.jacobian(outer.unconstrain(theta), theta)[2]
+            return np.log(np.abs(np.where(self._is_z, 1.0, self._slope(x) / slope[self._order])))
+
+    def densities(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """
+        Give the parameters and the log density of x itself, for many x at once.
+
+        Parameters
+        ----------
+        x
+            `(S, m)`.
+
+        Returns
+        -------
+        theta, log_density
+            In the model's layout, and `(S,)` up to a constant; minus infinity outside.
+        """
+        c = self.coordinates
+        outer, model = c.outer, c.model
+        z = np.zeros((len(x), outer.size))
+        z[:, self._order] = x
+        total = np.zeros(len(x))
+        with np.errstate(all="ignore"):
+            theta = outer.constrain(z)
+            log_slopes = outer.log_slopes(z)[:, self._order]
+            total += log_slopes[:, self._is_z].sum(axis=1)
+            theta[:, outer.free[self._order[~self._is_z]]] = x[:, ~self._is_z]
+            for parameter, at in zip(model.family.parameters, c.coefficients, strict=True):
+                if parameter.name in model.constants and at.stop > at.start:
+                    link = model.links[parameter.name]
+                    theta[:, model.layout[parameter.name]] = link.linkinv(x[:, at])
+                    total += np.log(np.abs(link.slope(x[:, at]))).sum(axis=1)
+            total += outer.log_priors(theta)
+        free = theta[:, outer.free]
+        inside = (free > outer.lower[outer.free]) & (free < outer.upper[outer.free])
+        return theta, np.where(inside.all(axis=1), total, -np.inf)
 
     @cached_property
     def _order(self) -> np.ndarray:

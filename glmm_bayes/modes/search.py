@@ -70,6 +70,10 @@ class Remembered(ABC):
             self._x, self._answer = x.copy(), (value, slope)
         return self._answer
 
+    def forget(self) -> None:
+        """Evaluate anew at the next call: the objective itself has changed."""
+        self._x = None
+
     @abstractmethod
     def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Give value and gradient at x."""

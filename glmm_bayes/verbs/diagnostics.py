@@ -1,12 +1,16 @@
 """Read a sampler's or a search's diagnostics: numbers, and in words what to do."""
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 import pandas as pd
 
 from glmm_bayes.fit import ModeFit, PosteriorFit
 from glmm_bayes.verbs.tables import outer_draws, reliability
+
+if TYPE_CHECKING:
+    import xarray as xr
 
 R_HAT = 1.01
 ESS_A_CHAIN = 100.0
@@ -72,13 +76,22 @@ def diagnostics(fit: PosteriorFit) -> Diagnostics:
     )
     for term in fit.model.design.terms:
         table.loc[f"b_{term.name} (worst)"] = _worst(fit.draws.effects[term.name], chains)
-    stats = fit.idata["sample_stats"]
+    stats = fit.statistics
     divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
     hits = int(stats["reached_max_treedepth"].sum()) if "reached_max_treedepth" in stats else 0
     e_bfmi = _e_bfmi(stats["energy"].to_numpy()) if "energy" in stats else np.nan
     total = fit.draws.size
-    problems = (*_mixing(table, chains, total), *_geometry(divergences, hits, e_bfmi, total))
+    problems = (
+        *_told(stats, "problems"),
+        *_mixing(table, chains, total),
+        *_geometry(divergences, hits, e_bfmi, total),
+    )
     return Diagnostics(table, total, divergences, hits, e_bfmi, problems)
+
+
+def _told(stats: "xr.Dataset", key: str) -> tuple[str, ...]:
+    """Give what the sampler itself has to say, one sentence a line of an attribute."""
+    return tuple(str(stats.attrs.get(key, "")).splitlines())
 
 
 def _worst(b: np.ndarray, chains: int) -> pd.Series:

@@ -141,7 +141,8 @@ def posterior_facts(fit: PosteriorFit, level: float) -> tuple[tuple[str, str], .
         f"{draws.size // draws.chains} draws after warm-up; seed {fit.seed}; {fit.elapsed:.1f} s"
     )
     shown = f"posterior mean, standard deviation and {100 * level:g}% equal-tailed interval"
-    return ("Draws", drawn), ("Estimates", shown)
+    notes = str(fit.statistics.attrs.get("notes", "")).splitlines()
+    return ("Draws", drawn), ("Estimates", shown), *(("Note", words) for words in notes)
 
 
 CRITERIA = {

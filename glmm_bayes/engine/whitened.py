@@ -1,0 +1,172 @@
+"""Effects and coefficients as standard normals about a centre, the outer parameters given."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.engine.corrected import Corrected
+from glmm_bayes.engine.newton import Normal, in_units
+
+
+@dataclass(frozen=True, eq=False)
+class Problem:
+    """
+    What does not depend on the outer parameters.
+
+    Attributes
+    ----------
+    system
+        The effects' linear algebra, with the columns `X` `(n, k)` of the coefficients.
+    rows
+        `rows.value(eta)` `(n,)` and `rows.slope(eta)` `(P, n)` at `(P, n)` predictors.
+    corrected
+        The rows as a normal response, at outer parameters near the posterior's mode.
+    rest
+        `(R, n)` the predictors with effects at its centre, less what is fixed given the outer
+        parameters.
+    prior
+        A normal approximation of the coefficients' prior.
+    log_prior, prior_slope
+        The prior itself: its log density, and the slope `(k,)`, of the coefficients.
+    """
+
+    system: Any
+    X: np.ndarray
+    rows: Any
+    corrected: Corrected
+    rest: np.ndarray
+    prior: Normal
+    log_prior: Callable[[np.ndarray], float]
+    prior_slope: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def random(self) -> list[int]:
+        """The numbers of the predictors with effects."""
+        return list(self.system.latent.predictors)
+
+    def working(self, moved: np.ndarray) -> "Working":
+        """Give the normal equations where the predictors without effects are moved `(O, n)`."""
+        return self._fixed if self.corrected.is_fixed else self._working(moved)
+
+    @cached_property
+    def _fixed(self) -> "Working":
+        return self._working(np.empty((0, self.rest.shape[1])))
+
+    def _working(self, moved: np.ndarray) -> "Working":
+        first, W = self.corrected.working(moved)
+        t = np.einsum("abn,bn->an", W, self.rest) + first
+        blank = [np.eye(term.p) for term in self.system.latent.terms]
+        parts = self.system.at(blank).collect(t)
+        right = self.X.T @ t[0] + self.prior.precision @ self.prior.mean
+        return Working(self.system.cross_products(W, with_x=True), parts, right)
+
+
+@dataclass(frozen=True, eq=False)
+class Working:
+    """Normal equations: cross-products, Z't of every term `(q, p)`, and the coefficients' side."""
+
+    products: Any
+    parts: Sequence[np.ndarray]
+    right: np.ndarray
+
+    @cached_property
+    def flat(self) -> np.ndarray:
+        """Z't of all terms `(N,)`."""
+        return np.concatenate([*(part.ravel() for part in self.parts), np.empty(0)])
+
+
+@dataclass(frozen=True, eq=False)
+class Place:
+    """
+    Effects, coefficients and predictors `(P, n)`, and the rows' log density there.
+
+    Attributes
+    ----------
+    u
+        The effects in standard units, as the setting keeps them.
+    inner
+        Log density of effects, and coefficients by their prior.
+    """
+
+    u: Any
+    gamma: np.ndarray
+    eta: np.ndarray
+    values: np.ndarray
+    inner: float
+
+    @cached_property
+    def log_density(self) -> float:
+        """Of rows, effects and coefficients."""
+        return float(self.values.sum()) + self.inner
+
+
+@dataclass(frozen=True, eq=False)
+class Whole:
+    """
+    All effects and coefficients as one vector of standard normals: (u, gamma) = centre + root z.
+
+    Attributes
+    ----------
+    fixed
+        `(P, n)` the predictors' part that the outer parameters fix.
+    log_outer
+        The log density of all that these alone decide: prior, and volume of the normals.
+    """
+
+    problem: Problem
+    fixed: np.ndarray
+    factor: Any
+    u0: np.ndarray
+    gamma0: np.ndarray
+    log_outer: float
+
+    @classmethod
+    def build(
+        cls,
+        problem: Problem,
+        Lambdas: Sequence[np.ndarray],
+        fixed: np.ndarray,
+        moved: np.ndarray,
+        log_prior: float,
+    ) -> "Whole":
+        """Factor at given outer parameters; LinAlgError where that cannot be done."""
+        working = problem.working(moved)
+        spread = problem.system.at(Lambdas)
+        factor = spread.factor_products(working.products, joint=True, ridge=problem.prior.precision)
+        u0, gamma0 = factor.solve(in_units(spread, working.parts), working.right)
+        log_outer = log_prior - 0.5 * factor.log_determinant
+        return cls(problem, fixed, factor, u0, gamma0, log_outer)
+
+    @property
+    def shapes(self) -> tuple[tuple[int, int], int]:
+        """The shapes of the normals moved by levels, none here, and of those moved together."""
+        return (0, 0), len(self.u0) + len(self.gamma0)
+
+    def part(self, z1: np.ndarray) -> None:
+        """Give what the normals that are moved by levels come to: there are none."""
+
+    def place(self, part: None, z2: np.ndarray) -> Place:
+        """Go from the normals to effects and coefficients."""
+        N, problem = len(self.u0), self.problem
+        du, dx = self.factor.solve_root(z2[:N], z2[N:])
+        u, gamma = self.u0 + du, self.gamma0 + dx
+        eta = self.fixed.copy()
+        eta[problem.random] += self.factor.spread.eta(u)
+        eta[0] += problem.X @ gamma
+        inner = problem.log_prior(gamma) - 0.5 * float(u @ u)
+        return Place(u, gamma, eta, problem.rows.value(eta), inner)
+
+    def slopes(self, at: Place) -> np.ndarray:
+        """Give the slope of the log density by z2."""
+        problem, spread = self.problem, self.factor.spread
+        r = problem.rows.slope(at.eta)
+        gu = in_units(spread, spread.collect(r[problem.random])) - at.u
+        gx = problem.X.T @ r[0] + problem.prior_slope(at.gamma)
+        return np.concatenate(self.factor.root_slopes(gu, gx))
+
+    def effects(self, at: Place) -> list[np.ndarray]:
+        """Give every term's b `(q, p)`."""
+        return self.problem.system.latent.effects(at.u, self.factor.spread.Lambdas)

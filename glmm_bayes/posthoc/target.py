@@ -1,0 +1,309 @@
+"""A model's posterior around its mode, in the outer parameters psi, coefficients and effects."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.engine.corrected import correct
+from glmm_bayes.engine.laplace import Laplace
+from glmm_bayes.engine.newton import Normal
+from glmm_bayes.engine.optimise import maximise
+from glmm_bayes.engine.systems import build_for_sampling
+from glmm_bayes.engine.whitened import Problem, Whole
+from glmm_bayes.errors import ConvergenceError
+from glmm_bayes.model import Model
+from glmm_bayes.modes.coordinates import Coordinates
+from glmm_bayes.modes.penalised import LogPrior
+from glmm_bayes.modes.reading import (
+    centred_columns,
+    first_coefficients,
+    first_sizes,
+    read_latent,
+    read_rows,
+)
+from glmm_bayes.modes.search import Frame, Remembered, longest, polish, root
+from glmm_bayes.priors import grouped
+from glmm_bayes.terms import RandomTerm
+
+ROUGH = 1e-3  # of the decrement: the Hessian's own Newton steps do the rest
+WEAKEST = 0.25  # of a prior's squared slope: a normal in its place has at least this precision
+
+
+@dataclass(frozen=True, eq=False)
+class MeanPrior:
+    """The prior of the mean's free coefficients, on their own scale."""
+
+    forms: Sequence[tuple[Any, np.ndarray]]
+    lower: np.ndarray
+    upper: np.ndarray
+
+    @classmethod
+    def of(cls, coordinates: Coordinates) -> "MeanPrior":
+        """Collect the priors of a model."""
+        model, outer = coordinates.model, coordinates.outer
+        blocks = [block for block in model.blocks if block.name == "beta"]
+        priors = [p for block in blocks for p in block.priors if not p.is_fixed]
+        at = np.flatnonzero(np.isnan(coordinates.held[0]))
+        start = model.layout["beta"].start if blocks else 0
+        return cls(grouped(priors), outer.lower[start + at], outer.upper[start + at])
+
+    def log_density(self, gamma: np.ndarray) -> float:
+        """Give the log density up to a constant; minus infinity outside of the support."""
+        if not np.all((gamma > self.lower) & (gamma < self.upper)):
+            return -np.inf
+        return float(sum(prior.core(gamma[at]).sum() for prior, at in self.forms))
+
+    def slope(self, gamma: np.ndarray) -> np.ndarray:
+        """Give its derivative `(k,)`."""
+        found = np.zeros_like(gamma)
+        for prior, at in self.forms:
+            found[at] = prior.score(gamma[at])
+        return found
+
+    def normal_at(self, gamma: np.ndarray) -> Normal:
+        """Give a normal density of the same slope and curvature at a point, if that is concave."""
+        step = 1e-4 * (1.0 + np.abs(gamma))
+        slope = self.slope(gamma)
+        bend = (self.slope(gamma - step) - self.slope(gamma + step)) / (2 * step)
+        precision = np.maximum(bend, WEAKEST * slope * slope)
+        moved = np.divide(slope, precision, out=np.zeros_like(slope), where=precision > 0)
+        return Normal(gamma + moved, np.diag(precision))
+
+
+@dataclass(eq=False)
+class Target(Remembered):
+    """
+    The posterior of a model: psi are the coordinates of all but the mean's coefficients gamma.
+
+    As a function of psi it is the marginal posterior by Laplace's method, effects and
+    coefficients integrated out, with its gradient; `setting` is the way to the exact one.
+
+    Attributes
+    ----------
+    reference
+        `(m,)` coordinates about which psi is put in; its coefficients are inside their support.
+    """
+
+    model: Model
+    coordinates: Coordinates
+    laplace: Laplace
+    prior: MeanPrior
+    log_prior: LogPrior
+    reference: np.ndarray
+    gamma: np.ndarray = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.gamma = self.reference[self._mean]
+        self.laplace.prior = self.prior.normal_at(self.gamma)
+
+    @property
+    def _mean(self) -> slice:
+        return self.coordinates.coefficients[0]
+
+    @cached_property
+    def outer(self) -> np.ndarray:
+        """Where psi stands among the coordinates."""
+        mean = self._mean
+        return np.setdiff1d(np.arange(self.coordinates.size), np.arange(mean.start, mean.stop))
+
+    def x(self, psi: np.ndarray) -> np.ndarray:
+        """Put psi among all coordinates, the mean's coefficients at the reference."""
+        x = self.reference.copy()
+        x[self.outer] = psi
+        return x
+
+    def theta(self, psi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+        """Give the outer parameters `(S, m)` in the model's layout of draws."""
+        theta, _ = self.log_prior.densities(self.tiled(psi))
+        if gamma.shape[1]:
+            start = self.model.layout["beta"].start
+            theta[:, start + np.flatnonzero(np.isnan(self.coordinates.held[0]))] = gamma
+        return theta
+
+    def tiled(self, psi: np.ndarray) -> np.ndarray:
+        """Put psi `(S, d)` among all coordinates `(S, m)`."""
+        x = np.tile(self.reference, (len(psi), 1))
+        x[:, self.outer] = psi
+        return x
+
+    def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
+        """Give the log marginal posterior of psi by Laplace's method, and its slope."""
+        full = self.x(x)
+        coefficients = self.coordinates.split(full)
+        coefficients[0] = self.gamma
+        Lambdas = self.coordinates.Lambdas(full)
+        found = self.laplace.marginal(coefficients, Lambdas, joint=True)
+        self.gamma = np.asarray(found.coefficients[0])
+        prior, by_x = self.log_prior.density(full)
+        by_coefficients = [np.zeros(len(self.coordinates.held[0])), *found.by_coefficients[1:]]
+        slope = self.coordinates.pull(full, by_coefficients, found.by_Lambda)
+        return found.value + prior, (slope + by_x)[self.outer]
+
+    def fixed(self, psi: np.ndarray) -> np.ndarray:
+        """Give the predictors' `(P, n)` part without effects and the mean's free coefficients."""
+        coefficients = self.coordinates.split(self.x(psi))
+        found = self.laplace.offset.copy()
+        for a, (X, c) in enumerate(zip(self.laplace.X, coefficients, strict=True)):
+            if a > 0:
+                found[a] += X @ c
+        return found
+
+
+def read_target(model: Model) -> Target:
+    """Read a model: coefficients held fixed by their priors become part of the offset."""
+    coordinates = Coordinates.unconstrained(model)
+    latent, columns = read_latent(model), centred_columns(model, "mu")
+    held = coordinates.held[0]
+    free = np.isnan(held)
+    system = build_for_sampling(latent, columns[:, free])
+    names, predictors = [p.name for p in model.family.parameters], model.design.predictors
+    offset = np.stack(
+        [predictors[p].offset if p in predictors else np.zeros(model.nobs) for p in names]
+    )
+    offset[0] += columns[:, ~free] @ held[~free]
+    X = [centred_columns(model, p) for p in names]
+    X[0] = columns[:, free]
+    ordered = [np.ascontiguousarray(part[system.order]) for part in X]
+    laplace = Laplace(read_rows(model, system.order), ordered, offset[:, system.order], system)
+    sd = first_sizes(model, latent)
+    x = coordinates.join(first_coefficients(model), coordinates.start(sd))
+    reference = coordinates.inside(x)
+    return Target(
+        model, coordinates, laplace, MeanPrior.of(coordinates), LogPrior(coordinates), reference
+    )
+
+
+@dataclass(frozen=True, eq=False)
+class Around:
+    """
+    A posterior's mode in psi, its curvature, and the corrected normal approximation there.
+
+    Attributes
+    ----------
+    psi
+        `(d,)` the mode.
+    axes
+        `(d, d)` a root of the covariance of psi by the curvature there.
+    """
+
+    target: Target
+    psi: np.ndarray
+    axes: np.ndarray
+    problem: Problem
+
+    def settings(self, psi: np.ndarray) -> "Callable[[int], Any]":
+        """
+        Prepare for outer parameters `(S, d)`.
+
+        Returns
+        -------
+        Callable
+            Gives effects and coefficients as normals at the i-th of them; None where the density
+            is zero or the equations cannot be factored.
+        """
+        target = self.target
+        theta, log_prior = target.log_prior.densities(target.tiled(psi))
+
+        def setting(i: int) -> Any:
+            if not np.isfinite(log_prior[i]):
+                return None
+            fixed = target.fixed(psi[i])
+            moved = (fixed - self._fixed)[self.problem.corrected.others]
+            try:
+                with np.errstate(all="ignore"):
+                    found = self._kind.build(
+                        self.problem, self._Lambdas(theta[i]), fixed, moved, float(log_prior[i])
+                    )
+            except np.linalg.LinAlgError:
+                return None
+            return found if np.isfinite(found.log_outer) else None
+
+        return setting
+
+    def _Lambdas(self, theta: np.ndarray) -> list[np.ndarray]:
+        return [
+            term.structure.factor({name: theta[at] for name, at in named.items()}, term.size)
+            for term, named in self._named
+        ]
+
+    @cached_property
+    def _named(self) -> list[tuple[RandomTerm, dict[str, slice]]]:
+        model = self.target.model
+        return [
+            (
+                term,
+                {
+                    p.name: model.layout[f"{p.name}_{term.name}"]
+                    for p in term.structure.parameters(term.size)
+                },
+            )
+            for term in model.design.terms
+        ]
+
+    @cached_property
+    def _fixed(self) -> np.ndarray:
+        return self.target.fixed(self.psi)
+
+    @cached_property
+    def _kind(self) -> Any:
+        if not self.problem.system.moves_by_levels:
+            return Whole
+        from glmm_bayes.engine.whitened_blocks import Blocks
+
+        return Blocks
+
+
+def find_around(target: Target, start: np.ndarray | None = None) -> Around:
+    """
+    Climb to the mode of psi, and correct the normal approximation there.
+
+    Parameters
+    ----------
+    start
+        `(m,)` coordinates to start from; by default from the data.
+
+    Raises
+    ------
+    ConvergenceError
+        If the posterior cannot be evaluated where the search starts, or has no curvature.
+    """
+    coordinates = target.coordinates
+    if start is not None:
+        target.reference = coordinates.inside(start)
+        target.__post_init__()
+    sd = first_sizes(target.model, target.laplace.system.latent)
+    units = (coordinates.units(sd))[target.outer]
+    psi, axes = target.reference[target.outer], np.diag(units * coordinates.spreads[target.outer])
+    for tolerance in (ROUGH, ROUGH):
+        frame = Frame(target, psi, axes)
+        if not np.isfinite(frame(np.zeros(len(psi)))[0]):
+            raise ConvergenceError("The posterior cannot be evaluated at any starting point.")
+        best = maximise(frame, np.zeros(len(psi)), longest(axes, units), tolerance=tolerance)
+        psi, axes = frame.x(best.x), axes @ root(best.inverse)
+        target(psi)
+        # The prior's normal stand-in is to fit where the coefficients are.
+        target.laplace.prior = target.prior.normal_at(target.gamma)
+        target.forget()
+    frame, polished = polish(Frame(target, psi, axes))
+    if polished.positive:
+        psi, axes = frame.x(polished.y), frame.axes @ root(polished.inverse)
+    target(psi)
+    return Around(target, psi, axes, _problem(target, psi))
+
+
+def _problem(target: Target, psi: np.ndarray) -> Problem:
+    coordinates, laplace = target.coordinates, target.laplace
+    x = target.x(psi)
+    coefficients = coordinates.split(x)
+    coefficients[0] = target.gamma
+    ascent, at, factor = laplace.ascended(coefficients, coordinates.Lambdas(x), joint=True)
+    corrected = correct(ascent, at, factor)
+    rest = (corrected.eta - target.fixed(psi))[laplace.random]
+    assert laplace.prior is not None
+    return Problem(
+        laplace.system, laplace.X[0], laplace.rows, corrected, rest, laplace.prior,
+        target.prior.log_density, target.prior.slope,
+    )  # fmt: skip
