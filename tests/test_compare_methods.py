@@ -237,7 +237,7 @@ def test_quadrature_of_a_gaussian_response_is_a_note():
     assert "exact here without quadrature" in found.runs.loc["agq", "words"]
     assert found.table.empty
     assert "agq" in repr(found)
-    with pytest.raises(DataError, match="No method gave a fit"):
+    with pytest.raises(DataError, match="No method gave a fit with estimates"):
         found.plot()
 
 
@@ -376,6 +376,16 @@ def test_what_has_not_converged_is_hollow():
     assert faces == ["#ffffff", "#d55e00"]
     names = [text.get_text() for text in figure.legends[0].get_texts()]
     assert names == ["ml (not converged)", "map"]
+
+
+def test_what_has_no_estimate_has_no_panel():
+    """The correlation with what does not vary."""
+    data = gb.load_dataset("dyestuff2")
+    data = data.assign(x=np.tile([-2.0, -1.0, 0.0, 1.0, 2.0], 6))
+    found = gb.compare_methods(gb.Model("Yield ~ x + (1 + x | Batch)", data), ["ml"], seed=1)
+    assert found.of("corr_Batch[Intercept, x]")["estimate"].isna().all()
+    labels = [label.get_text() for ax in found.plot().axes for label in ax.get_yticklabels()]
+    assert labels == [name for name in found.table["name"] if not name.startswith("corr")]
 
 
 def spanned(*rows: tuple[float, float, float]) -> tuple[float, float]:

@@ -64,16 +64,17 @@ def plot_methods(comparison: "MethodComparison", parm: str | Sequence[str] | Non
     Figure
         Parameters of one kind and of similar scale share an axis. Where an interval is far wider
         than the others, as of separated data, it leaves the panel at an arrow and its numbers
-        stand on the right: estimate (lower, upper).
+        stand on the right: estimate (lower, upper). Methods that have not converged are hollow.
 
     Raises
     ------
     DataError
         If no method gave a fit.
     """
-    table = comparison.of(parm)
+    # What has a standard deviation of zero has no correlation.
+    table = comparison.of(parm).dropna(subset="estimate")
     if table.empty:
-        raise DataError("No method gave a fit, so there is nothing to plot.")
+        raise DataError("No method gave a fit with estimates, so there is nothing to plot.")
     looks = _looks(comparison)
     blocks = list(_blocks(table))
     heights = [len(block) * (ROW * len(looks) + GAP) for block in blocks]
@@ -129,13 +130,13 @@ def _span(rows: pd.DataFrame) -> tuple[float, float]:
     estimate, lower, upper = (rows[c].to_numpy(float) for c in ("estimate", "lower", "upper"))
     width = upper - lower
     if not np.isfinite(width).any():
-        return float(np.nanmin(estimate)), float(np.nanmax(estimate))
+        return float(estimate.min()), float(estimate.max())
     known = np.sort(width[np.isfinite(width)])
     usual = known[(len(known) - 1) // 3]
     shown = width <= WIDE * usual
     low, high = lower[shown].min(), upper[shown].max()
     near = estimate[(estimate > low - usual) & (estimate < high + usual)]
-    return float(min(low, near.min())), float(max(high, near.max()))
+    return float(min([low, *near])), float(max([high, *near]))
 
 
 # ---- one panel
