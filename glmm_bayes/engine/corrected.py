@@ -82,17 +82,19 @@ class Corrected:
         Parameters
         ----------
         moved
-            `(len(others), n)` from the centre. They may be moved far: the logarithms of weights
+            `(len(others), …, n)` from the centre. They may be moved far: the logarithms of weights
             are taken as linear, so that weights stay positive.
         """
         first, W = self._expected
         if self.is_fixed:
             return first, W
-        log_scale = np.zeros(W.shape[-1])
-        turned = first.copy()
+        R, n = first.shape
+        more = (1,) * (moved.ndim - 2)
+        first, W = first.reshape(R, *more, n), W.reshape(R, R, *more, n)
+        log_scale, turned = np.zeros(moved.shape[1:]), first
         for delta, (by_first, by_log) in zip(moved, self._slopes, strict=True):
-            log_scale += by_log * delta
-            turned += (by_first - by_log * first) * delta
+            log_scale = log_scale + by_log * delta
+            turned = turned + (by_first.reshape(first.shape) - by_log * first) * delta
         scale = np.exp(np.clip(log_scale, -20.0, 20.0))
         return scale * turned, scale * W
 

@@ -39,7 +39,7 @@ class Problem:
     corrected: Corrected
     rest: np.ndarray
     prior: Normal
-    log_prior: Callable[[np.ndarray], float]
+    log_prior: Callable[[np.ndarray], Any]
     prior_slope: Callable[[np.ndarray], np.ndarray]
 
     @property
@@ -156,7 +156,7 @@ class Whole:
         eta = self.fixed.copy()
         eta[problem.random] += self.factor.spread.eta(u)
         eta[0] += problem.X @ gamma
-        inner = problem.log_prior(gamma) - 0.5 * float(u @ u)
+        inner = float(problem.log_prior(gamma)) - 0.5 * float(u @ u)
         return Place(u, gamma, eta, problem.rows.value(eta), inner)
 
     def slopes(self, at: Place) -> np.ndarray:

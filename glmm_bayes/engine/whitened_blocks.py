@@ -95,7 +95,7 @@ class Blocks:
             s.ptr, s.Z, s.entries, s.values, s.X, s.tp, s.cols, factor.Gm, spread.L1, self.m1,
             part, d2, b2, gamma, u1, eta[0],
         )  # fmt: skip
-        inner = problem.log_prior(gamma) - 0.5 * (float(np.vdot(u1, u1)) + float(u2 @ u2))
+        inner = float(problem.log_prior(gamma)) - 0.5 * (float(np.vdot(u1, u1)) + float(u2 @ u2))
         return Place((u1, u2), gamma, eta, problem.rows.value(eta), inner)
 
     def slopes(self, at: Place) -> np.ndarray:
@@ -137,7 +137,7 @@ class Blocks:
         moved = steps.accept(
             s.ptr, self.roots, at.values, values, at.eta[0], eta[0], chance, new, z1, u1
         )
-        inner = problem.log_prior(at.gamma) - 0.5 * (float(np.vdot(u1, u1)) + float(u2 @ u2))
+        inner = float(problem.log_prior(at.gamma)) - 0.5 * (float(np.vdot(u1, u1)) + float(u2 @ u2))
         return Place((u1, u2), at.gamma, eta, values, inner), moved / max(len(z1), 1)
 
     def effects(self, at: Place) -> list[np.ndarray]:

@@ -39,7 +39,6 @@ class ModeFit(Fit):
         "ttest": "fixef() gives Wald's z and p",
         "anova": "gb.compare ranks fits by AIC",
         "loo": "gb.compare ranks fits by AIC",
-        "sample": "model.fit('nuts') draws from the posterior",
     }
 
     def __init__(
@@ -214,6 +213,14 @@ class ModeFit(Fit):
         from glmm_bayes.verbs.confint import confint
 
         return confint(self, method=method, level=level, parm=parm)
+
+    def sample(
+        self, draws: int = 1000, chains: int = 4, *, seed: int | None = None, **options: Any
+    ) -> Any:
+        """Draw from the posterior around this maximum: see `verbs.sample.sample`."""
+        from glmm_bayes.verbs.sample import sample
+
+        return sample(self, draws, chains, seed=seed, **options)
 
     def laplace_check(self, *, seed: int | None = None) -> Any:
         """How far Laplace's method is from the integral: see `verbs.laplace_check`."""

@@ -3,19 +3,28 @@
 import os
 import time
 import warnings
+from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
+import xarray as xr
 
+from glmm_bayes.draws import Draws
 from glmm_bayes.engine.lapack import one_thread
 from glmm_bayes.engine.surrogate import fit_surrogate
-from glmm_bayes.errors import ConvergenceWarning
+from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupportedError
 from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.inference.results import posterior_tree
 from glmm_bayes.model import Model
-from glmm_bayes.posthoc.chains import run_chains
-from glmm_bayes.posthoc.report import told
+from glmm_bayes.posthoc.report import how_approximately, how_exactly, how_far_shifted
+from glmm_bayes.posthoc.sampling import (
+    Settings,
+    can_be_trusted,
+    draw_approximately,
+    draw_exactly,
+)
 from glmm_bayes.posthoc.target import find_around, read_target
 
 
@@ -27,11 +36,18 @@ def posthoc(
     tune: int = 100,
     chains: int = 4,
     cores: int | None = None,
+    exact: bool = True,
+    fallback: bool = True,
     progressbar: bool = True,
     start: np.ndarray | None = None,
 ) -> PosteriorFit:
     """
     Draw from the posterior around its mode.
+
+    The mode is found as by `map`, the normal approximation there is moved to the mean of effects
+    and coefficients, and from it are proposed: outer parameters by a polynomial in place of their
+    marginal density, effects and coefficients by the normal given these. Exact Metropolis-Hastings
+    steps make Markov chains of the proposals, whose stationary density is the posterior.
 
     Parameters
     ----------
@@ -41,36 +57,68 @@ def posthoc(
         Draws kept and warm-up steps of each chain.
     chains, cores
         How many chains, and how many of them run at once where the data are large.
+    exact
+        Whether the draws come of Markov chains. If not, they come of the approximation itself,
+        weighed by the exact density and resampled; how good that is, is told.
+    fallback
+        Whether something else is done where the way asked for does not lead to the posterior:
+        chains where weights are not reliable, `nuts` where there is no approximation.
     progressbar
         Whether progress is shown.
     start
-        Coordinates to start the search of the mode from; by default from the data.
+        The outer parameters `(m,)`, in the model's layout, to start the search of the mode from;
+        by default it starts from the data.
 
     Returns
     -------
     PosteriorFit
         With named draws in `idata`.
 
+    Raises
+    ------
+    ConvergenceError
+        Without fallback, if the posterior has no mode that could be found.
+    NotSupportedError
+        Without fallback, if so many levels meet that there is no root of their equations.
+
     Warns
     -----
     ConvergenceWarning
         If the diagnostics say that the draws should not be trusted yet.
+
+    Notes
+    -----
+    docs/inside.md says how; the mean's correction is that of the Gaussian variational bound:
+    Opper & Archambeau (2009), Neural Computation 21, 786-792.
     """
     check_counts(1, draws=draws, tune=tune, chains=chains, **({"cores": cores} if cores else {}))
     seed = chosen_seed(seed)
     began = time.perf_counter()
-    workers = cores or min(chains, os.cpu_count() or 1)
-    with one_thread(), np.errstate(all="ignore"):
-        target = read_target(model)
-        around = find_around(target, start)
-        surrogate = fit_surrogate(target, around.psi, around.axes)
-        kept, done = run_chains(
-            around, surrogate, seed=seed, draws=draws, tune=tune, chains=chains, cores=workers,
-            progressbar=progressbar,
-        )  # fmt: skip
-    found, statistics = kept.named(done)
-    statistics.attrs |= told(around, surrogate, statistics, draws)
+    settings = Settings(
+        seed, draws, tune, chains, cores or min(chains, os.cpu_count() or 1), progressbar
+    )
+    try:
+        with one_thread(), np.errstate(all="ignore"):
+            found, statistics, words = _drawn(model, settings, start, exact, fallback)
+    except (ConvergenceError, NotSupportedError, np.linalg.LinAlgError) as error:
+        if not fallback:
+            raise
+        warnings.warn(
+            f"Sampling around the mode is not possible here ({error}); drawn by nuts instead.",
+            ConvergenceWarning,
+            stacklevel=3,
+        )
+        return METHODS["nuts"](
+            model, seed=seed, draws=draws, chains=chains, cores=cores, progressbar=progressbar
+        )
+    statistics.attrs["notes"] = "\n".join(words)
+    done = statistics.sizes["draw"]
+    if done < draws:
+        statistics.attrs["problems"] = (
+            f"Interrupted: each chain has {done} of the {draws} draws asked for."
+        )
     options = {"draws": draws, "tune": tune, "chains": chains, "cores": cores}
+    options |= {"exact": exact, "fallback": fallback, "progressbar": progressbar}
     fit = PosteriorFit(
         model,
         lambda: posterior_tree(model, found, statistics, seed),
@@ -81,10 +129,30 @@ def posthoc(
         draws=found,
         statistics=statistics,
     )
-    words = fit.diagnostics().problems
-    if words:
-        warnings.warn(" ".join(words), ConvergenceWarning, stacklevel=3)
+    problems = fit.diagnostics().problems
+    if problems:
+        warnings.warn(" ".join(problems), ConvergenceWarning, stacklevel=3)
     return fit
 
 
 METHODS.add("posthoc", posthoc)
+
+
+def _drawn(
+    model: Model, settings: Settings, start: np.ndarray | None, exact: bool, fallback: bool
+) -> tuple[Draws, xr.Dataset, Sequence[str]]:
+    """Give the draws, their statistics and what is to be said of them."""
+    target = read_target(model)
+    around = find_around(target, start)
+    surrogate: Any = fit_surrogate(target, around.psi, around.axes)
+    words: list[str] = []
+    if not exact:
+        drawn, weighed = draw_approximately(around, surrogate, settings)
+        words.append(how_approximately(weighed))
+        exact = fallback and not can_be_trusted(weighed, settings)
+    if exact:
+        drawn = draw_exactly(around, surrogate, settings)
+    found, statistics = drawn.named(around)
+    if exact:
+        words.append(how_exactly(statistics))
+    return found, statistics, (*words, *how_far_shifted(around))

@@ -98,6 +98,17 @@ class LogPrior:
         inside = (free > outer.lower[outer.free]) & (free < outer.upper[outer.free])
         return theta, np.where(inside.all(axis=1), total, -np.inf)
 
+    def coordinates_of(self, theta: np.ndarray) -> np.ndarray:
+        """Give x `(m,)` of outer parameters in the model's layout; not finite at an edge."""
+        c = self.coordinates
+        with np.errstate(all="ignore"):
+            x = c.outer.unconstrain(theta)[self._order]
+            x[~self._is_z] = theta[c.outer.free[self._order[~self._is_z]]]
+            for parameter, at in zip(c.model.family.parameters, c.coefficients, strict=True):
+                if parameter.name in c.model.constants and at.stop > at.start:
+                    x[at] = c.model.links[parameter.name].linkfun(x[at])
+        return x
+
     @cached_property
     def _order(self) -> np.ndarray:
         """Where each coordinate's parameter `(m,)` stands among the free ones."""

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.draws import Draws, split_outer
 from glmm_bayes.engine.walk import Chain, Record, Target
+from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.target import Around
 
 BLOCK = 25  # steps that a chain walks before the next one's turn
@@ -18,7 +18,7 @@ MOVES = ("outer", "local", "rotation", "levels")
 
 @dataclass(eq=False)
 class Kept:
-    """What chains have drawn: psi, coefficients and effects, and how moves were accepted."""
+    """What chains draw: psi, coefficients and effects, and how moves were accepted."""
 
     around: Around
     chains: int
@@ -46,28 +46,15 @@ class Kept:
         for into, b in zip(self.effects, state.setting.effects(state.at), strict=True):
             into[chain, i] = b
 
-    def named(self, draws: int) -> tuple[Draws, Any]:
-        """Name the first draws of every chain, and their statistics."""
-        import xarray as xr
-
-        model, target = self.around.target.model, self.around.target
-        psi, gamma, *effects = (
-            part[:, :draws].reshape(self.chains * draws, *part.shape[2:])
-            for part in (self.psi, self.gamma, *self.effects)
-        )
-        beta, constants, structures = split_outer(model, target.theta(psi, gamma))
-        names = [term.name for term in model.design.terms]
-        found = Draws(
-            beta, constants, structures, dict(zip(names, effects, strict=True)), self.chains
-        )
-        dims = ["chain", "draw"]
-        statistics = {"lp": (dims, self.lp[:, :draws])} | {
-            f"acceptance_{move}": (dims, self.rates[:, :draws, k])
+    def first(self, draws: int) -> Drawn:
+        """Give the first draws of every chain."""
+        statistics = {"lp": self.lp[:, :draws]} | {
+            f"acceptance_{move}": self.rates[:, :draws, k]
             for k, move in enumerate(MOVES)
             if np.isfinite(self.rates[:, :draws, k]).any()
         }
-        coords = {"chain": np.arange(self.chains), "draw": np.arange(draws)}
-        return found, xr.Dataset(statistics, coords)
+        effects = [b[:, :draws] for b in self.effects]
+        return Drawn(self.psi[:, :draws], self.gamma[:, :draws], effects, statistics)
 
 
 def run_chains(
@@ -80,14 +67,11 @@ def run_chains(
     chains: int,
     cores: int,
     progressbar: bool,
-) -> tuple[Kept, int]:
+) -> Drawn:
     """
     Run chains from overdispersed starts, each with its own stream of random numbers.
 
-    Returns
-    -------
-    kept, done
-        The draws, and how many each chain has: fewer than asked for where the user stopped them.
+    Where the user stops them from the keyboard, the draws so far are given: fewer than asked for.
     """
     target = Target(around.settings, around.axes, surrogate)
     kept = Kept(around, chains, draws)
@@ -108,8 +92,8 @@ def run_chains(
         done = min(walker.kept for walker in walkers)
         if done < 4:
             raise
-        return kept, done
-    return kept, draws
+        return kept.first(done)
+    return kept.first(draws)
 
 
 def _advance(walkers: Sequence[Chain], workers: int, *, progressbar: bool) -> None:

@@ -4,10 +4,12 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.posthoc.independent import RELIED_ON, Weighed
 from glmm_bayes.posthoc.target import Around
 
 LARGE_SHIFT = 0.3  # posterior standard deviations
-WORDS = {
+MOVES = {
+    "all": "everything at once",
     "outer": "parameters",
     "local": "parameters from where they are",
     "rotation": "rotations",
@@ -15,30 +17,32 @@ WORDS = {
 }
 
 
-def told(around: Around, surrogate: Any, statistics: Any, asked: int) -> dict[str, str]:
-    """Give the attributes `notes` and `problems` of a sampler's statistics, a sentence a line."""
-    notes = [_acceptances(statistics), *_shifted(around)]
-    problems = []
-    done = statistics.sizes["draw"]
-    if done < asked:
-        problems.append(f"Interrupted: each chain has {done} of the {asked} draws asked for.")
-    return {"notes": "\n".join(notes), "problems": "\n".join(problems)}
-
-
-def _acceptances(statistics: Any) -> str:
+def how_exactly(statistics: Any) -> str:
+    """Name the moves, and how often each was accepted."""
     rates = ", ".join(
         f"{words} {float(np.nanmean(statistics[f'acceptance_{move}'])):.2f}"
-        for move, words in WORDS.items()
+        for move, words in MOVES.items()
         if f"acceptance_{move}" in statistics
     )
     return f"exact Metropolis-Hastings around the mode; acceptance of {rates}"
 
 
-def _shifted(around: Around) -> list[str]:
-    """Say how far the mode is from the mean, for each coefficient by its name."""
+def how_approximately(weighed: Weighed) -> str:
+    """Give Pareto's k and the effective number of draws together, and what they say."""
+    k, effective, size = weighed.pareto_k, weighed.effective, len(weighed.psi)
+    told = f"Pareto k {k:.2f}, {effective:.0f} effective of {size} weighed draws"
+    if k >= RELIED_ON:
+        return f"{told}: the approximation misses part of the posterior, and no weights mend it"
+    if effective < 0.1 * size:
+        return f"{told}: the weights are reliable, but few draws carry them"
+    return f"{told}: the weighed draws stand for the posterior"
+
+
+def how_far_shifted(around: Around) -> tuple[str, ...]:
+    """Say how far mean and mode of the coefficients are apart."""
     shift = around.problem.corrected.shift
     if not len(shift):
-        return []
+        return ()
     worst = int(np.argmax(np.abs(shift)))
     predictor = around.target.model.design.predictors["mu"]
     free = np.flatnonzero(np.isnan(around.target.coordinates.held[0]))
@@ -49,4 +53,4 @@ def _shifted(around: Around) -> list[str]:
     )
     if far > LARGE_SHIFT:
         words += ": Laplace's method, PQL and a normal at the mode are biased here"
-    return [words]
+    return (words,)

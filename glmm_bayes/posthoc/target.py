@@ -29,6 +29,7 @@ from glmm_bayes.priors import grouped
 from glmm_bayes.terms import RandomTerm
 
 ROUGH = 1e-3  # of the decrement: the Hessian's own Newton steps do the rest
+FARTHEST = 3.0  # from the usual start, where a search begins: a variance may be zero at a maximum
 WEAKEST = 0.25  # of a prior's squared slope: a normal in its place has at least this precision
 
 
@@ -50,11 +51,19 @@ class MeanPrior:
         start = model.layout["beta"].start if blocks else 0
         return cls(grouped(priors), outer.lower[start + at], outer.upper[start + at])
 
-    def log_density(self, gamma: np.ndarray) -> float:
-        """Give the log density up to a constant; minus infinity outside of the support."""
-        if not np.all((gamma > self.lower) & (gamma < self.upper)):
-            return -np.inf
-        return float(sum(prior.core(gamma[at]).sum() for prior, at in self.forms))
+    def log_density(self, gamma: np.ndarray) -> Any:
+        """Give the log density up to a constant, of `(k,)` or `(S, k)`; minus infinity outside."""
+        total = np.zeros(gamma.shape[:-1])
+        for prior, at in self.forms:
+            total = total + prior.core(gamma[..., at]).sum(axis=-1)
+        if self._is_bounded:
+            inside = ((gamma > self.lower) & (gamma < self.upper)).all(axis=-1)
+            total = np.where(inside, total, -np.inf)
+        return total
+
+    @cached_property
+    def _is_bounded(self) -> bool:
+        return bool(np.isfinite(self.lower).any() or np.isfinite(self.upper).any())
 
     def slope(self, gamma: np.ndarray) -> np.ndarray:
         """Give its derivative `(k,)`."""
@@ -96,6 +105,17 @@ class Target(Remembered):
     gamma: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
+        self.gamma = self.reference[self._mean]
+        self.laplace.prior = self.prior.normal_at(self.gamma)
+
+    def start_from(self, theta: np.ndarray) -> None:
+        """Put psi and the coefficients near given outer parameters, off the edges."""
+        x = self.log_prior.coordinates_of(theta)
+        usual = self.reference
+        near = np.where(np.isfinite(x), np.clip(x, usual - FARTHEST, usual + FARTHEST), usual)
+        for at in self.coordinates.coefficients:
+            near[at] = np.where(np.isfinite(x[at]), x[at], usual[at])
+        self.reference = self.coordinates.inside(near)
         self.gamma = self.reference[self._mean]
         self.laplace.prior = self.prior.normal_at(self.gamma)
 
@@ -150,6 +170,13 @@ class Target(Remembered):
             if a > 0:
                 found[a] += X @ c
         return found
+
+    def fixed_at(self, psi: np.ndarray) -> np.ndarray:
+        """Give the same `(P, S, n)` for psi `(S, d)`; S is 1 where it does not depend on them."""
+        base = self.laplace.offset[:, None]
+        if len(base) == 1:
+            return base
+        return np.stack([self.fixed(row) for row in psi], axis=1)
 
 
 def read_target(model: Model) -> Target:
@@ -211,7 +238,7 @@ class Around:
             if not np.isfinite(log_prior[i]):
                 return None
             fixed = target.fixed(psi[i])
-            moved = (fixed - self._fixed)[self.problem.corrected.others]
+            moved = (fixed - self.fixed)[self.problem.corrected.others]
             try:
                 with np.errstate(all="ignore"):
                     found = self._kind.build(
@@ -229,6 +256,14 @@ class Around:
             for term, named in self._named
         ]
 
+    def many_Lambdas(self, theta: np.ndarray) -> list[np.ndarray]:
+        """Give every term's factors `(S, p, p)` at `(S, m)` parameters."""
+        found = [np.empty((len(theta), term.size, term.size)) for term, _ in self._named]
+        for i, row in enumerate(theta):
+            for into, L in zip(found, self._Lambdas(row), strict=True):
+                into[i] = L
+        return found
+
     @cached_property
     def _named(self) -> list[tuple[RandomTerm, dict[str, slice]]]:
         model = self.target.model
@@ -244,7 +279,8 @@ class Around:
         ]
 
     @cached_property
-    def _fixed(self) -> np.ndarray:
+    def fixed(self) -> np.ndarray:
+        """What the outer parameters fix at their mode."""
         return self.target.fixed(self.psi)
 
     @cached_property
@@ -263,7 +299,8 @@ def find_around(target: Target, start: np.ndarray | None = None) -> Around:
     Parameters
     ----------
     start
-        `(m,)` coordinates to start from; by default from the data.
+        `(m,)` the outer parameters to start from, in the model's layout; by default the search
+        starts from the data.
 
     Raises
     ------
@@ -272,8 +309,7 @@ def find_around(target: Target, start: np.ndarray | None = None) -> Around:
     """
     coordinates = target.coordinates
     if start is not None:
-        target.reference = coordinates.inside(start)
-        target.__post_init__()
+        target.start_from(start)
     sd = first_sizes(target.model, target.laplace.system.latent)
     units = (coordinates.units(sd))[target.outer]
     psi, axes = target.reference[target.outer], np.diag(units * coordinates.spreads[target.outer])

@@ -1,0 +1,171 @@
+"""Independent draws from the corrected approximation, with weights that make them exact."""
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.engine.batched import Batched, is_small
+from glmm_bayes.posthoc.drawn import Drawn
+from glmm_bayes.posthoc.target import Around
+
+FIRST = 25  # draws that are walked through before any is kept
+EACH = 4  # draws that are walked through for each one kept
+RELIED_ON = 0.7  # Pareto's k, up to which weights are
+
+
+@dataclass(frozen=True, eq=False)
+class Weighed:
+    """
+    S independent draws of everything.
+
+    Attributes
+    ----------
+    psi, gamma
+        `(S, d)` outer parameters, `(S, k)` the mean's free coefficients.
+    effects
+        By term, b `(S, q, p)`.
+    log_posterior
+        `(S,)` the joint log density, effects in standard units, up to a constant.
+    log_weight
+        `(S,)` that over the density of the draws.
+    """
+
+    psi: np.ndarray
+    gamma: np.ndarray
+    effects: list[np.ndarray]
+    log_posterior: np.ndarray
+    log_weight: np.ndarray
+
+    @cached_property
+    def smoothed(self) -> tuple[np.ndarray, float]:
+        """
+        The weights `(S,)`, of sum one, their tail smoothed, and Pareto's k of it.
+
+        Vehtari, Simpson, Gelman, Yao & Gabry (2024), J. Machine Learning Research 25(72).
+        """
+        from arviz_stats.base import array_stats
+
+        finite = np.where(np.isfinite(self.log_weight), self.log_weight, -1e300)
+        log_weights, k = array_stats.psislw(finite - finite.max())
+        weights = np.exp(log_weights - log_weights.max())
+        return weights / weights.sum(), float(k)
+
+    @property
+    def pareto_k(self) -> float:
+        """Pareto's k of the weights: above 0.7 they are not to be relied on."""
+        return self.smoothed[1]
+
+    @property
+    def effective(self) -> float:
+        """How many unweighted draws tell as much."""
+        return 1.0 / float(np.square(self.smoothed[0]).sum())
+
+
+def draw_and_weigh(around: Around, surrogate: Any, rng: np.random.Generator, size: int) -> Weighed:
+    """Draw psi from the surrogate, effects and coefficients from the normal given it."""
+    psi, log_proposal = surrogate.sample(rng, size)
+    if is_small(around.problem):
+        return _at_once(around, rng, psi, log_proposal)
+    return _one_by_one(around, rng, psi, log_proposal)
+
+
+def _at_once(
+    around: Around, rng: np.random.Generator, psi: np.ndarray, log_proposal: np.ndarray
+) -> Weighed:
+    batched, target = Batched(around.problem), around.target
+    theta, log_prior = target.log_prior.densities(target.tiled(psi))
+    fixed = target.fixed_at(psi)
+    moved = (fixed - around.fixed[:, None])[around.problem.corrected.others]
+    drawn = batched.draw(
+        around.many_Lambdas(theta), fixed, moved, log_prior,
+        rng.standard_normal((len(psi), batched.Q)),
+    )  # fmt: skip
+    log_weight = drawn.log_weight - log_proposal
+    return Weighed(psi, drawn.gamma, list(drawn.effects), drawn.log_density, log_weight)
+
+
+def _one_by_one(
+    around: Around, rng: np.random.Generator, psi: np.ndarray, log_proposal: np.ndarray
+) -> Weighed:
+    terms, size = around.target.model.design.terms, len(psi)
+    setting = around.settings(psi)
+    gamma = np.zeros((size, around.problem.X.shape[1]))
+    effects = [np.zeros((size, len(t.levels), t.size)) for t in terms]
+    log_posterior = np.full(size, -np.inf)
+    log_weight = np.full(size, -np.inf)
+    for i in range(size):
+        frame = setting(i)
+        if frame is None:
+            continue
+        (G, k), Q = frame.shapes
+        z1, z2 = rng.standard_normal((G, k)), rng.standard_normal(Q)
+        at = frame.place(frame.part(z1), z2)
+        gamma[i] = at.gamma
+        for into, b in zip(effects, frame.effects(at), strict=True):
+            into[i] = b
+        normals = 0.5 * (float(np.vdot(z1, z1)) + float(z2 @ z2))
+        log_posterior[i] = frame.log_outer + 0.5 * frame.factor.log_determinant + at.log_density
+        log_weight[i] = frame.log_outer + at.log_density + normals - log_proposal[i]
+    return Weighed(psi, gamma, effects, log_posterior, log_weight)
+
+
+def independence_chains(
+    around: Around, surrogate: Any, *, seed: int, draws: int, chains: int
+) -> tuple[Drawn, float]:
+    """
+    Walk through independent draws by Metropolis and Hastings: exact, and all computed at once.
+
+    Returns
+    -------
+    drawn, share
+        The draws, and how many of the weighed ones are effective: what they are worth before any
+        is thrown away.
+
+    Notes
+    -----
+    Hastings (1970), Biometrika 57, 97-109, section 2.5.
+    """
+    parts, share = [], 1.0
+    for stream in np.random.SeedSequence(seed).spawn(chains):
+        rng = np.random.default_rng(stream)
+        size = FIRST + EACH * draws
+        weighed = draw_and_weigh(around, surrogate, rng, size)
+        at, probability = _walked(weighed.log_weight, np.log(rng.random(size)))
+        mean = probability[FIRST:].reshape(draws, EACH).mean(axis=1)
+        parts.append((weighed, at[FIRST + EACH - 1 :: EACH], mean))
+        share = min(share, weighed.effective / size if weighed.pareto_k < RELIED_ON else 0.0)
+    effects = [
+        np.stack([w.effects[t][at] for w, at, _ in parts]) for t in range(len(parts[0][0].effects))
+    ]
+    statistics = {
+        "lp": np.stack([w.log_posterior[at] for w, at, _ in parts]),
+        "acceptance_all": np.stack([probability for _, _, probability in parts]),
+    }
+    psi = np.stack([w.psi[at] for w, at, _ in parts])
+    gamma = np.stack([w.gamma[at] for w, at, _ in parts])
+    return Drawn(psi, gamma, effects, statistics), share
+
+
+def _walked(log_weight: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give where a chain stands after each proposal, and with what probability it moved there."""
+    at, probability = np.empty(len(chance), dtype=int), np.ones(len(chance))
+    here = int(np.argmax(np.isfinite(log_weight)))
+    for i in range(len(chance)):
+        gain = log_weight[i] - log_weight[here]
+        probability[i] = np.exp(min(gain, 0.0))
+        if chance[i] < gain:
+            here = i
+        at[i] = here
+    return at, probability
+
+
+def resampled(weighed: Weighed, rng: np.random.Generator, chains: int) -> Drawn:
+    """Draw from weighed draws as often as their smoothed weights say, in random order."""
+    size = len(weighed.psi)
+    ends = np.cumsum(weighed.smoothed[0])
+    at = np.searchsorted(ends, (np.arange(size) + rng.random()) / size * ends[-1])
+    at = rng.permutation(np.minimum(at, size - 1)).reshape(chains, -1)
+    statistics = {"lp": weighed.log_posterior[at], "log_weight": weighed.log_weight[at]}
+    return Drawn(weighed.psi[at], weighed.gamma[at], [b[at] for b in weighed.effects], statistics)
