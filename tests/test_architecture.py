@@ -44,18 +44,24 @@ LAYERS: dict[str, set[str]] = {
         ),
         "draws": "covariance design engine errors families model parameters priors response terms",
         "predictive": "covariance data design draws errors families model response terms",
+        "results": "covariance data design draws errors families model predictive response terms",
         "modes": (
             "covariance density design draws engine errors families model parameters priors "
             "response terms"
         ),
+        "posthoc": (
+            "covariance design draws engine errors families model modes parameters predictive "
+            "priors response results terms"
+        ),
         "fit": "design draws errors model modes response terms",
         "inference": (
             "compile density design draws engine errors families fit model modes parameters "
-            "predictive priors registry response terms"
+            "posthoc predictive priors registry response results terms"
         ),
         "verbs": (
             "arrays covariance data density design draws encoding engine errors families fit "
-            "formula inference model modes parameters predictive priors registry response terms"
+            "formula inference model modes parameters posthoc predictive priors registry response "
+            "results terms"
         ),
     }.items()
 }

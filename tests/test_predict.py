@@ -11,7 +11,7 @@ from scipy.stats import norm
 
 import glmm_bayes as gb
 from glmm_bayes.fit import PosteriorFit
-from glmm_bayes.inference.results import posterior_tree
+from glmm_bayes.results import posterior_tree
 from glmm_bayes.verbs.prior_predictive import _prior_draws
 
 

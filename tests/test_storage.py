@@ -16,7 +16,7 @@ import xarray as xr
 import glmm_bayes as gb
 from glmm_bayes.families import FAMILIES
 from glmm_bayes.fit import PosteriorFit
-from glmm_bayes.inference.results import posterior_tree
+from glmm_bayes.results import posterior_tree
 from glmm_bayes.verbs.prior_predictive import _prior_draws
 
 ROOT = Path(__file__).resolve().parents[1]

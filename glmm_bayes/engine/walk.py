@@ -8,9 +8,11 @@ import numpy as np
 
 from glmm_bayes.engine.whitened import Place
 
-LEAPS = 2  # of one rotation
 QUARTER = np.pi / 2  # a whole rotation: positions become momenta
 AIMED = 0.8  # acceptance of rotations
+MOST_LEAPS, REVIEW = 5, 15  # kicks of one rotation; steps after which their number is looked at
+TURNED = 0.75  # of a quarter, below which a rotation gets one more kick
+RARELY = 0.3  # how often coefficients alone are rotated: they are proposed with the parameters too
 SOME, MANY = 0.05, 0.5  # how often the outer parameters move from where they are
 POOR = 0.2  # acceptance of proposals from the surrogate, below which they move so more often
 
@@ -67,6 +69,7 @@ class Tuning:
     """What is adapted while a chain warms up: sizes of moves, and which are made how often."""
 
     angle: float = QUARTER
+    leaps: int = 1
     local: float = 0.5
     often: float = SOME
     tried: list[float] = field(default_factory=list)
@@ -143,7 +146,9 @@ class Chain:
         state, outer = _proposed(rng, self.state, self.psi[i], proposal, self.setting(i))
         if rng.random() < self.tuning.often:
             state, local = _moved(self.target, rng, state, self.tuning.local)
-        state, rotation = _rotated(rng, state, self.tuning.angle)
+        rotation = np.nan
+        if len(state.z2) > len(state.at.gamma) or rng.random() < RARELY:
+            state, rotation = _rotated(rng, state, self.tuning)
         self.state, levels = _swept(rng, state)
         return Record(self.state, outer, local, rotation, levels)
 
@@ -205,18 +210,19 @@ def _moved(
     return (new if chance < gain else state), _probability(gain)
 
 
-def _rotated(rng: np.random.Generator, state: State, angle: float) -> tuple[State, float]:
+def _rotated(rng: np.random.Generator, state: State, tuning: Tuning) -> tuple[State, float]:
     """Turn z2 and a fresh momentum, and kick by what is not the standard normal's."""
     setting, z = state.setting, state.z2
     if not len(z):
         return state, np.nan
     part = setting.part(state.z1)
-    momentum, turn = rng.standard_normal(len(z)), angle / LEAPS * rng.uniform(0.85, 1.15)
+    momentum = rng.standard_normal(len(z))
+    turn = tuning.angle / tuning.leaps * rng.uniform(0.85, 1.15)
     chance, at = np.log(rng.random()), state.at
     energy = at.log_density - 0.5 * float(momentum @ momentum)
     c, s = np.cos(turn), np.sin(turn)
     kick = setting.slopes(at) + z
-    for _ in range(LEAPS):
+    for _ in range(tuning.leaps):
         momentum = momentum + 0.5 * turn * kick
         z, momentum = c * z + s * momentum, c * momentum - s * z
         at = setting.place(part, z)
@@ -246,6 +252,9 @@ def _adapt(tuning: Tuning, record: Record, i: int) -> None:
     rate = 1.0 / np.sqrt(1.0 + 0.2 * i)
     if np.isfinite(record.rotation):
         tuning.angle = min(tuning.angle * np.exp(rate * (record.rotation - AIMED)), QUARTER)
+        poor = tuning.angle < TURNED * QUARTER and tuning.leaps < MOST_LEAPS
+        if poor and i % REVIEW == REVIEW - 1:
+            tuning.leaps, tuning.angle = tuning.leaps + 1, QUARTER
     if np.isfinite(record.local):
         tuning.local *= float(np.exp(rate * (record.local - 0.3)))
     if i >= 15:

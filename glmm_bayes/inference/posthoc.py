@@ -16,7 +16,7 @@ from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupported
 from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed
 from glmm_bayes.inference.methods import METHODS
-from glmm_bayes.inference.results import posterior_tree
+from glmm_bayes.results import posterior_tree
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.report import how_approximately, how_exactly, how_far_shifted
 from glmm_bayes.posthoc.sampling import (
@@ -26,6 +26,9 @@ from glmm_bayes.posthoc.sampling import (
     draw_exactly,
 )
 from glmm_bayes.posthoc.target import find_around, read_target
+from glmm_bayes.posthoc.verify import verify
+
+CLOSE = 0.1  # log density: the surrogate's error, which acceptance pays for
 
 
 def posthoc(
@@ -144,7 +147,8 @@ def _drawn(
     """Give the draws, their statistics and what is to be said of them."""
     target = read_target(model)
     around = find_around(target, start)
-    surrogate: Any = fit_surrogate(target, around.psi, around.axes)
+    surrogate: Any = fit_surrogate(target, around.psi, around.axes, tolerance=CLOSE)
+    verify(around, surrogate)
     words: list[str] = []
     if not exact:
         drawn, weighed = draw_approximately(around, surrogate, settings)

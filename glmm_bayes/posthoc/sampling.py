@@ -56,9 +56,7 @@ def draw_exactly(around: Around, surrogate: Any, settings: Settings) -> Drawn:
     )
 
 
-def draw_approximately(
-    around: Around, surrogate: Any, settings: Settings
-) -> tuple[Drawn, Weighed]:
+def draw_approximately(around: Around, surrogate: Any, settings: Settings) -> tuple[Drawn, Weighed]:
     """Draw from the corrected approximation, and weigh by the exact density."""
     rng = np.random.default_rng(settings.seed)
     weighed = draw_and_weigh(around, surrogate, rng, settings.draws * settings.chains)

@@ -32,12 +32,14 @@ ROUGH = 1e-3  # of the decrement: the Hessian's own Newton steps do the rest
 FARTHEST = 3.0  # from the usual start, where a search begins: a variance may be zero at a maximum
 WEAKEST = 0.25  # of a prior's squared slope: a normal in its place has at least this precision
 
+type Function = Callable[[np.ndarray], np.ndarray]
+
 
 @dataclass(frozen=True, eq=False)
 class MeanPrior:
     """The prior of the mean's free coefficients, on their own scale."""
 
-    forms: Sequence[tuple[Any, np.ndarray]]
+    forms: Sequence[tuple[Function, Function, np.ndarray]]
     lower: np.ndarray
     upper: np.ndarray
 
@@ -49,13 +51,14 @@ class MeanPrior:
         priors = [p for block in blocks for p in block.priors if not p.is_fixed]
         at = np.flatnonzero(np.isnan(coordinates.held[0]))
         start = model.layout["beta"].start if blocks else 0
-        return cls(grouped(priors), outer.lower[start + at], outer.upper[start + at])
+        forms = [(*prior.resolved(), places) for prior, places in grouped(priors)]
+        return cls(forms, outer.lower[start + at], outer.upper[start + at])
 
     def log_density(self, gamma: np.ndarray) -> Any:
         """Give the log density up to a constant, of `(k,)` or `(S, k)`; minus infinity outside."""
         total = np.zeros(gamma.shape[:-1])
-        for prior, at in self.forms:
-            total = total + prior.core(gamma[..., at]).sum(axis=-1)
+        for core, _, at in self.forms:
+            total = total + core(gamma[..., at]).sum(axis=-1)
         if self._is_bounded:
             inside = ((gamma > self.lower) & (gamma < self.upper)).all(axis=-1)
             total = np.where(inside, total, -np.inf)
@@ -68,8 +71,8 @@ class MeanPrior:
     def slope(self, gamma: np.ndarray) -> np.ndarray:
         """Give its derivative `(k,)`."""
         found = np.zeros_like(gamma)
-        for prior, at in self.forms:
-            found[at] = prior.score(gamma[at])
+        for _, score, at in self.forms:
+            found[at] = score(gamma[at])
         return found
 
     def normal_at(self, gamma: np.ndarray) -> Normal:

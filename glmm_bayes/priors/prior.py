@@ -1,7 +1,8 @@
 """A prior as data: a distribution's name and arguments, for PyMC and for plain arrays."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from types import MappingProxyType
 from typing import Any, Self
 
@@ -116,6 +117,11 @@ class Prior:
         """Differentiate `core` by x, elementwise."""
         density, arguments = self._numeric()
         return density.score(x, **arguments)
+
+    def resolved(self) -> tuple[Callable[[Array], Array], Callable[[Array], Array]]:
+        """Give `core` and `score` with all looking up done, for many evaluations."""
+        density, arguments = self._numeric()
+        return partial(density.core, **arguments), partial(density.score, **arguments)
 
     def sample(self, rng: np.random.Generator, size: tuple[int, ...]) -> Array:
         """Draw from the prior."""

@@ -7,7 +7,7 @@ import numpy as np
 import xarray as xr
 
 from glmm_bayes.fit import PosteriorFit
-from glmm_bayes.inference.results import KEPT, log_likelihood
+from glmm_bayes.results import KEPT, log_likelihood
 
 
 def loo(fit: PosteriorFit, **options: Any) -> Any:

@@ -102,7 +102,7 @@ def replicate(fit: Fit) -> "xr.DataTree":
     """
     import xarray as xr
 
-    from glmm_bayes.inference.results import posterior_predictive
+    from glmm_bayes.results import posterior_predictive
 
     model = fit.model
     draws = evenly_thinned(fit.sampled(np.random.default_rng(fit.seed)), REPLICATED)
