@@ -21,9 +21,9 @@ from glmm_bayes.errors import (
 )
 from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.methods import METHODS
-from glmm_bayes.results import posterior_tree
 from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
+from glmm_bayes.results import posterior_tree
 
 STATISTICS = {
     "diverging": "diverging",

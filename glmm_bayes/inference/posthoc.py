@@ -16,7 +16,6 @@ from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupported
 from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed
 from glmm_bayes.inference.methods import METHODS
-from glmm_bayes.results import posterior_tree
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.report import how_approximately, how_exactly, how_far_shifted
 from glmm_bayes.posthoc.sampling import (
@@ -27,6 +26,7 @@ from glmm_bayes.posthoc.sampling import (
 )
 from glmm_bayes.posthoc.target import find_around, read_target
 from glmm_bayes.posthoc.verify import verify
+from glmm_bayes.results import posterior_tree
 
 CLOSE = 0.1  # log density: the surrogate's error, which acceptance pays for
 

@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def run_chains(
             np.random.default_rng(stream),
             warm=tune,
             draws=draws,
-            keep=lambda i, record, k=k: kept.keep(k, i, record),
+            keep=partial(kept.keep, k),
         )
         for k, stream in enumerate(np.random.SeedSequence(seed).spawn(chains))
     ]

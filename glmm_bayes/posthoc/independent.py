@@ -79,7 +79,7 @@ def _at_once(
     fixed = target.fixed_at(psi)
     moved = (fixed - around.fixed[:, None])[around.problem.corrected.others]
     drawn = batched.draw(
-        around.many_Lambdas(theta), fixed, moved, log_prior,
+        around.many_factors(theta), fixed, moved, log_prior,
         rng.standard_normal((len(psi), batched.Q)),
     )  # fmt: skip
     log_weight = drawn.log_weight - log_proposal

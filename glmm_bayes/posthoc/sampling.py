@@ -22,7 +22,7 @@ ENOUGH = 0.3  # of weighed draws that are effective, from which on no moves are 
 
 @dataclass(frozen=True)
 class Settings:
-    """How much is drawn: draws kept and warm-up steps of each chain, chains, and how many at once."""
+    """How much is drawn: draws kept and warm-up steps of each chain, and chains, some at once."""
 
     seed: int
     draws: int

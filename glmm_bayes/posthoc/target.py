@@ -245,7 +245,7 @@ class Around:
             try:
                 with np.errstate(all="ignore"):
                     found = self._kind.build(
-                        self.problem, self._Lambdas(theta[i]), fixed, moved, float(log_prior[i])
+                        self.problem, self._factors(theta[i]), fixed, moved, float(log_prior[i])
                     )
             except np.linalg.LinAlgError:
                 return None
@@ -253,17 +253,17 @@ class Around:
 
         return setting
 
-    def _Lambdas(self, theta: np.ndarray) -> list[np.ndarray]:
+    def _factors(self, theta: np.ndarray) -> list[np.ndarray]:
         return [
             term.structure.factor({name: theta[at] for name, at in named.items()}, term.size)
             for term, named in self._named
         ]
 
-    def many_Lambdas(self, theta: np.ndarray) -> list[np.ndarray]:
+    def many_factors(self, theta: np.ndarray) -> list[np.ndarray]:
         """Give every term's factors `(S, p, p)` at `(S, m)` parameters."""
         found = [np.empty((len(theta), term.size, term.size)) for term, _ in self._named]
         for i, row in enumerate(theta):
-            for into, L in zip(found, self._Lambdas(row), strict=True):
+            for into, L in zip(found, self._factors(row), strict=True):
                 into[i] = L
         return found
 

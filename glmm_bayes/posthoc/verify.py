@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.errors import NotSupportedError
-from glmm_bayes.results import log_likelihood
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.target import Around
+from glmm_bayes.results import log_likelihood
 
 POINTS = 3
 SAME = 1e-7  # of the log likelihood
@@ -43,6 +43,6 @@ def verify(around: Around, surrogate: Any) -> None:
     gaps = theirs - np.array(ours)
     if not np.ptp(gaps) <= SAME * (1.0 + np.abs(theirs).max()):
         raise NotSupportedError(
-            f"The density on arrays and the model's own differ by {np.ptp(gaps):.3g} between draws, "
+            f"The density on arrays and the model's differ by {np.ptp(gaps):.3g} between draws, "
             f"where they should differ by a constant"
         )
