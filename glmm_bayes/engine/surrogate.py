@@ -1,0 +1,324 @@
+"""A smooth density of few variables as a polynomial, from which draws cost nothing."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from math import comb
+
+import numpy as np
+
+from glmm_bayes.engine.polynomial import Polynomial, fit_polynomial
+
+type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
+
+DROP, REACH = 2.0, 2.0  # the log density falls by this, this far along each bent axis
+SKEWED = 3.0  # the longer side of an axis over the shorter, at most
+TAIL = 5.0  # degrees of freedom of the envelope, and of what lies beyond the design
+WIDE, WIDEST = {1: 2.2, 2: 1.7}, 1.4  # spread of the design over that of a normal
+RAREST = 0.03  # of the envelope's draws that are taken
+FLOOR = 1e-4  # of the envelope that the surrogate never falls below
+FARTHEST = 2.0  # from the middle: what is farther off is as wrong as can be
+DEGREES = {1: 8, 2: 6, 3: 4, 4: 4, 5: 3, 6: 3, 7: 3, 8: 3, 9: 2, 10: 2}
+HIGHEST, MOST = 14, 300  # degree, and coefficients
+MORE = 1.6  # equations over coefficients
+CHECKS = 16  # fresh draws at which the error is looked at
+PILOTS = 4096  # draws of the envelope that find how high the surrogate rises above it
+
+
+@dataclass(frozen=True, eq=False)
+class Bend:
+    """
+    A smooth increasing map of each coordinate, t(z) = m z + c (sqrt(z^2 + 1) - 1), |c| < m.
+
+    `m` and `c` are `(d,)`. It makes a density with one long and one short side more like a normal.
+    """
+
+    m: np.ndarray
+    c: np.ndarray
+
+    @classmethod
+    def reaching(cls, left: np.ndarray, right: np.ndarray) -> "Bend":
+        """Make t(-REACH) = -left and t(REACH) = right."""
+        rise = np.sqrt(REACH**2 + 1) - 1
+        return cls((left + right) / (2 * REACH), (right - left) / (2 * rise))
+
+    def __call__(self, z: np.ndarray) -> np.ndarray:
+        """Give t(z)."""
+        return self.m * z + self.c * (np.sqrt(z**2 + 1) - 1)
+
+    def inverse(self, t: np.ndarray) -> np.ndarray:
+        """Give z."""
+        s, gap = t + self.c, self.m**2 - self.c**2
+        return (self.m * s - self.c * np.sqrt(s**2 + gap)) / gap
+
+    def jacobian(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Give t' `(…, d)`, the sum of log t' `(…)`, and the slope of that by z."""
+        root = np.sqrt(z**2 + 1)
+        rate = self.m + self.c * z / root
+        return rate, np.log(rate).sum(axis=-1), self.c / root**3 / rate
+
+
+@dataclass(frozen=True, eq=False)
+class Surrogate:
+    """
+    A density of x = origin + axes t(z), z's log density a polynomial between two Student's t.
+
+    Attributes
+    ----------
+    origin, axes
+        `(d,)` the mode, `(d, d)` a root of the covariance there.
+    bend
+        The map t.
+    polynomial
+        Of z, within `radius`; beyond, along each ray, the density falls as the envelope does.
+    lowest, highest
+        The log density is kept between these over the envelope's.
+    share
+        Which part of the envelope's draws is taken.
+    error
+        The standard deviation of the true log density less the surrogate's, over fresh draws from
+        the surrogate.
+    evaluations
+        How often the true density was evaluated.
+
+    Notes
+    -----
+    The envelope is a t in z, and the surrogate at most `highest` over it by construction: so draws
+    by rejection follow the density that `log_density` states exactly, as a Metropolis-Hastings
+    ratio requires. Draws by resampling would not. Both bounds, and the tail, keep the ratio of
+    the true density to the surrogate's in hand where the polynomial knows nothing.
+    """
+
+    origin: np.ndarray
+    axes: np.ndarray
+    bend: Bend
+    polynomial: Polynomial
+    radius: float
+    lowest: float
+    highest: float
+    share: float
+    error: float
+    evaluations: int
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """Give the log density `(S,)` of points `(S, d)`, up to one constant."""
+        z = self.bend.inverse(np.linalg.solve(self.axes, (x - self.origin).T).T)
+        return self._bounded(z, _envelope(z)) - self.bend.jacobian(z)[1]
+
+    def sample(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Draw `(size, d)`, and give the log density `(size,)` of each."""
+        z, value, missing = [np.empty((0, len(self.origin)))], [np.empty(0)], size
+        while missing > 0:
+            tried = _student(rng, int(1.1 * missing / self.share) + 16, len(self.origin))
+            over = _envelope(tried)
+            found = self._bounded(tried, over)
+            taken = np.log(rng.random(len(tried))) < found - over - self.highest
+            z.append(tried[taken])
+            value.append(found[taken])
+            missing -= int(taken.sum())
+        drawn, log_density = np.concatenate(z)[:size], np.concatenate(value)[:size]
+        x = self.origin + self.bend(drawn) @ self.axes.T
+        return x, log_density - self.bend.jacobian(drawn)[1]
+
+    def _bounded(self, z: np.ndarray, envelope: np.ndarray) -> np.ndarray:
+        """Give the log density of z `(S, d)`, not of x."""
+        value = _continued(self.polynomial, self.radius, z, envelope)
+        return np.clip(value, envelope + self.lowest, envelope + self.highest)
+
+
+def _envelope(z: np.ndarray) -> np.ndarray:
+    """Give the log density `(S,)` of Student's t at z `(S, d)`, up to a constant."""
+    return -0.5 * (TAIL + z.shape[1]) * np.log1p(np.square(z).sum(axis=1) / TAIL)
+
+
+def _student(rng: np.random.Generator, size: int, d: int) -> np.ndarray:
+    return rng.standard_normal((size, d)) / np.sqrt(rng.chisquare(TAIL, (size, 1)) / TAIL)
+
+
+def _continued(
+    polynomial: Polynomial, radius: float, z: np.ndarray, envelope: np.ndarray
+) -> np.ndarray:
+    """Give the polynomial within the radius, and beyond what falls from there as the envelope."""
+    length = np.sqrt(np.square(z).sum(axis=1))
+    inside = z * np.minimum(1.0, radius / np.maximum(length, 1e-300))[:, None]
+    return polynomial(inside) + envelope - _envelope(inside)
+
+
+# ---- the fit
+
+
+@dataclass(eq=False)
+class _Evaluated:
+    """
+    The true density, relative to that at the origin, where it was evaluated so far.
+
+    Attributes
+    ----------
+    t, values, gradients
+        By point, x's place along the axes `(d,)`, the log density and its slope `(d,)` by t.
+    """
+
+    evaluate: Evaluate
+    origin: np.ndarray
+    axes: np.ndarray
+    t: list[np.ndarray] = field(default_factory=list)
+    values: list[float] = field(default_factory=list)
+    gradients: list[np.ndarray] = field(default_factory=list)
+    count: int = 0
+    base: float = 0.0
+
+    def at(self, t: np.ndarray) -> tuple[float, np.ndarray]:
+        """Evaluate at one point; what has no density is not kept."""
+        value, gradient = self.evaluate(self.origin + self.axes @ t)
+        self.count += 1
+        slope = self.axes.T @ gradient
+        if not (np.isfinite(value) and np.isfinite(slope).all()):
+            return -np.inf, slope
+        if not self.values:
+            self.base = value
+        self.t.append(t)
+        self.values.append(value - self.base)
+        self.gradients.append(slope)
+        return value - self.base, slope
+
+
+def fit_surrogate(
+    evaluate: Evaluate,
+    origin: np.ndarray,
+    axes: np.ndarray,
+    *,
+    tolerance: float = 0.05,
+    budget: int = 300,
+) -> Surrogate:
+    """
+    Fit a surrogate, with more points where its own draws show that it is wrong.
+
+    Parameters
+    ----------
+    evaluate
+        Gives the log density, minus infinity where there is none, and its gradient `(d,)`.
+    origin, axes
+        `(d,)` the mode or near it, `(d, d)` a root of the covariance there.
+    tolerance
+        Of the surrogate's error.
+    budget
+        Evaluations, about; where they are spent, the best surrogate so far is given.
+    """
+    d, rng = len(origin), np.random.default_rng(0)
+    seen = _Evaluated(evaluate, origin, axes)
+    seen.at(np.zeros(d))
+    bend = _find_bend(seen, d)
+    degree = DEGREES.get(d, 2)
+    _spread_out(seen, bend, int(np.ceil(MORE * comb(degree + d, d) / (1 + d))))
+    best: Surrogate | None = None
+    while True:
+        found = _fitted(seen, bend, degree)
+        richer = _fitted(seen, bend, degree + 1) if _determined(seen, degree + 1) else None
+        x, log_density = found.sample(rng, max(CHECKS, len(seen.t) // 5))
+        values = np.array([seen.at(t)[0] for t in np.linalg.solve(axes, (x - origin).T).T])
+        found = replace(found, error=_spread(values - log_density))
+        if best is None or found.error < best.error:
+            best = found
+        if best.error <= tolerance or seen.count >= budget:
+            return replace(best, evaluations=seen.count)
+        if richer is not None and _spread(values - richer.log_density(x)) < found.error:
+            degree += 1
+
+
+def _determined(seen: _Evaluated, degree: int) -> bool:
+    """Tell whether the points so far determine a polynomial, and rounding allows for one."""
+    d = len(seen.origin)
+    terms = comb(degree + d, d)
+    return degree <= HIGHEST and terms <= MOST and MORE * terms <= len(seen.t) * (1 + d)
+
+
+def _spread(gap: np.ndarray) -> float:
+    """Give the standard deviation of log densities' differences; an absent one is a large one."""
+    middle = float(np.median(gap))
+    return float(np.std(np.clip(gap - middle, -FARTHEST, FARTHEST)))
+
+
+def _find_bend(seen: _Evaluated, d: int) -> Bend:
+    left, right = np.empty(d), np.empty(d)
+    for j in range(d):
+        left[j] = _half_width(seen, -np.eye(d)[j])
+        right[j] = _half_width(seen, np.eye(d)[j])
+    wider = np.maximum(left, right) / SKEWED
+    return Bend.reaching(np.maximum(left, wider), np.maximum(right, wider))
+
+
+def _half_width(seen: _Evaluated, direction: np.ndarray) -> float:
+    """Find how far along a direction the log density falls by DROP."""
+    size, low, high = REACH, 0.0, np.inf
+    for _ in range(6):
+        drop = -seen.at(size * direction)[0]
+        if 0.7 * DROP < drop < 1.4 * DROP:
+            break
+        if drop > DROP:
+            high = size
+        else:
+            low = size
+        # The root of the drop is nearly a line.
+        step = np.sqrt(DROP / min(max(drop, 0.05 * DROP), 1e3))
+        size *= float(np.clip(step, 0.25, 3.0))
+        if not low < size < high:
+            size = 0.5 * (low + high)
+    else:
+        return size
+    return size * float(np.sqrt(DROP / drop))
+
+
+def _spread_out(seen: _Evaluated, bend: Bend, count: int) -> None:
+    """Evaluate at points spread evenly as a wide normal."""
+    # Imported where it is needed: SciPy is slow to load.
+    from scipy.special import ndtri
+
+    d = len(seen.origin)
+    radius = _radius(d)
+    for z in WIDE.get(d, WIDEST) * ndtri(_evenly(count, d)):
+        length = float(np.sqrt(z @ z))
+        seen.at(bend(z * min(1.0, radius / max(length, 1e-300))))
+    for axis in np.eye(d):
+        seen.at(bend(0.8 * radius * axis))
+        seen.at(bend(-0.8 * radius * axis))
+
+
+def _evenly(count: int, d: int) -> np.ndarray:
+    """
+    Give points `(count, d)` of low discrepancy in the unit cube.
+
+    Notes
+    -----
+    The additive recurrence by powers of the root of x^(d + 1) = x + 1, as in M. Roberts (2018),
+    "The unreasonable effectiveness of quasirandom sequences"; d = 1 is the golden ratio's.
+    """
+    root = 2.0
+    for _ in range(60):
+        root = (1 + root) ** (1 / (d + 1))
+    steps = root ** -np.arange(1.0, d + 1)
+    return (0.5 + np.arange(1, count + 1)[:, None] * steps) % 1.0
+
+
+def _radius(d: int) -> float:
+    """Give how far the design reaches: a normal's draws lie within but for a few in 10,000."""
+    return float(np.sqrt(d)) + 3.0
+
+
+def _fitted(seen: _Evaluated, bend: Bend, degree: int) -> Surrogate:
+    z = bend.inverse(np.array(seen.t))
+    rate, log_jacobian, by_z = bend.jacobian(z)
+    values = np.array(seen.values) + log_jacobian
+    gradients = np.array(seen.gradients) * rate + by_z
+    # The root of the density over that of the points, about: misfits count as they are drawn.
+    weights = np.exp(0.25 * np.maximum(values - values.max(), -20.0))
+    polynomial = fit_polynomial(degree, z, values, gradients, weights)
+    radius = _radius(len(seen.origin))
+    pilots = _student(np.random.default_rng(1), PILOTS, z.shape[1])
+    over = _envelope(pilots)
+    rise = _continued(polynomial, radius, pilots, over) - over
+    highest = float(rise.max())
+    while (share := float(np.mean(np.exp(np.minimum(rise - highest, 0.0))))) < RAREST:
+        highest -= 0.1
+    lowest = highest + np.log(share * FLOOR)
+    return Surrogate(
+        seen.origin, seen.axes, bend, polynomial, radius, lowest, highest, share, np.nan, seen.count
+    )
