@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from glmm_bayes.priors import Prior
     from glmm_bayes.verbs.compare import compare
     from glmm_bayes.verbs.compare_methods import compare_methods
+    from glmm_bayes.verbs.recovery import check_recovery
     from glmm_bayes.verbs.storage import load
 
 __version__ = "0.1.0"
@@ -41,6 +42,7 @@ _HOMES = {
     "load": "verbs.storage",
     "compare": "verbs.compare",
     "compare_methods": "verbs.compare_methods",
+    "check_recovery": "verbs.recovery",
     **dict.fromkeys(("load_dataset", "list_datasets"), "datasets"),
     **dict.fromkeys(("COVARIANCES", "Covariance", "CovarianceParameter"), "covariance"),
     **dict.fromkeys(
@@ -61,7 +63,7 @@ _HOMES = {
         "errors",
     ),
 }
-_PLANNED = {"Tree", "check_recovery"}
+_PLANNED = {"Tree"}
 
 __all__ = [
     "COVARIANCES",
@@ -88,6 +90,7 @@ __all__ = [
     "UnknownNameError",
     "add_family",
     "add_link",
+    "check_recovery",
     "compare",
     "compare_methods",
     "list_datasets",
