@@ -51,10 +51,14 @@ class Diagnostics:
         worst = self.table.agg({"r_hat": "max", "ess_bulk": "min", "ess_tail": "min"})
         head = (
             f"{self.draws} draws; largest R-hat {worst['r_hat']:.3f}, smallest ESS "
-            f"{worst['ess_bulk']:.0f} (bulk) {worst['ess_tail']:.0f} (tail); "
-            f"{self.divergences} divergences; {self.tree_depth_hits} at the greatest tree depth; "
-            f"E-BFMI {self.e_bfmi:.2f}."
+            f"{worst['ess_bulk']:.0f} (bulk) {worst['ess_tail']:.0f} (tail)"
         )
+        if np.isfinite(self.e_bfmi):  # a Hamiltonian sampler's trajectories
+            head += (
+                f"; {self.divergences} divergences; {self.tree_depth_hits} at the greatest tree "
+                f"depth; E-BFMI {self.e_bfmi:.2f}"
+            )
+        head += "."
         return "\n".join([head, *(self.problems or ("No problem found.",))])
 
 
