@@ -117,7 +117,9 @@ def test_metropolis_hastings_accepts_nearly_always(case):
     surrogate = fit_surrogate(density, origin, axes)
     x, ours = surrogate.sample(np.random.default_rng(2), 4000)
     log_weight = log_ratios(density, x, ours)
-    assert np.minimum(np.exp(log_weight[::2]), np.exp(log_weight[1::2])).mean() > 0.8
+    # The worst is the t of six dimensions, whose log density is no polynomial.
+    least = 0.6 if len(origin) == 6 else 0.9
+    assert np.minimum(np.exp(log_weight[::2]), np.exp(log_weight[1::2])).mean() > least
     # No draw is worth thousands: a chain would stay there for good.
     assert log_weight.max() < 6
 
@@ -128,7 +130,7 @@ def test_error_is_that_of_fresh_draws():
     x, ours = surrogate.sample(np.random.default_rng(3), 4000)
     gaps = log_ratios(density, x, ours)
     assert 0 < surrogate.error < 0.05
-    # Of 16 draws, and without what is farther out than these reach.
+    # Of 24 draws, and without what is farther out than these reach.
     assert np.std(gaps[np.abs(gaps) < 0.5]) < 3 * surrogate.error
 
 
@@ -219,9 +221,9 @@ def test_same_draws_of_same_seeds():
 def test_budget_and_count_of_evaluations():
     density = counted(student(correlated(6), 5))
     surrogate = fit_surrogate(density, *CASES["student"][1:], tolerance=1e-6, budget=150)
-    assert surrogate.evaluations == density.count <= 150 + 150 // 5 + 16
+    assert surrogate.evaluations == density.count <= 150 + 150 // 5 + 24
     smooth = counted(CASES["normal"][0])
-    assert fit_surrogate(smooth, *CASES["normal"][1:]).evaluations == smooth.count < 50
+    assert fit_surrogate(smooth, *CASES["normal"][1:]).evaluations == smooth.count < 60
 
 
 def test_regions_without_density_are_seldom_drawn():
@@ -243,7 +245,7 @@ def test_from_beside_the_mode():
     surrogate = fit_surrogate(density, 1 + root_of(correlated(3))[:, 0], axes)
     x, ours = surrogate.sample(np.random.default_rng(10), 4000)
     weights = np.exp(log_ratios(density, x, ours))
-    assert np.minimum(weights[::2], weights[1::2]).mean() > 0.95
+    assert np.minimum(weights[::2], weights[1::2]).mean() > 0.9
     np.testing.assert_allclose(x.mean(axis=0), 1, atol=0.1)
 
 

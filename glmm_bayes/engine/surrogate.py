@@ -20,7 +20,7 @@ FARTHEST = 2.0  # from the middle: what is farther off is as wrong as can be
 DEGREES = {1: 8, 2: 6, 3: 4, 4: 4, 5: 3, 6: 3, 7: 3, 8: 3, 9: 2, 10: 2}
 HIGHEST, MOST = 14, 300  # degree, and coefficients
 MORE = 1.6  # equations over coefficients
-CHECKS = 16  # fresh draws at which the error is looked at
+CHECKS = 24  # fresh draws at which the error is looked at
 PILOTS = 4096  # draws of the envelope that find how high the surrogate rises above it
 
 
@@ -212,7 +212,7 @@ def fit_surrogate(
     best: Surrogate | None = None
     while True:
         found = _fitted(seen, bend, degree)
-        richer = _fitted(seen, bend, degree + 1) if _determined(seen, degree + 1) else None
+        richer = [_fitted(seen, bend, degree + 1)] if _determined(seen, degree + 1) else []
         x, log_density = found.sample(rng, max(CHECKS, len(seen.t) // 5))
         values = np.array([seen.at(t)[0] for t in np.linalg.solve(axes, (x - origin).T).T])
         found = replace(found, error=_spread(values - log_density))
@@ -220,8 +220,8 @@ def fit_surrogate(
             best = found
         if best.error <= tolerance or seen.count >= budget:
             return replace(best, evaluations=seen.count)
-        if richer is not None and _spread(values - richer.log_density(x)) < found.error:
-            degree += 1
+        misfit = _misfit(values - log_density)
+        degree += any(_misfit(values - other.log_density(x)) < misfit for other in richer)
 
 
 def _determined(seen: _Evaluated, degree: int) -> bool:
@@ -235,6 +235,11 @@ def _spread(gap: np.ndarray) -> float:
     """Give the standard deviation of log densities' differences; an absent one is a large one."""
     middle = float(np.median(gap))
     return float(np.std(np.clip(gap - middle, -FARTHEST, FARTHEST)))
+
+
+def _misfit(gap: np.ndarray) -> float:
+    """Give the mean distance of log densities, which few far points hardly move."""
+    return float(np.mean(np.minimum(np.abs(gap - np.median(gap)), FARTHEST)))
 
 
 def _find_bend(seen: _Evaluated, d: int) -> Bend:
