@@ -12,6 +12,7 @@ from matplotlib.figure import Figure
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.plots.look import INK, PALE, PALETTE, panels, plain
+from glmm_bayes.verbs.printing import p_value
 from glmm_bayes.verbs.recovery_table import ALPHA, covered
 
 if TYPE_CHECKING:
@@ -104,15 +105,18 @@ def _ranks(check: "RecoveryCheck", names: list[str], coverage: bool) -> Figure:
         visuals={
             "ecdf_lines": {"color": PALETTE[0]},
             "suspicious_points": {"color": PALETTE[1]},
-            "p_value_text": {"text": lambda p: f"p = {p:.3f}", "color": INK},
+            "p_value_text": {"text": _p_text, "color": INK},
             "xlabel": False,
         },
     )
     figure = collection.viz["figure"].item()
     figure.set_layout_engine("constrained")
     shown = [ax for ax in figure.axes if ax.get_title()]
-    for ax, name in zip(shown, names, strict=True):
-        _banded(ax, check.estimates, name, coverage)
+    reach = max(
+        _banded(ax, check.estimates, name, coverage) for ax, name in zip(shown, names, strict=True)
+    )
+    for ax in shown:
+        ax.set_ylim(-1.25 * reach, 1.25 * reach)
     for ax in shown[-across:]:
         ax.tick_params(labelbottom=True)
     across_words, up_words = LABELS["coverage" if coverage else "ranks"]
@@ -132,8 +136,13 @@ def _tree(check: "RecoveryCheck", names: list[str]) -> xr.DataTree:
     return xr.DataTree.from_dict({"prior_sbc": data})
 
 
-def _banded(ax: Axes, estimates: pd.DataFrame, name: str, coverage: bool) -> None:
-    """Draw the simultaneous band that ArviZ computes, which its default figure leaves out."""
+def _p_text(p: float) -> str:
+    words = p_value(float(p))
+    return f"p {words}" if words.startswith("<") else f"p = {words}"
+
+
+def _banded(ax: Axes, estimates: pd.DataFrame, name: str, coverage: bool) -> float:
+    """Draw the simultaneous band, which ArviZ computes but leaves out; give how far all reaches."""
     from arviz_stats.ecdf_utils import ecdf_pit
 
     pit = estimates.loc[estimates["parameter"] == name, "pit"].dropna().to_numpy()
@@ -141,10 +150,12 @@ def _banded(ax: Axes, estimates: pd.DataFrame, name: str, coverage: bool) -> Non
         np.abs(2 * pit - 1) if coverage else pit, 1 - ALPHA, SIMULATIONS
     )
     ax.fill_between(x, lower - x, upper - x, step="post", color=PALE, alpha=0.3, lw=0, zorder=0)
-    reach = 1.25 * max(np.abs([lower - x, upper - x, ecdf - x]).max(), 1e-9)
-    ax.set_ylim(-reach, reach)
+    for text in ax.texts:
+        # The corner that neither band nor curve is likely to be in.
+        text.set(transform=ax.transAxes, position=(0.99, 0.98), ha="right", va="top")
     ax.set_title(name, fontsize="small")
     plain(ax)
+    return float(np.abs([lower - x, upper - x, ecdf - x]).max())
 
 
 # ---- estimates
