@@ -1,6 +1,6 @@
 """Model to the engine's joint density on arrays: the second reader, beside `compile.py`."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
@@ -8,6 +8,7 @@ import numpy as np
 from glmm_bayes.draws import beta_name
 from glmm_bayes.engine.joint import Effects, Joint, Linear, Score, Shares
 from glmm_bayes.engine.outer import Outer
+from glmm_bayes.engine.whitening import Whitened, Whitening
 from glmm_bayes.model import Model
 from glmm_bayes.priors import Prior, grouped
 from glmm_bayes.terms import Loading, RandomTerm
@@ -15,12 +16,19 @@ from glmm_bayes.terms import Loading, RandomTerm
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
 
-def read_density(model: Model) -> Joint:
-    """Build the log posterior density of a model, up to a constant, on plain arrays."""
-    outer = read_outer(model)
-    start, effects, shares = outer.size, [], _shares(model)
+def read_density(model: Model, centering: Mapping[str, bool] | None = None) -> Joint:
+    """
+    Build the log posterior density of a model, up to a constant, on plain arrays.
+
+    Parameters
+    ----------
+    centering
+        By term, whether its effects are sampled centred; by default as the model says.
+    """
+    outer, centred = read_outer(model), model.centering if centering is None else centering
+    start, effects, shares = outer.size, [], _shares(model, centred)
     for term in model.design.terms:
-        effects.append(_effects(model, term, start, shares[term.name]))
+        effects.append(_effects(model, term, start, centred[term.name], shares[term.name]))
         start += len(term.levels) * term.size
     constants = {name: model.layout[name].start for name in model.constants}
     return Joint(
@@ -64,17 +72,19 @@ def _linear(model: Model, param: str) -> Linear:
     )
 
 
-def _effects(model: Model, term: RandomTerm, start: int, shares: Shares) -> Effects:
+def _effects(
+    model: Model, term: RandomTerm, start: int, centred: bool, shares: Shares
+) -> Effects:
     q, p = len(term.levels), term.size
     theta = {
         parameter.name: model.layout[f"{parameter.name}_{term.name}"]
         for parameter in term.structure.parameters(p)
     }
     at = slice(start, start + q * p)
-    return Effects(at, q, p, term.structure, theta, model.centering[term.name], shares)
+    return Effects(at, q, p, term.structure, theta, centred, shares)
 
 
-def _shares(model: Model) -> dict[str, Shares]:
+def _shares(model: Model, centering: Mapping[str, bool]) -> dict[str, Shares]:
     """
     Match the columns of the fixed part with the centred terms: `Shares` by the term's name.
 
@@ -85,7 +95,7 @@ def _shares(model: Model) -> dict[str, Shares]:
     taken: set[tuple[str, int]] = set()
     for term in sorted(model.design.terms, key=lambda t: len(t.levels)):
         entries: list[tuple[int, int, np.ndarray]] = []
-        if model.centering[term.name] and term.index.shape[1] == 1:
+        if centering[term.name] and term.index.shape[1] == 1:
             for loading in term.loadings:
                 entries += _shared_columns(model, term, loading, taken)
         found[term.name] = Shares(
@@ -158,11 +168,12 @@ def _likelihood(model: Model) -> Score:
     return by_parameters
 
 
-def compiled_density(model: Model, joint: Joint) -> Evaluate:
+def compiled_density(model: Model, joint: Joint, whitening: Whitening | None = None) -> Evaluate:
     """
     Give the density's fastest evaluation: one compiled pass where every part has a kernel.
 
-    Where a part has none (a family of the user's, a rarer prior), the arrays' own formulas.
+    Where a part has none (a family of the user's, a rarer prior), the arrays' own formulas. With
+    a whitening, the density is that of its coordinates z, and has a method `place`: x of z.
     """
     from glmm_bayes.engine import kernels
     from glmm_bayes.engine.compiled import Parts, compile_joint
@@ -173,7 +184,7 @@ def compiled_density(model: Model, joint: Joint) -> Evaluate:
     priors = [prior for block in model.blocks for prior in block.priors]
     kinds = [kind for kind in map(_kernel, priors) if kind is not None]
     if None in (family.compiled, *links.values(), *structures) or len(kinds) < len(priors):
-        return joint.value_and_gradient
+        return joint.value_and_gradient if whitening is None else Whitened(joint, whitening)
     response = design.response
     ones = np.ones(design.n)
     parts = Parts(
@@ -187,7 +198,7 @@ def compiled_density(model: Model, joint: Joint) -> Evaluate:
         trials=ones if response.trials is None else np.asarray(response.trials, dtype=float),
         weights=ones if response.weights is None else np.asarray(response.weights, dtype=float),
     )
-    return compile_joint(joint, parts)
+    return compile_joint(joint, parts, whitening)
 
 
 def _kernel(prior: Prior) -> tuple[str, list[float]] | None:

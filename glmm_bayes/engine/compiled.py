@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.engine.joint import Joint
+from glmm_bayes.engine.whitening import Whitening
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,23 +48,42 @@ class Compiled:
     A joint density ready to be evaluated: everything it needs stands in one block of memory.
 
     `memory` `(words,)` holds the block's length, then for each array where it starts and its two
-    sizes, then the arrays: float64, or int64 in the same bits.
+    sizes, then the arrays: float64, or int64 in the same bits. With a whitening, the coordinates
+    are its z.
     """
 
     memory: np.ndarray
+    is_whitened: bool
+
+    @property
+    def functions(self) -> tuple[Any, Any]:
+        """The C functions: the density, and x of the coordinates."""
+        from glmm_bayes.engine.passes import c_functions, whitened_c_functions
+
+        return whitened_c_functions() if self.is_whitened else c_functions()
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Evaluate the log density at x `(size,)` and its gradient."""
-        from glmm_bayes.engine.passes import DOUBLE_P, c_functions
+        from glmm_bayes.engine.passes import DOUBLE_P
 
         x = np.ascontiguousarray(x, dtype=float)
         gradient, value = np.empty_like(x), np.empty(1)
         at = [array.ctypes.data_as(DOUBLE_P) for array in (x, gradient, value)]
-        c_functions()[0].ctypes(len(x), *at, self.memory.ctypes.data)
+        self.functions[0].ctypes(len(x), *at, self.memory.ctypes.data)
         return value[0], gradient
 
+    def place(self, z: np.ndarray) -> np.ndarray:
+        """Give the joint density's x `(size,)`."""
+        from glmm_bayes.engine.passes import DOUBLE_P
 
-def compile_joint(joint: Joint, parts: Parts) -> Compiled:
+        z = np.ascontiguousarray(z, dtype=float)
+        x = np.empty_like(z)
+        at = [array.ctypes.data_as(DOUBLE_P) for array in (z, x)]
+        self.functions[1].ctypes(len(z), len(z), *at, self.memory.ctypes.data)
+        return x
+
+
+def compile_joint(joint: Joint, parts: Parts, whitening: Whitening | None = None) -> Compiled:
     """Lay out a joint density for compiled evaluation; safe in threads."""
     terms, shares, weights = _effects(joint, parts)
     arrays = [
@@ -77,7 +97,9 @@ def compile_joint(joint: Joint, parts: Parts) -> Compiled:
         shares,
         weights,
     ]
-    return Compiled(_packed(arrays))
+    if whitening is not None:
+        arrays += _whitening(whitening)
+    return Compiled(_packed(arrays), whitening is not None)
 
 
 def _packed(arrays: Sequence[np.ndarray]) -> np.ndarray:
@@ -162,3 +184,17 @@ def _effects(joint: Joint, parts: Parts) -> tuple[Any, ...]:
         first, begin = first + len(own.outer), begin + own.weight.size
     terms = np.array(rows, dtype=np.int64).reshape(-1, 10)
     return terms, np.vstack(shares).astype(np.int64), np.concatenate(weights)
+
+
+def _whitening(whitening: Whitening) -> tuple[np.ndarray, ...]:
+    return (
+        whitening.centre,
+        whitening.axes,
+        whitening.coefficients.astype(np.int64),
+        whitening.at,
+        *whitening.chains,
+        whitening.blocks,
+        whitening.right,
+        whitening.slopes,
+        np.array(whitening.sizes, dtype=np.int64),
+    )

@@ -7,12 +7,17 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, types
 
-from glmm_bayes.engine import kernels
+from glmm_bayes.engine import fronts, kernels
 from glmm_bayes.engine.kernels import compiled
 
 BLOCK = 256  # rows whose predictors stay in the nearest cache
 DOUBLES = types.CPointer(types.double)
 DOUBLE_P = ctypes.POINTER(ctypes.c_double)
+
+
+DENSITY = types.int64(types.uint64, DOUBLES, DOUBLES, DOUBLES, types.voidptr)
+PLACED = types.int64(types.uint64, types.uint64, DOUBLES, DOUBLES, types.voidptr)
+WHITENING = 69  # where its arrays begin in the memory's list
 
 
 @lru_cache
@@ -29,9 +34,22 @@ def c_functions() -> tuple[Any, Any]:
     copy
         `int64 (uint64 dim, uint64 dim, double *x, double *out, void *memory)`: x as it is.
     """
-    density = types.int64(types.uint64, DOUBLES, DOUBLES, DOUBLES, types.voidptr)
-    copy = types.int64(types.uint64, types.uint64, DOUBLES, DOUBLES, types.voidptr)
-    return cfunc(density, cache=True)(_density), cfunc(copy, cache=True)(_copy)
+    return cfunc(DENSITY, cache=True)(_density), cfunc(PLACED, cache=True)(_copy)
+
+
+@lru_cache
+def whitened_c_functions() -> tuple[Any, Any]:
+    """
+    Compile the C functions of the coordinates z of `whitening.py`.
+
+    Returns
+    -------
+    density
+        As that of `c_functions`, of z.
+    place
+        As `copy`: x of z.
+    """
+    return cfunc(DENSITY, cache=True)(_whitened), cfunc(PLACED, cache=True)(_place)
 
 
 def _density(dim, x_at, gradient_at, value_at, memory):
@@ -39,18 +57,54 @@ def _density(dim, x_at, gradient_at, value_at, memory):
     words = carray(memory, (1,), np.int64)[0]
     floats, ints = carray(memory, (words,), np.float64), carray(memory, (words,), np.int64)
     x, gradient, value = carray(x_at, (size,)), carray(gradient_at, (size,)), carray(value_at, (1,))
+    value[0] = _evaluate(x, gradient, floats, ints)
+    return _finite(value[0], gradient)
+
+
+def _whitened(dim, z_at, gradient_at, value_at, memory):
+    size = np.int64(dim)
+    words = carray(memory, (1,), np.int64)[0]
+    floats, ints = carray(memory, (words,), np.float64), carray(memory, (words,), np.int64)
+    z, gradient, value = carray(z_at, (size,)), carray(gradient_at, (size,)), carray(value_at, (1,))
+    value[0] = _evaluate_whitened(z, gradient, floats, ints)
+    return _finite(value[0], gradient)
+
+
+def _place(dim, expanded, z_at, out_at, memory):
+    size = np.int64(dim)
+    words = carray(memory, (1,), np.int64)[0]
+    floats, ints = carray(memory, (words,), np.float64), carray(memory, (words,), np.int64)
+    _moved(carray(z_at, (size,)), carray(out_at, (size,)), floats, ints)
+    return 0
+
+
+@compiled
+def _finite(value, gradient):
+    for k in range(len(gradient)):
+        if not np.isfinite(gradient[k]):
+            return 3
+    return 0 if np.isfinite(value) else 4
+
+
+@compiled
+def _outer(x, floats, ints):
+    """Give theta, its slope by x, what its Jacobian and priors add to value and slopes."""
     at = ints[0] * 0 + 1  # not a constant, for which numba would compile each call anew
-    free = _vector(at, ints, ints)
-    terms = _matrix(at + 48, ints, ints)
-    theta, slope, by_x, by_theta, total = _constrain(
-        x, free, _vector(at + 3, ints, ints), _vector(at + 6, floats, ints),
+    return _constrain(
+        x, _vector(at, ints, ints), _vector(at + 3, ints, ints), _vector(at + 6, floats, ints),
         _vector(at + 9, floats, ints), _vector(at + 12, floats, ints),
         _vector(at + 15, ints, ints), _matrix(at + 18, floats, ints),
     )  # fmt: skip
-    effects, widest = 0, 1
-    for t in range(len(terms)):
-        effects += terms[t, 1] * terms[t, 2]
-        widest = max(widest, terms[t, 2])
+
+
+@compiled
+def _evaluate(x, gradient, floats, ints):
+    """Give the log density at x, and write its gradient."""
+    at = ints[0] * 0 + 1
+    free = _vector(at, ints, ints)
+    terms = _matrix(at + 48, ints, ints)
+    theta, slope, by_x, by_theta, total = _outer(x, floats, ints)
+    effects, widest = _count(terms)
     b, by_b = np.empty(effects), np.zeros(effects)
     Lambdas = np.zeros((len(terms), widest, widest))
     shares, weights = _matrix(at + 63, ints, ints), _vector(at + 66, floats, ints)
@@ -67,11 +121,96 @@ def _density(dim, x_at, gradient_at, value_at, memory):
     _from_effects(x, theta, terms, shares, weights, b, by_b, Lambdas, gradient, by_theta)
     for k in range(len(free)):
         gradient[k] = by_theta[free[k]] * slope[free[k]] + by_x[free[k]]
-    value[0] = total
-    for k in range(size):
-        if not np.isfinite(gradient[k]):
-            return 3
-    return 0 if np.isfinite(total) else 4
+    return total
+
+
+@compiled
+def _count(terms):
+    """Give the number of effects, and of the widest term's columns."""
+    effects, widest = 0, 1
+    for t in range(len(terms)):
+        effects += terms[t, 1] * terms[t, 2]
+        widest = max(widest, terms[t, 2])
+    return effects, widest
+
+
+@compiled
+def _whitening(floats, ints):
+    """Give the chains of nested terms, of `fronts.py`."""
+    at = ints[0] * 0 + 1 + WHITENING
+    return (
+        _matrix(at + 12, ints, ints),
+        _vector(at + 15, ints, ints),
+        _matrix(at + 18, ints, ints),
+        _vector(at + 21, ints, ints),
+    )
+
+
+@compiled
+def _moved(z, x, floats, ints):
+    """Write x of z; give theta, its slope, the factors, what they leave, and log |dx/dz|."""
+    at = ints[0] * 0 + 1 + WHITENING
+    centre, axes = _vector(at, floats, ints), _matrix(at + 3, floats, ints)
+    d = len(centre)
+    for i in range(d):
+        x[i] = centre[i]
+        for j in range(d):
+            x[i] += axes[i, j] * z[j]
+    theta, slope, _, _, _ = _outer(x, floats, ints)
+    terms = _matrix(at - WHITENING + 48, ints, ints)
+    _, widest = _count(terms)
+    Lambdas = np.zeros((len(terms), widest, widest))
+    for t in range(len(terms)):
+        p, kind, sd, partial = terms[t, 2], terms[t, 4], terms[t, 5], terms[t, 6]
+        kernels.fill_factor(kind, p, theta[sd:], theta[partial:], Lambdas[t, :p, :p])
+    blocks, right = _vector(at + 24, floats, ints).copy(), _vector(at + 27, floats, ints).copy()
+    coefficients, start = _vector(at + 6, ints, ints), _vector(at + 9, floats, ints)
+    slopes = _matrix(at + 30, floats, ints)
+    for k in range(len(coefficients)):
+        step, column = theta[coefficients[k]] - start[k], slopes[k]
+        for i in range(len(right)):
+            right[i] -= column[i] * step
+    sizes = _vector(at + 33, ints, ints)
+    roots, reduced = np.empty(sizes[0]), np.empty(sizes[1])
+    total = fronts.to_effects(
+        _whitening(floats, ints), Lambdas, blocks, right, z[d:], x[d:], roots, reduced
+    )
+    return theta, slope, Lambdas, blocks, right, roots, reduced, total
+
+
+@compiled
+def _evaluate_whitened(z, gradient, floats, ints):
+    """Give the log density at z, and write its gradient."""
+    at = ints[0] * 0 + 1 + WHITENING
+    x, by_x = np.empty(len(z)), np.empty(len(z))
+    theta, slope, Lambdas, blocks, right, roots, reduced, total = _moved(z, x, floats, ints)
+    total += _evaluate(x, by_x, floats, ints)
+    axes, free = _matrix(at + 3, floats, ints), _vector(at - WHITENING, ints, ints)
+    d, by_theta, by_Lambda = len(free), np.zeros(len(theta)), np.zeros_like(Lambdas)
+    by_right = fronts.from_effects(
+        _whitening(floats, ints), Lambdas, blocks, right, roots, reduced, x[d:], by_x[d:],
+        gradient[d:], by_Lambda,
+    )  # fmt: skip
+    coefficients, slopes = _vector(at + 6, ints, ints), _matrix(at + 30, floats, ints)
+    for k in range(len(coefficients)):
+        part, column = 0.0, slopes[k]
+        for i in range(len(by_right)):
+            part += column[i] * by_right[i]
+        by_theta[coefficients[k]] -= part
+    terms = _matrix(at - WHITENING + 48, ints, ints)
+    for t in range(len(terms)):
+        p, kind, sd, partial = terms[t, 2], terms[t, 4], terms[t, 5], terms[t, 6]
+        kernels.pull_factor(
+            kind, p, theta[sd:], theta[partial:], Lambdas[t, :p, :p], by_Lambda[t, :p, :p],
+            by_theta[sd:], by_theta[partial:],
+        )  # fmt: skip
+    for i in range(d):
+        by_x[i] += by_theta[free[i]] * slope[free[i]]
+    for j in range(d):
+        gradient[j] = 0.0
+        for i in range(d):
+            gradient[j] += axes[i, j] * by_x[i]
+    return total
 
 
 def _copy(dim, expanded, x_at, out_at, memory):

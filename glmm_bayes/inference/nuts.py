@@ -10,11 +10,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from glmm_bayes.density import Evaluate, compiled_density, read_density
-from glmm_bayes.draws import Draws, from_dataset, from_unconstrained
-from glmm_bayes.engine.joint import Joint
+from glmm_bayes.draws import Draws, from_dataset
 from glmm_bayes.errors import (
-    ConvergenceError,
     ConvergenceWarning,
     NotSupportedError,
     UnknownNameError,
@@ -24,17 +21,6 @@ from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
 from glmm_bayes.results import posterior_tree
-
-STATISTICS = {
-    "diverging": "diverging",
-    "depth": "tree_depth",
-    "maxdepth_reached": "reached_max_treedepth",
-    "mean_tree_accept": "acceptance_rate",
-    "n_steps": "n_steps",
-    "step_size_bar": "step_size",
-    "energy": "energy",
-    "logp": "lp",
-}
 
 
 def nuts(
@@ -47,6 +33,7 @@ def nuts(
     cores: int | None = None,
     target_accept: float | None = None,
     sampler: str = "auto",
+    start: str = "auto",
     progressbar: bool = True,
     **options: Any,
 ) -> PosteriorFit:
@@ -97,6 +84,7 @@ def nuts(
         "chains": chains,
         "cores": cores or min(chains, os.cpu_count() or 1),
         "target_accept": _checked_acceptance(target_accept),
+        "start": start,
         "progressbar": progressbar,
     }
     began = time.perf_counter()
@@ -151,113 +139,12 @@ def _warn(fit: PosteriorFit) -> None:
         warnings.warn(" ".join(words), ConvergenceWarning, stacklevel=4)
 
 
-# ---- nutpie, on our own density
-
-
 def _by_nutpie(
     model: Model, seed: int, settings: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Draws, xr.Dataset]:
-    import nutpie
+    from glmm_bayes.inference.by_nutpie import sample
 
-    joint = read_density(model)
-    start = initial_point(model, joint, seed)
-
-    def initial(seed: Any) -> np.ndarray:
-        # nutpie hands out one seed a chain, of its own kind.
-        rng = np.random.default_rng(np.frombuffer(repr(seed).encode(), dtype=np.uint8))
-        return start(rng)
-
-    compiled = _nutpie_model(joint.size, compiled_density(model, joint), initial)
-    accept = settings["target_accept"]
-    extra = {} if accept is None else {"target_accept": accept}
-    with np.errstate(all="ignore"):
-        tree = nutpie.sample(
-            compiled,
-            draws=settings["draws"],
-            tune=settings["tune"],
-            chains=settings["chains"],
-            cores=settings["cores"],
-            seed=seed,
-            progress_bar=settings["progressbar"],
-            save_warmup=False,
-            **extra,
-            **options,
-        )
-    x = tree["posterior"]["x"].to_numpy()
-    statistics = tree["sample_stats"].to_dataset()
-    kept = {old: new for old, new in STATISTICS.items() if old in statistics}
-    statistics = statistics[list(kept)].rename(kept)
-    return from_unconstrained(model, joint, x.reshape(-1, joint.size), len(x)), statistics
-
-
-def _nutpie_model(size: int, evaluate: Evaluate, initial: Callable[[Any], np.ndarray]) -> Any:
-    """Hand a density to nutpie: as C functions where it is compiled, else as Python's."""
-    memory = getattr(evaluate, "memory", None)
-    if memory is None:
-        from nutpie.compiled_pyfunc import from_pyfunc
-
-        return from_pyfunc(
-            size,
-            lambda: evaluate,
-            lambda *_: lambda x: {"x": x},
-            [np.dtype(float)],
-            [(size,)],
-            ["x"],
-            make_initial_point_fn=initial,
-        )
-    from nutpie.compile_pymc import CompiledPyMCModel
-
-    from glmm_bayes.engine.passes import c_functions
-
-    density, copy = c_functions()
-    return CompiledPyMCModel(
-        dims={},
-        reparameterized_names=[],
-        compiled_logp_func=density,
-        compiled_expand_func=copy,
-        initial_point_func=initial,
-        shared_data={},
-        shared_var_keys={},
-        user_data=memory,
-        n_expanded=size,
-        shape_info=(["x"], [slice(0, size)], [(size,)]),
-        logp_func=None,
-        expand_func=None,
-        _n_dim=size,
-        _shapes={"x": (size,)},
-        _coords={},
-    )
-
-
-def initial_point(
-    model: Model, joint: Joint, seed: int
-) -> Callable[[np.random.Generator], np.ndarray]:
-    """
-    Make starts that are spread as the priors are, but less.
-
-    The outer parameters start within a quarter of their priors' interquartile range about the
-    median, the effects within half a standard deviation.
-    """
-    rng = np.random.default_rng(seed)
-    priors = [prior for block in model.blocks for prior in block.priors]
-    drawn = np.stack([prior.sample(rng, (200,)) for prior in priors], axis=1)
-    x = joint.outer.unconstrain(drawn)
-    low, centre, high = np.quantile(x, (0.25, 0.5, 0.75), axis=0)
-    inner = joint.size - joint.outer.size
-
-    def start(rng: np.random.Generator) -> np.ndarray:
-        for shrink in (1.0, 0.5, 0.1, 0.01) * 25:
-            outer = centre + shrink * rng.uniform(-0.25, 0.25, centre.shape) * (high - low)
-            point = joint.place(outer, shrink * rng.uniform(-0.5, 0.5, inner))
-            value, gradient = joint.value_and_gradient(point)
-            if np.isfinite(value) and np.isfinite(gradient).all():
-                return point
-        raise ConvergenceError(
-            "No starting point has a finite density; look at model.prior_predictive() and give "
-            "the coefficients narrower priors, or scale the predictors."
-        )
-
-    return start
+    return sample(model, seed, settings, options)
 
 
 # ---- samplers of the PyMC model

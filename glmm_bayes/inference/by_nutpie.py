@@ -1,0 +1,222 @@
+"""NUTS by nutpie, on the model's own density: its coordinates, starting points and draws."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import xarray as xr
+
+from glmm_bayes.density import Evaluate, compiled_density, read_density
+from glmm_bayes.draws import Draws, from_unconstrained
+from glmm_bayes.engine.joint import Joint
+from glmm_bayes.errors import ConvergenceError, NotSupportedError, UnknownNameError
+from glmm_bayes.model import Model
+from glmm_bayes.modes.whitening import find_whitening
+from glmm_bayes.registry import suggestion
+
+STARTS = ("auto", "mode", "prior")
+# What a search may meet with, in which case there is sampling without it.
+NO_MODE = (ConvergenceError, NotSupportedError, ArithmeticError, ValueError, MemoryError)
+STATISTICS = {
+    "diverging": "diverging",
+    "depth": "tree_depth",
+    "maxdepth_reached": "reached_max_treedepth",
+    "mean_tree_accept": "acceptance_rate",
+    "n_steps": "n_steps",
+    "step_size_bar": "step_size",
+    "energy": "energy",
+    "logp": "lp",
+}
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """
+    A density in the coordinates in which it is sampled.
+
+    Attributes
+    ----------
+    evaluate
+        Gives log density and gradient at `(size,)` coordinates.
+    initial
+        Makes a starting point.
+    note
+        In words, how it starts.
+    """
+
+    joint: Joint
+    evaluate: Evaluate
+    initial: Callable[[np.random.Generator], np.ndarray]
+    note: str
+
+
+def prepare(model: Model, seed: int, start: str) -> Prepared:
+    """
+    Choose coordinates and starting points: see `nuts`.
+
+    Raises
+    ------
+    ConvergenceError
+        If the mode is asked for and cannot be found.
+    UnknownNameError
+        If there is no such start.
+    """
+    if start not in STARTS:
+        raise UnknownNameError(f"start={start!r} is not known. {suggestion(str(start), STARTS)}")
+    why = "as asked for"
+    if start == "mode" or (start == "auto" and model.asked_centering == "auto"):
+        try:
+            return _around_the_mode(model)
+        except NO_MODE as error:
+            if start == "mode":
+                raise ConvergenceError(
+                    f"There is no mode to start from ({error}); use start='prior'."
+                ) from error
+            why = f"the posterior's mode was not found: {error}"
+    elif start == "auto":
+        why = "centering was chosen by hand"
+    joint = read_density(model)
+    return Prepared(
+        joint,
+        compiled_density(model, joint),
+        initial_point(model, joint, seed),
+        f"Started as the priors are spread, in the coordinates of `centering`: {why}.",
+    )
+
+
+def _around_the_mode(model: Model) -> Prepared:
+    joint = read_density(model, dict.fromkeys([term.name for term in model.design.terms], False))
+    evaluate = compiled_density(model, joint, find_whitening(model, joint))
+
+    def start(rng: np.random.Generator) -> np.ndarray:
+        for shrink in _SHRINK:
+            # Wider than the posterior, whose standard deviations are about 1 here.
+            point = shrink * rng.uniform(-2.0, 2.0, joint.size)
+            if _is_finite(evaluate, point):
+                return point
+        raise ConvergenceError(
+            "The posterior's density is not finite around its mode; use start='prior'."
+        )
+
+    return Prepared(
+        joint, evaluate, start, "Started around the mode, in coordinates whitened by its curvature."
+    )
+
+
+_SHRINK = (1.0, 0.5, 0.1, 0.01) * 25
+
+
+def _is_finite(evaluate: Evaluate, point: np.ndarray) -> bool:
+    value, gradient = evaluate(point)
+    return bool(np.isfinite(value) and np.isfinite(gradient).all())
+
+
+def initial_point(
+    model: Model, joint: Joint, seed: int
+) -> Callable[[np.random.Generator], np.ndarray]:
+    """
+    Make starts that are spread as the priors are, but less.
+
+    The outer parameters start within a quarter of their priors' interquartile range about the
+    median, the effects within half a standard deviation.
+    """
+    rng = np.random.default_rng(seed)
+    priors = [prior for block in model.blocks for prior in block.priors]
+    drawn = np.stack([prior.sample(rng, (200,)) for prior in priors], axis=1)
+    x = joint.outer.unconstrain(drawn)
+    low, centre, high = np.quantile(x, (0.25, 0.5, 0.75), axis=0)
+    inner = joint.size - joint.outer.size
+
+    def start(rng: np.random.Generator) -> np.ndarray:
+        for shrink in _SHRINK:
+            outer = centre + shrink * rng.uniform(-0.25, 0.25, centre.shape) * (high - low)
+            point = joint.place(outer, shrink * rng.uniform(-0.5, 0.5, inner))
+            if _is_finite(joint.value_and_gradient, point):
+                return point
+        raise ConvergenceError(
+            "No starting point has a finite density; look at model.prior_predictive() and give "
+            "the coefficients narrower priors, or scale the predictors."
+        )
+
+    return start
+
+
+def sample(
+    model: Model, seed: int, settings: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[Draws, xr.Dataset]:
+    """Draw by nutpie."""
+    import nutpie
+
+    prepared = prepare(model, seed, settings["start"])
+    size = prepared.joint.size
+
+    def initial(seed: Any) -> np.ndarray:
+        # nutpie hands out one seed a chain, of its own kind.
+        rng = np.random.default_rng(np.frombuffer(repr(seed).encode(), dtype=np.uint8))
+        return prepared.initial(rng)
+
+    accept = settings["target_accept"]
+    extra = {} if accept is None else {"target_accept": accept}
+    with np.errstate(all="ignore"):
+        tree = nutpie.sample(
+            nutpie_model(size, prepared.evaluate, initial),
+            draws=settings["draws"],
+            tune=settings["tune"],
+            chains=settings["chains"],
+            cores=settings["cores"],
+            seed=seed,
+            progress_bar=settings["progressbar"],
+            save_warmup=False,
+            **extra,
+            **options,
+        )
+    x = tree["posterior"]["x"].to_numpy()
+    statistics = tree["sample_stats"].to_dataset()
+    kept = {old: new for old, new in STATISTICS.items() if old in statistics}
+    statistics = statistics[list(kept)].rename(kept)
+    statistics.attrs["notes"] = prepared.note
+    draws = from_unconstrained(model, prepared.joint, x.reshape(-1, size), len(x))
+    return draws, statistics
+
+
+def nutpie_model(size: int, evaluate: Evaluate, initial: Callable[[Any], np.ndarray]) -> Any:
+    """
+    Hand a density to nutpie: as C functions where it is compiled, else as Python's.
+
+    What nutpie keeps as `x` are the joint density's coordinates, whichever are sampled.
+    """
+    memory = getattr(evaluate, "memory", None)
+    place = getattr(evaluate, "place", np.copy)
+    if memory is None:
+        from nutpie.compiled_pyfunc import from_pyfunc
+
+        return from_pyfunc(
+            size,
+            lambda: evaluate,
+            lambda *_: lambda x: {"x": place(x)},
+            [np.dtype(float)],
+            [(size,)],
+            ["x"],
+            make_initial_point_fn=initial,
+        )
+    from nutpie.compile_pymc import CompiledPyMCModel
+
+    density, expand = getattr(evaluate, "functions")  # noqa: B009
+    return CompiledPyMCModel(
+        dims={},
+        reparameterized_names=[],
+        compiled_logp_func=density,
+        compiled_expand_func=expand,
+        initial_point_func=initial,
+        shared_data={},
+        shared_var_keys={},
+        user_data=memory,
+        n_expanded=size,
+        shape_info=(["x"], [slice(0, size)], [(size,)]),
+        logp_func=None,
+        expand_func=None,
+        _n_dim=size,
+        _shapes={"x": (size,)},
+        _coords={},
+    )

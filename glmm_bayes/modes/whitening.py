@@ -1,0 +1,208 @@
+"""From a posterior's mode to the coordinates in which NUTS samples best."""
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from glmm_bayes.engine.joint import Joint
+from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.newton import in_units, positive_part
+from glmm_bayes.engine.whitening import Front, Whitening
+from glmm_bayes.errors import ConvergenceError
+from glmm_bayes.model import Model
+from glmm_bayes.modes.coordinates import Coordinates
+from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.penalised import maximise_penalised
+from glmm_bayes.modes.reading import centred_columns, read_rows
+from glmm_bayes.terms import RandomTerm
+
+STEP = 1e-5  # of a search's coordinate, for how the unconstrained ones move with it
+
+
+def find_whitening(model: Model, joint: Joint) -> Whitening:
+    """
+    Search the posterior's mode, and whiten by its curvature.
+
+    Parameters
+    ----------
+    joint
+        The model's density, every term in standard units.
+
+    Raises
+    ------
+    ConvergenceError, LinAlgError, NotSupportedError
+        If there is no mode with a curvature.
+    """
+    with one_thread(), np.errstate(all="ignore"):
+        mode = maximise_penalised(Coordinates.unconstrained(model))
+        covariance = _outer_covariance(mode, joint)
+        if not np.isfinite(covariance).all():
+            raise ConvergenceError(mode.problems[0] if mode.problems else "it has no curvature")
+        return _whitening(mode, joint, covariance)
+
+
+def _outer_covariance(mode: Mode, joint: Joint) -> np.ndarray:
+    """Give the covariance `(d, d)` of the free outer parameters on their unconstrained scale."""
+
+    def z(x: np.ndarray) -> np.ndarray:
+        return joint.outer.unconstrain(mode.coordinates.theta(x))
+
+    steps = STEP * np.eye(len(mode.x))
+    moves = [(z(mode.x + step) - z(mode.x - step)) / (2 * STEP) for step in steps]
+    by_x = np.array(moves).reshape(len(mode.x), joint.outer.size)
+    return by_x.T @ mode.covariance @ by_x
+
+
+def _whitening(mode: Mode, joint: Joint, covariance: np.ndarray) -> Whitening:
+    model, outer = mode.coordinates.model, joint.outer
+    places = _places(joint)
+    free = places[np.isin(places, outer.free)]
+    fronts = _fronts(mode)
+    right = _times(fronts, mode, [mode.effects[t.name] for t in model.design.terms])
+    moves = [_times(fronts, mode, b) for b in _moves(mode, joint, free)]
+    return Whitening(
+        centre=outer.unconstrain(mode.theta),
+        axes=_axes(covariance, np.isin(outer.free, places)),
+        coefficients=free,
+        at=mode.theta[free],
+        fronts=fronts,
+        right=right,
+        slopes=np.array(moves).reshape(len(free), len(right)),
+    )
+
+
+def _places(joint: Joint) -> np.ndarray:
+    """Where the predictors' coefficients stand in theta."""
+    parts = [np.arange(p.gamma.start, p.gamma.stop) for p in joint.predictors.values()]
+    return np.concatenate([np.empty(0, dtype=int), *parts])
+
+
+def _axes(covariance: np.ndarray, last: np.ndarray) -> np.ndarray:
+    """Give a root of the covariance by which the coefficients (`last`) move with all others."""
+    order = np.argsort(last, kind="stable")
+    at = np.ix_(order, order)
+    axes = np.zeros_like(covariance)
+    axes[at] = np.linalg.cholesky(covariance[at])
+    return axes
+
+
+# ---- what the data say of the effects
+
+
+def _weights(mode: Mode) -> tuple[np.ndarray, np.ndarray]:
+    """Give minus the rows' second derivatives `(P, P, n)` at the mode, and `(R, R, n)` positive."""
+    system = mode.factor.spread.system
+    second = -read_rows(mode.coordinates.model, system.order)(mode.eta, 2).second
+    random = list(system.latent.predictors)
+    own = second[np.ix_(random, random)]
+    positive = len(own) == 1 and (own >= 0).all()
+    return second, own if positive else positive_part(own)
+
+
+def _fronts(mode: Mode) -> list[Front]:
+    """Sum the rows' information about each level's effects, and its ancestors'."""
+    model, system = mode.coordinates.model, mode.factor.spread.system
+    names = [model.family.parameters[r].name for r in system.latent.predictors]
+    W = np.empty((len(names), len(names), model.nobs))
+    W[:, :, system.order] = _weights(mode)[1]
+    terms = model.design.terms
+    parents, columns = nesting(terms), [_columns(term, names) for term in terms]
+    found = []
+    for t, term in enumerate(terms):
+        ancestors = _ancestors(parents, t)
+        widths = [term.size, *(terms[s].size for s in ancestors)]
+        blocks = np.zeros((len(term.levels), term.size, sum(widths)))
+        beside = np.concatenate([columns[s] for s in (t, *ancestors)], axis=2)
+        weighted = np.einsum("abn,bnp->anp", W, columns[t])
+        for index, weight in zip(term.index.T, term.weights.T, strict=True):
+            products = np.einsum("anp,anr->npr", weighted * weight[:, None], beside)
+            # A level's members enter with their weights, its ancestors with one.
+            products[:, :, : term.size] *= weight[:, None, None]
+            np.add.at(blocks, index, products)
+        above = parents[t][1] if ancestors else np.empty(0, dtype=int)
+        found.append(Front(len(term.levels), term.size, ancestors, above, blocks))
+    return found
+
+
+def _columns(term: RandomTerm, names: Sequence[str]) -> np.ndarray:
+    """Give the term's columns `(R, n, p)` by predictor."""
+    found = np.zeros((len(names), len(term.index), term.size))
+    for loading in term.loadings:
+        found[names.index(loading.param)][:, loading.columns] = loading.Z
+    return found
+
+
+def nesting(terms: Sequence[RandomTerm]) -> dict[int, tuple[int, np.ndarray]]:
+    """
+    Chain the terms: each one's parent is the finest term in which its levels are nested.
+
+    Returns
+    -------
+    dict
+        By the number of a term, that of its parent, and each level's level of it `(q,)`. No two
+        terms have one parent: their levels would be crossed within its levels.
+    """
+    order = sorted(range(len(terms)), key=lambda t: -len(terms[t].levels))
+    found: dict[int, tuple[int, np.ndarray]] = {}
+    for i, t in enumerate(order):
+        for s in order[i + 1 :]:
+            if s in {parent for parent, _ in found.values()}:
+                continue
+            within = _levels_within(terms[t], terms[s])
+            if within is not None:
+                found[t] = s, within
+                break
+    return found
+
+
+def _levels_within(fine: RandomTerm, coarse: RandomTerm) -> np.ndarray | None:
+    """Give the coarse level `(q,)` of each fine one, if there is one only."""
+    if fine.index.shape[1] > 1 or coarse.index.shape[1] > 1:
+        return None
+    above = np.zeros(len(fine.levels), dtype=int)
+    above[fine.index[:, 0]] = coarse.index[:, 0]
+    return above if np.array_equal(above[fine.index[:, 0]], coarse.index[:, 0]) else None
+
+
+def _ancestors(parents: dict[int, tuple[int, np.ndarray]], t: int) -> tuple[int, ...]:
+    found: list[int] = []
+    while t in parents:
+        t = parents[t][0]
+        found.append(t)
+    return tuple(found)
+
+
+def _moves(mode: Mode, joint: Joint, free: np.ndarray) -> list[list[np.ndarray]]:
+    """Give by coefficient minus how every term's effects' mode moves with it, `(q, p)`."""
+    model, only = mode.coordinates.model, mode.factor.effects_only()
+    latent, order = only.spread.system.latent, only.spread.system.order
+    second, random = _weights(mode)[0], list(latent.predictors)
+    found = []
+    for a, parameter in enumerate(model.family.parameters):
+        linear = joint.predictors.get(parameter.name)
+        if linear is None:
+            continue
+        X = centred_columns(model, parameter.name)[order]
+        for k, at in enumerate(range(linear.gamma.start, linear.gamma.stop)):
+            if at in free:
+                right = in_units(only.spread, only.spread.collect(second[random, a] * X[:, k]))
+                u, _ = only.solve(right, np.empty(0))
+                found.append((at, latent.effects(u, only.spread.Lambdas)))
+    # In the order in which the coefficients stand in theta.
+    return [b for _, b in sorted(found, key=lambda pair: pair[0])]
+
+
+def _times(fronts: Sequence[Front], mode: Mode, effects: Sequence[np.ndarray]) -> np.ndarray:
+    """Multiply every term's effects `(q, p)` by A + Q: `(N,)`."""
+    found = [np.zeros_like(b) for b in effects]
+    for t, (front, b, L) in enumerate(zip(fronts, effects, mode.Lambdas.values(), strict=True)):
+        own = front.blocks[:, :, : front.p] + np.linalg.inv(L @ L.T)
+        found[t] += np.einsum("qab,qb->qa", own, b)
+        level, at, above = np.arange(front.q), front.p, front.parents
+        for s in front.ancestors:
+            level = above[level]
+            block = front.blocks[:, :, at : at + fronts[s].p]
+            found[t] += np.einsum("qab,qb->qa", block, effects[s][level])
+            np.add.at(found[s], level, np.einsum("qab,qa->qb", block, b))
+            at, above = at + fronts[s].p, fronts[s].parents
+    return np.concatenate([np.empty(0), *(part.ravel() for part in found)])
