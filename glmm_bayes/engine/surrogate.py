@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from itertools import product
 from math import comb
 
 import numpy as np
@@ -18,9 +19,12 @@ RAREST = 0.03  # of the envelope's draws that are taken
 FLOOR = 1e-4  # of the envelope that the surrogate never falls below
 FARTHEST = 2.0  # from the middle: what is farther off is as wrong as can be
 DEGREES = {1: 8, 2: 6, 3: 4, 4: 4, 5: 3, 6: 3, 7: 3, 8: 3, 9: 2, 10: 2}
-HIGHEST, MOST = 14, 300  # degree, and coefficients
+HIGHEST, MOST = 14, 600  # degree, and coefficients
 MORE = 1.6  # equations over coefficients
+CORNERED = 3  # variables whose design has points in all corners
+DOUBTS, DOUBTED, NEAR = 8, 1.0, 0.1  # looks at the top, too high by so much; as good as seen
 CHECKS = 24  # fresh draws at which the error is looked at
+PLAIN, FEW, CLEARLY = 3, 8, 0.3  # degree that is tried first, its checks, and of the tolerance
 PILOTS = 4096  # draws of the envelope that find how high the surrogate rises above it
 
 
@@ -138,9 +142,14 @@ def _continued(
     polynomial: Polynomial, radius: float, z: np.ndarray, envelope: np.ndarray
 ) -> np.ndarray:
     """Give the polynomial within the radius, and beyond what falls from there as the envelope."""
-    length = np.sqrt(np.square(z).sum(axis=1))
-    inside = z * np.minimum(1.0, radius / np.maximum(length, 1e-300))[:, None]
+    inside = _inside(z, radius)
     return polynomial(inside) + envelope - _envelope(inside)
+
+
+def _inside(z: np.ndarray, radius: float) -> np.ndarray:
+    """Move what is farther out to the radius, along its ray."""
+    length = np.sqrt(np.square(z).sum(axis=1, keepdims=True))
+    return z * np.minimum(1.0, radius / np.maximum(length, 1e-300))
 
 
 # ---- the fit
@@ -208,20 +217,32 @@ def fit_surrogate(
     seen.at(np.zeros(d))
     bend = _find_bend(seen, d)
     degree = DEGREES.get(d, 2)
+    best, _ = _checked(seen, bend, min(degree, PLAIN), rng, FEW)
+    # What is as simple as that needs no design.
+    if best.error <= CLEARLY * tolerance:
+        return replace(best, evaluations=seen.count)
     _spread_out(seen, bend, int(np.ceil(MORE * comb(degree + d, d) / (1 + d))))
-    best: Surrogate | None = None
     while True:
-        found = _fitted(seen, bend, degree)
-        richer = [_fitted(seen, bend, degree + 1)] if _determined(seen, degree + 1) else []
-        x, log_density = found.sample(rng, max(CHECKS, len(seen.t) // 5))
-        values = np.array([seen.at(t)[0] for t in np.linalg.solve(axes, (x - origin).T).T])
-        found = replace(found, error=_spread(values - log_density))
-        if best is None or found.error < best.error:
+        found, richer = _checked(seen, bend, degree, rng, max(CHECKS, len(seen.t) // 5))
+        if found.error < best.error:
             best = found
-        if best.error <= tolerance or seen.count >= budget:
+        if found.error <= tolerance or seen.count >= budget:
             return replace(best, evaluations=seen.count)
-        misfit = _misfit(values - log_density)
-        degree += any(_misfit(values - other.log_density(x)) < misfit for other in richer)
+        degree += richer
+
+
+def _checked(
+    seen: "_Evaluated", bend: Bend, degree: int, rng: np.random.Generator, count: int
+) -> tuple[Surrogate, bool]:
+    """Fit, look at the error at fresh draws, and tell whether a higher degree has a smaller one."""
+    found = _fitted(seen, bend, degree)
+    richer = [_fitted(seen, bend, degree + 1)] if _determined(seen, degree + 1) else []
+    x, log_density = found.sample(rng, count)
+    t = np.linalg.solve(seen.axes, (x - seen.origin).T).T
+    values = np.array([seen.at(point)[0] for point in t])
+    misfit = _misfit(values - log_density)
+    better = any(_misfit(values - other.log_density(x)) < misfit for other in richer)
+    return replace(found, error=_spread(values - log_density)), better
 
 
 def _determined(seen: _Evaluated, degree: int) -> bool:
@@ -282,9 +303,12 @@ def _spread_out(seen: _Evaluated, bend: Bend, count: int) -> None:
     for z in WIDE.get(d, WIDEST) * ndtri(_evenly(count, d)):
         length = float(np.sqrt(z @ z))
         seen.at(bend(z * min(1.0, radius / max(length, 1e-300))))
-    for axis in np.eye(d):
-        seen.at(bend(0.8 * radius * axis))
-        seen.at(bend(-0.8 * radius * axis))
+    # Where nothing is known, a polynomial runs to infinity.
+    ends = [*np.eye(d), *-np.eye(d)]
+    if 1 < d <= CORNERED:
+        ends += [np.array(corner) / np.sqrt(d) for corner in product((-1.0, 1.0), repeat=d)]
+    for end in ends:
+        seen.at(bend(radius * end))
 
 
 def _evenly(count: int, d: int) -> np.ndarray:
@@ -309,17 +333,19 @@ def _radius(d: int) -> float:
 
 
 def _fitted(seen: _Evaluated, bend: Bend, degree: int) -> Surrogate:
-    z = bend.inverse(np.array(seen.t))
-    rate, log_jacobian, by_z = bend.jacobian(z)
-    values = np.array(seen.values) + log_jacobian
-    gradients = np.array(seen.gradients) * rate + by_z
-    # The root of the density over that of the points, about: misfits count as they are drawn.
-    weights = np.exp(0.25 * np.maximum(values - values.max(), -20.0))
-    polynomial = fit_polynomial(degree, z, values, gradients, weights)
-    radius = _radius(len(seen.origin))
-    pilots = _student(np.random.default_rng(1), PILOTS, z.shape[1])
-    over = _envelope(pilots)
-    rise = _continued(polynomial, radius, pilots, over) - over
+    """Fit, and look where the fit rises the most above the envelope, until that is right."""
+    pilots = _student(np.random.default_rng(1), PILOTS, len(seen.origin))
+    over, radius = _envelope(pilots), _radius(len(seen.origin))
+    for _ in range(DOUBTS):
+        polynomial = _least_squares(seen, bend, degree)
+        rise = _continued(polynomial, radius, pilots, over) - over
+        top = _inside(pilots[[rise.argmax()]], radius)
+        t = bend(top)[0]
+        if min(np.abs(t - other).max() for other in seen.t) < NEAR:
+            break
+        value = seen.at(t)[0] + bend.jacobian(top)[1][0]
+        if value > polynomial(top)[0] - DOUBTED:
+            break
     highest = float(rise.max())
     while (share := float(np.mean(np.exp(np.minimum(rise - highest, 0.0))))) < RAREST:
         highest -= 0.1
@@ -327,3 +353,13 @@ def _fitted(seen: _Evaluated, bend: Bend, degree: int) -> Surrogate:
     return Surrogate(
         seen.origin, seen.axes, bend, polynomial, radius, lowest, highest, share, np.nan, seen.count
     )
+
+
+def _least_squares(seen: _Evaluated, bend: Bend, degree: int) -> Polynomial:
+    z = bend.inverse(np.array(seen.t))
+    rate, log_jacobian, by_z = bend.jacobian(z)
+    values = np.array(seen.values) + log_jacobian
+    gradients = np.array(seen.gradients) * rate + by_z
+    # The root of the density over that of the points, about: misfits count as they are drawn.
+    weights = np.exp(0.25 * np.maximum(values - values.max(), -20.0))
+    return fit_polynomial(degree, z, values, gradients, weights)
