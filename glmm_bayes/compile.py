@@ -101,15 +101,19 @@ def _effects(model: Model, term: RandomTerm, values: Mapping[str, Any]) -> Any:
         p.name: pt.atleast_1d(values[f"{p.name}_{term.name}"])
         for p in term.structure.parameters(term.size)
     }
-    columns = f"{term.name}__coef"
     for key, value in term.structure.reported(theta, term.size, graph()).items():
-        pm.Deterministic(f"{key}_{term.name}", value, dims=(columns, f"{columns}2"))
+        dims = tuple(f"{term.name}__{d}" for d in term.structure.dims(key))
+        pm.Deterministic(f"{key}_{term.name}", value, dims=dims)
     Lambda = term.structure.factor(theta, term.size, graph())
-    dims = (term.label, columns)
+    dims = (term.label, f"{term.name}__coef")
     if model.centering[term.name]:
         return pm.MvNormal(f"b_{term.name}", mu=np.zeros(term.size), chol=Lambda, dims=dims)
-    v = pm.Normal(f"v_{term.name}", dims=dims)
-    return pm.Deterministic(f"b_{term.name}", v @ Lambda.T, dims=dims)
+    rank = term.structure.rank(term.size)
+    if rank == term.size:
+        v = pm.Normal(f"v_{term.name}", dims=dims)
+    else:
+        v = pm.Normal(f"v_{term.name}", shape=(len(term.levels), rank))
+    return pm.Deterministic(f"b_{term.name}", v @ Lambda[:, :rank].T, dims=dims)
 
 
 def _contribution(term: RandomTerm, loading: Any, b: Any) -> Any:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import narwhals.stable.v2 as nw
@@ -21,7 +21,8 @@ class Rows:
     The rows that can be used.
 
     `frame` has the used columns of the kept rows, indexed as the user's data; `kept` `(n,)`
-    the kept rows' positions in the data, which had `total`; `missing` counts by column.
+    the kept rows' positions in the data, which had `total`; `missing` counts by column. A factor
+    with `unused_levels` has no such categories in `frame`; `categories` has all of its own.
     """
 
     frame: pd.DataFrame
@@ -29,6 +30,15 @@ class Rows:
     total: int
     missing: dict[str, int]
     unused_levels: dict[str, tuple[str, ...]]
+    categories: dict[str, pd.Index] = field(default_factory=dict)
+
+    @property
+    def whole(self) -> pd.DataFrame:
+        """The frame with the levels that no row has among its categories again."""
+        known = {
+            name: self.frame[name].cat.set_categories(c) for name, c in self.categories.items()
+        }
+        return self.frame.assign(**known)
 
 
 def read_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.DataFrame:
@@ -104,15 +114,16 @@ def usable_rows(frame: pd.DataFrame, missing: Literal["drop", "raise"]) -> Rows:
         )
     frame = _plain(frame.iloc[kept])
     _refuse_unusable(frame)
-    unused = {}
+    unused, categories = {}, {}
     for name in frame.columns:
         if isinstance(frame[name].dtype, pd.CategoricalDtype):
             column = frame[name].cat.remove_unused_categories()
             gone = frame[name].cat.categories.difference(column.cat.categories, sort=False)
             if len(gone):
                 unused[str(name)] = tuple(map(str, gone))
+                categories[str(name)] = frame[name].cat.categories
                 frame = frame.assign(**{name: column})
-    return Rows(frame, kept, len(absent), counts, unused)
+    return Rows(frame, kept, len(absent), counts, unused, categories)
 
 
 def complete_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.DataFrame:

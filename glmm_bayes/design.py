@@ -153,7 +153,7 @@ def build_design(
         param: _learn_predictor(param, part, formula.response.expression, rows.frame, context)
         for param, part in formula.predictors.items()
     }
-    terms = tuple(learn_terms(formula, rows.frame, context))
+    terms = tuple(learn_terms(formula, rows, context))
     response = read_response(formula.response, rows.frame, context)
     return Design(response, predictors, terms, rows, formula, context)
 
@@ -205,7 +205,7 @@ def _check_structure(term: RandomPart) -> None:
             f"{term.text!r} has a bar, but there is no structure {term.structure!r} (a logical or "
             f"is np.logical_or). {suggestion(term.structure, built)}"
         )
-    if term.structure not in built or term.arguments:
+    if term.structure not in built:
         raise NotSupportedError(
             f"The structure of {term.text!r} is not built yet; of structures there are "
             f"{', '.join(built)}."

@@ -134,14 +134,21 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
 
 
 def _reported(term: RandomTerm, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:
+    return {
+        f"{key}_{term.name}": ([f"{term.name}__{d}" for d in term.structure.dims(key)], value)
+        for key, value in derived_values(term, draws.theta).items()
+    }
+
+
+def derived_values(term: RandomTerm, theta: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Give by key, for S draws, what the term's structure reports beside its parameters."""
     names = [p.name for p in term.structure.parameters(term.size)]
-    values = [draws.theta[f"{name}_{term.name}"] for name in names]
+    values = [theta[f"{name}_{term.name}"] for name in names]
     rows = [
         term.structure.reported(dict(zip(names, row, strict=True)), term.size)
         for row in zip(*values, strict=True)
     ]
-    dims = [f"{term.name}__coef", f"{term.name}__coef2"]
-    return {f"{key}_{term.name}": (dims, np.stack([row[key] for row in rows])) for key in rows[0]}
+    return {key: np.stack([row[key] for row in rows]) for key in rows[0]}
 
 
 def coordinates(model: Model) -> dict[str, list[str]]:
@@ -152,6 +159,8 @@ def coordinates(model: Model) -> dict[str, list[str]]:
     for term in model.design.terms:
         coords[term.label] = list(term.levels)
         coords[f"{term.name}__coef"] = coords[f"{term.name}__coef2"] = list(term.columns)
+        for dim, labels in term.structure.coordinates(term.size).items():
+            coords[f"{term.name}__{dim}"] = list(labels)
     return coords
 
 

@@ -124,6 +124,17 @@ class Matrix:
                 ) from error
         return self._checked(made)
 
+    @property
+    def indicated(self) -> tuple[Any, ...] | None:
+        """The levels of one factor, in order, if the columns are their indicators."""
+        parts = list(self.spec.structure or [])
+        if len(parts) != 1 or len(parts[0].term.factors) != 1:
+            return None
+        contrasts = self.spec.factor_contrasts.get(next(iter(parts[0].term.factors)))
+        if contrasts is None or len(contrasts.levels) != len(self.names):
+            return None
+        return tuple(contrasts.levels)
+
     def _checked(self, made: pd.DataFrame) -> np.ndarray:
         X = made.to_numpy(dtype=float)
         bad = np.argwhere(~np.isfinite(X))
@@ -138,6 +149,9 @@ class Matrix:
 
 def _values_by_label(column: pd.Series) -> pd.Series:
     codes, names = labels(column)
+    if isinstance(column.dtype, pd.CategoricalDtype):
+        every = pd.Categorical.from_codes(np.arange(len(names)), dtype=column.dtype)
+        return pd.Series(every, index=names)
     present, first = np.unique(codes, return_index=True)
     return column.iloc[first].set_axis([names[code] for code in present])
 

@@ -38,6 +38,8 @@ class Block:
         One an entry; `"default"`, or the user's name for it.
     structure
         For a structure's parameter, what turns a prior of the reported value into the entries'.
+    stated
+        Where the reported value is not what is sampled, the prior of that.
     """
 
     name: str
@@ -48,6 +50,7 @@ class Block:
     priors: tuple[Prior, ...]
     sources: tuple[str, ...]
     structure: Callable[[Prior], tuple[Prior, ...]] | None = None
+    stated: Prior | None = None
 
     def expand(self, prior: Prior) -> tuple[Prior, ...]:
         """Turn a prior of the whole block into one for each entry."""
@@ -149,17 +152,13 @@ def centred_intercept(predictor: Predictor, user: Mapping[str, Any]) -> bool:
 
 def structure_blocks(term: RandomTerm, scales: Mapping[str, Scale]) -> Iterator[Block]:
     """Describe the parameters of one random term's structures."""
+    reach = np.array([_rounded(_reach(term, k, scales)) for k in range(term.size)])
     for structure, size in ((term.structure, term.size), (term.level_structure, len(term.levels))):
         for parameter in structure.parameters(size):
             default = structure.default_prior(parameter.key)
-            if default is not None:
-                priors = structure.priors(parameter.key, default, size)
-            else:
-                reach = [_reach(term, k, scales) for k in range(term.size)]
-                reach = reach if parameter.by_column else [max(reach)] * parameter.size
-                priors = tuple(Prior("HalfStudentT", nu=3.0, sigma=_rounded(r)) for r in reach)
-            block = _structure_block(term, parameter, priors)
-            yield replace(block, structure=_expansion(structure, parameter, size))
+            if default is None:
+                default = structure.scaled_prior(parameter, reach)
+            yield _structure_block(term, structure, size, parameter, default)
 
 
 def _expansion(
@@ -168,30 +167,39 @@ def _expansion(
     def expand(prior: Prior) -> tuple[Prior, ...]:
         if prior.is_fixed and parameter.name != parameter.key:
             raise refuse_prior(structure.name, parameter.key, prior, "a distribution")
-        return structure.priors(parameter.key, prior, size)
+        return structure.entry_priors(parameter, prior, size)
 
     return expand
 
 
 def _structure_block(
-    term: RandomTerm, parameter: CovarianceParameter, priors: tuple[Prior, ...]
+    term: RandomTerm,
+    structure: Covariance,
+    size: int,
+    parameter: CovarianceParameter,
+    default: Prior,
 ) -> Block:
-    whole = f"{parameter.key}_{term.name}"
+    whole, stand_in = f"{parameter.key}_{term.name}", parameter.name != parameter.key
     labels: tuple[str, ...] = ()
-    keys: list[tuple[str, ...]] = [(whole, parameter.key)] * parameter.size
-    if parameter.by_column:
-        labels = term.columns
-        keys = [(f"{whole}[{label}]", whole, parameter.key) for label in labels]
-    elif parameter.name != parameter.key:
+    dim = "coef" if parameter.by_column else parameter.dim
+    if stand_in:
         labels = tuple(str(k) for k in range(parameter.size))
+    elif dim is not None:
+        labels = term.columns if parameter.by_column else structure.coordinates(size)[dim]
+    keys: list[tuple[str, ...]] = [(whole, parameter.key)] * parameter.size
+    if labels and not stand_in:
+        keys = [(f"{whole}[{label}]", whole, parameter.key) for label in labels]
+    expand = _expansion(structure, parameter, size)
     return Block(
         name=f"{parameter.name}_{term.name}",
         labels=labels,
-        dim=f"{term.name}__coef" if parameter.by_column else None,
+        dim=f"{term.name}__{dim}" if labels and not stand_in else None,
         keys=tuple(keys),
         support=parameter.support,
-        priors=priors,
+        priors=expand(default),
         sources=("default",) * parameter.size,
+        structure=expand,
+        stated=default if stand_in else None,
     )
 
 
@@ -254,7 +262,8 @@ def _overridden(block: Block, given: Mapping[str, Prior]) -> Block:
             priors[k] = given[key].element(members.index(k), len(members))
         _check_support(priors[k], block, key)
         sources[k] = key
-    return replace(block, priors=tuple(priors), sources=tuple(sources))
+    stated = given.get(sources[0], block.stated) if block.stated is not None else None
+    return replace(block, priors=tuple(priors), sources=tuple(sources), stated=stated)
 
 
 def _check_shape(prior: Prior, key: str, members: Sequence[str]) -> None:

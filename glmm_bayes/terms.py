@@ -9,10 +9,11 @@ import numpy as np
 import pandas as pd
 
 from glmm_bayes.covariance import COVARIANCES, Covariance
-from glmm_bayes.data import labels
+from glmm_bayes.data import Rows, labels
 from glmm_bayes.encoding import Context, Expression, Matrix
-from glmm_bayes.errors import DataError
+from glmm_bayes.errors import DataError, FormulaError
 from glmm_bayes.formula import Formula, Group, RandomPart
+from glmm_bayes.ordered import learn_ordered
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,7 +84,7 @@ class RandomTerm:
         return total
 
 
-def learn_terms(formula: Formula, frame: pd.DataFrame, context: Context) -> Iterator[RandomTerm]:
+def learn_terms(formula: Formula, rows: Rows, context: Context) -> Iterator[RandomTerm]:
     """Encode the random terms; those of one `|id|` become one, on several parameters."""
     pairs = [(param, term) for param, p in formula.predictors.items() for term in p.random]
     taken: set[str] = set()
@@ -97,17 +98,21 @@ def learn_terms(formula: Formula, frame: pd.DataFrame, context: Context) -> Iter
         while name in taken:
             name, k = f"{base}_{k}", k + 1
         taken.add(name)
-        yield _learn_term(name, joint, frame, context)
+        yield _learn_term(name, joint, rows, context)
 
 
 def _learn_term(
-    name: str, joint: list[tuple[str, RandomPart]], frame: pd.DataFrame, context: Context
+    name: str, joint: list[tuple[str, RandomPart]], rows: Rows, context: Context
 ) -> RandomTerm:
-    first = joint[0][1]
+    first, frame = joint[0][1], rows.frame
+    structure = _structure(joint)
     loadings: list[Loading] = []
     columns: list[str] = []
     for param, part in joint:
-        matrix, Z = Matrix.learn(part.columns, frame, context)
+        if structure.ordered:
+            matrix, Z = learn_ordered(structure, part, rows, context)
+        else:
+            matrix, Z = Matrix.learn(part.columns, frame, context)
         if not matrix.names:
             raise DataError(
                 f"The random term {part.text!r} has no columns; write (1 | …) or (x | …)."
@@ -116,9 +121,11 @@ def _learn_term(
         at = slice(len(columns), len(columns) + len(matrix.names))
         columns += [prefix + c for c in matrix.names]
         loadings.append(Loading(param, Z, at, matrix))
+    problem = structure.problem(len(columns))
+    if problem:
+        raise DataError(f"The random term {first.text!r} {problem}.")
     factors = tuple(Expression(text) for text in first.group.factors)
     index, levels = _levels(first.group, factors, frame, context)
-    structure = "diag" if first.independent and first.structure == "us" else first.structure
     return RandomTerm(
         name=name,
         group=first.group,
@@ -129,9 +136,26 @@ def _learn_term(
         index=index,
         weights=_weights(first.group, frame, context),
         loadings=tuple(loadings),
-        structure=COVARIANCES[structure](),
+        structure=structure,
         level_structure=COVARIANCES["iid"](),
     )
+
+
+def _structure(joint: Sequence[tuple[str, RandomPart]]) -> Covariance:
+    first = joint[0][1]
+    name = "diag" if first.independent and first.structure == "us" else first.structure
+    found = [COVARIANCES[name].of(part.arguments, part.text) for _, part in joint]
+    if any(dict(part.arguments) != dict(first.arguments) for _, part in joint):
+        raise FormulaError(
+            f"Terms that share a covariance, as {first.text!r} and {joint[1][1].text!r}, need the "
+            f"same arguments."
+        )
+    if len(joint) > 1 and found[0].ordered:
+        raise FormulaError(
+            f"{first.text!r} stands in one order, which {joint[1][1].text!r} cannot share: leave "
+            f"the id {first.id!r} out."
+        )
+    return found[0]
 
 
 def _levels(

@@ -1,14 +1,14 @@
 """What a covariance structure is: parameters, and a factor of the covariance they give."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.errors import FormulaError, NotSupportedError
 from glmm_bayes.priors import Prior
 from glmm_bayes.registry import Registry
 
@@ -21,7 +21,8 @@ class CovarianceParameter:
     A parameter of a structure, a vector of `size` entries.
 
     `key` is what priors and results call it: `sd`, `corr`, `rho` …; `name` the vector
-    that is sampled, which differs where the sampled vector is not the reported value.
+    that is sampled, which differs where the sampled vector is not the reported value. `dim`
+    names the dimension of a vector that has one other than the columns.
     """
 
     name: str
@@ -29,6 +30,7 @@ class CovarianceParameter:
     size: int
     by_column: bool  # one entry a column of the term, in order
     support: tuple[float, float]
+    dim: str | None = None
 
 
 class Covariance(ABC):
@@ -42,6 +44,8 @@ class Covariance(ABC):
 
     name: ClassVar[str]
     axis: ClassVar[Literal["columns", "levels"]]
+    ordered: ClassVar[bool] = False  # whether the columns are the levels of one factor, in order
+    gaps: ClassVar[bool] = False  # whether a level without data may stand between others
     compiled: ClassVar[str | None] = None  # the name of its kernel in `engine.kernels`, if any
 
     def __init_subclass__(cls) -> None:
@@ -50,6 +54,26 @@ class Covariance(ABC):
         cls.compiled = cls.__dict__.get("compiled")
         if hasattr(cls, "name"):
             COVARIANCES.add(cls.name, cls)
+
+    @classmethod
+    def of(cls, given: Mapping[str, str], text: str) -> "Covariance":
+        """Make the structure with the arguments `given` that it has in the term `text`."""
+        if given:
+            name, value = next(iter(given.items()))
+            argument = value if name.isdigit() else f"{name}={value}"
+            raise FormulaError(
+                f"The structure {cls.name!r} takes no arguments: leave {argument!r} out of "
+                f"{text!r}."
+            )
+        return cls()
+
+    def problem(self, size: int) -> str | None:
+        """Say what is wrong with `size` columns, if anything is; continues the term's text."""
+        return None
+
+    def rank(self, size: int) -> int:
+        """Give the number r of columns of the factor that may not be zero, the first ones."""
+        return size
 
     @abstractmethod
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
@@ -88,9 +112,40 @@ class Covariance(ABC):
         """Give the default prior of a parameter that has no scale; None for `sd`."""
         return None
 
+    def scaled_prior(self, parameter: CovarianceParameter, reach: np.ndarray) -> Prior:
+        """Give the default prior of what has a scale; `reach` `(p,)` is how far effects go."""
+        sigma = list(reach) if parameter.by_column else float(reach.max())
+        return Prior("HalfStudentT", nu=3.0, sigma=sigma)
+
+    def entry_priors(
+        self, parameter: CovarianceParameter, prior: Prior, size: int
+    ) -> tuple[Prior, ...]:
+        """Turn the prior of a parameter's reported value into those of its sampled entries."""
+        return self.priors(parameter.key, prior, size)
+
+    # ---- what results show
+
     def reported(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> dict[str, Any]:
         """Give by key the values to report that are not sampled as such."""
         return {}
+
+    def dims(self, key: str) -> tuple[str, ...]:
+        """Name the dimensions of a reported value: `coef`, `coef2` or one of `coordinates`."""
+        return ("coef", "coef2")
+
+    def coordinates(self, size: int) -> dict[str, tuple[str, ...]]:
+        """Give the labels of the dimensions that are not the columns'."""
+        return {}
+
+    def listed(self, size: int) -> Iterator[tuple[str, tuple[int, ...]]]:
+        """List what tables have a row for: a value's key, and the entry's place in it."""
+        for p in self.parameters(size):
+            if p.key == "corr":
+                yield from (("corr", (i, j)) for i in range(size) for j in range(i + 1, size))
+            elif p.by_column or p.dim:
+                yield from ((p.key, (k,)) for k in range(p.size))
+            else:
+                yield p.key, ()
 
     def sampled(self, values: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
         """Go back from S draws of the reported values, by key, to `(S, entries)` by name."""
@@ -99,6 +154,16 @@ class Covariance(ABC):
         }
 
     # ---- coordinates in which a maximum may lie on the edge of the parameters' space
+
+    def start(self, sd: np.ndarray, size: int) -> dict[str, np.ndarray]:
+        """Give parameters to start a search from, where the columns' effects are of size `sd`."""
+        theta = {}
+        for p in self.parameters(size):
+            middle = np.full(p.size, 0.5 * sum(p.support) if p.key != "sd" else 0.0)
+            if p.key == "sd":
+                middle = np.resize(sd if p.by_column else sd.mean(), p.size)
+            theta[p.name] = middle
+        return theta
 
     def loose(self, theta: Mapping[str, np.ndarray], size: int) -> np.ndarray:
         """

@@ -10,7 +10,7 @@ from glmm_bayes.formula.parts import (
     SpecialPart,
 )
 from glmm_bayes.formula.reader import read_formula
-from glmm_bayes.formula.tokens import plain_name, variables
+from glmm_bayes.formula.tokens import call_of, plain_name, variables
 
 __all__ = [
     "STRUCTURE_NAMES",
@@ -20,6 +20,7 @@ __all__ = [
     "RandomPart",
     "Response",
     "SpecialPart",
+    "call_of",
     "plain_name",
     "read_formula",
     "variables",

@@ -143,15 +143,10 @@ class Coordinates:
         return self.join(by_coefficients, factors)
 
     def start(self, sd: Sequence[np.ndarray]) -> list[np.ndarray]:
-        """Give every term's coordinates of independent columns with standard deviations `sd`."""
+        """Give every term's coordinates to start from, of columns with standard deviations `sd`."""
         found = []
         for (term, _, strict), size in zip(self._terms, sd, strict=True):
-            theta = {}
-            for p in term.structure.parameters(term.size):
-                middle = np.full(p.size, 0.5 * sum(p.support) if p.key != "sd" else 0.0)
-                if p.key == "sd":
-                    middle = np.resize(size if p.by_column else size.mean(), p.size)
-                theta[p.name] = middle
+            theta = term.structure.start(size, term.size)
             found.append(
                 self._strict_start(term, theta)
                 if strict

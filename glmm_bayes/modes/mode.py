@@ -288,7 +288,8 @@ def _edges_of(term: RandomTerm, L: np.ndarray) -> Iterator[Singular]:
         return
     corr = (L @ L.T)[np.ix_(inside, inside)] / np.outer(sd[inside], sd[inside])
     values = np.linalg.eigvalsh(corr)
-    if values[0] < 1e-10 * values[-1]:
+    rank = min(term.structure.rank(term.size), len(values))
+    if values[-rank] < 1e-10 * values[-1]:
         columns = " and ".join(term.columns[k] for k in inside)
         yield Singular(
             term.name,

@@ -5,10 +5,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.covariance import Covariance
 from glmm_bayes.model import Model
-from glmm_bayes.parameters import Block
-from glmm_bayes.priors import Prior, as_prior
+from glmm_bayes.priors import Prior
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.audit import audit
 from glmm_bayes.verbs.printing import Facts, Grid, Page, Part, Row, right
@@ -51,39 +49,21 @@ def prior_table(model: Model) -> pd.DataFrame:
     """
     rows = [
         (name, prior.distribution, _arguments(prior), _source(source))
-        for block in model.blocks
-        for name, prior, source in _stated(model, block)
+        for name, prior, source in _stated(model)
     ]
     return pd.DataFrame(rows, columns=["parameter", "distribution", "arguments", "source"])
 
 
-def _stated(model: Model, block: Block) -> Iterator[tuple[str, Prior, str]]:
-    """Give a block's priors as they are stated: of the reported values, not of the sampled."""
-    stated = _stand_ins(model).get(block.name)
-    if stated is None:
-        yield from zip((keys[0] for keys in block.keys), block.priors, block.sources, strict=True)
-        return
-    structure, key = stated
-    source = block.sources[0]
-    default = structure.default_prior(key)
-    if source in model.user_priors:
-        yield block.keys[0][0], as_prior(model.user_priors[source], source), source
-    elif default is not None:
-        yield block.keys[0][0], default, source
-
-
-def _stand_ins(model: Model) -> dict[str, tuple[Covariance, str]]:
-    """Find the blocks that are sampled in place of a reported value."""
-    return {
-        f"{p.name}_{term.name}": (structure, p.key)
-        for term in model.design.terms
-        for structure, size in (
-            (term.structure, term.size),
-            (term.level_structure, len(term.levels)),
-        )
-        for p in structure.parameters(size)
-        if p.name != p.key
-    }
+def _stated(model: Model) -> Iterator[tuple[str, Prior, str]]:
+    """Give the priors as they are stated: of the reported values, not of the sampled."""
+    shown: set[str] = set()
+    for block in model.blocks:
+        names = [keys[0] for keys in block.keys]
+        if block.stated is None:
+            yield from zip(names, block.priors, block.sources, strict=True)
+        elif names[0] not in shown:
+            shown.add(names[0])
+            yield names[0], block.stated, block.sources[0]
 
 
 def _arguments(prior: Prior) -> str:
@@ -128,8 +108,6 @@ def _rows_a_level(term: RandomTerm) -> str:
 
 def _priors(model: Model) -> Grid:
     rows: list[Row] = [
-        (name, repr(prior), _source(source))
-        for block in model.blocks
-        for name, prior, source in _stated(model, block)
+        (name, repr(prior), _source(source)) for name, prior, source in _stated(model)
     ]
     return Grid("Priors", ("parameter", "prior", "source"), (("", tuple(rows)),), words=3)

@@ -110,7 +110,7 @@ def _frame_for(model: Model, y: np.ndarray) -> pd.DataFrame:
     """Give the columns that the model uses, of as many rows as there are responses."""
     rows = model.design.rows
     if y.shape == (model.nobs,):
-        return rows.frame.copy()
+        return rows.whole.copy()
     if y.shape == (rows.total,):
         return read_columns(model.data, list(rows.frame.columns), where="the formula")
     raise DataError(

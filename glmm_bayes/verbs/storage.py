@@ -11,7 +11,6 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from glmm_bayes.data import Rows
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.families import FAMILIES
 from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
@@ -41,7 +40,7 @@ def save(fit: Fit, path: str | Path) -> None:
     import zarr
 
     path = Path(path)
-    frame = _Columns.of(fit.model.design.rows.frame)
+    frame = _Columns.of(fit.model.design.rows.whole)
     header = _header(fit) | {"frame": frame.description}
     columns = {name: (["row"], values) for name, values in frame.arrays.items()}
     tree, told = KINDS[fit.kind].out(fit)
@@ -249,7 +248,13 @@ def _model(
     )
     about = header["rows"]
     unused = {name: tuple(levels) for name, levels in about["unused_levels"].items()}
-    rows = Rows(model.design.rows.frame, kept, about["total"], about["missing"], unused)
+    rows = replace(
+        model.design.rows,
+        kept=kept,
+        total=about["total"],
+        missing=about["missing"],
+        unused_levels=unused,
+    )
     model.design = replace(model.design, rows=rows)
     return model
 

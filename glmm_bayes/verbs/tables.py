@@ -2,16 +2,16 @@
 
 import warnings
 from collections.abc import Iterator
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.covariance import CovarianceParameter
-from glmm_bayes.draws import Draws, beta_name
+from glmm_bayes.draws import Draws, beta_name, derived_values
 from glmm_bayes.fit import Fit
 from glmm_bayes.modes.star import widened
 from glmm_bayes.terms import RandomTerm
-from glmm_bayes.verbs.intervals import FISHER, IDENTITY, Scale, link_scale, scale_of, table
+from glmm_bayes.verbs.intervals import FISHER, IDENTITY, LOG, Scale, link_scale, scale_of, table
 from glmm_bayes.verbs.sources import no_arms
 
 
@@ -116,39 +116,30 @@ def _components(draws: Draws, term: RandomTerm) -> Iterator[Component]:
     """Give a term's parameters one by one: labels, values `(S,)`, and a scale for intervals."""
     params = "+".join(dict.fromkeys(g.param for g in term.loadings))
     head = (params, term.label, term.structure.name)
-    reported = reported_values(draws, term)
-    for p in term.structure.parameters(term.size):
-        values, scale = reported[p.key], _scale(p)
-        if values.ndim == 1 or not p.by_column and values.shape[1:] == (1,):
-            yield (*head, p.key, "", ""), values.reshape(-1), scale
-        elif values.ndim == 2:
-            for i, column in enumerate(term.columns):
-                yield (*head, p.key, column, ""), values[:, i], scale
-        else:
-            for i, first in enumerate(term.columns):
-                for j in range(i + 1, term.size):
-                    yield (*head, p.key, first, term.columns[j]), values[:, i, j], scale
-
-
-def _scale(parameter: CovarianceParameter) -> Scale:
-    return FISHER if parameter.key == "corr" else scale_of(parameter.support)
+    values, structure = reported_values(draws, term), term.structure
+    scales = {p.key: scale_of(p.support) for p in structure.parameters(term.size)}
+    scales |= {"sd": LOG, "corr": FISHER}
+    names = {"coef": term.columns, "coef2": term.columns, **structure.coordinates(term.size)}
+    own = {p.key: (p.dim or "coef",) for p in structure.parameters(term.size) if p.name == p.key}
+    for key, place in structure.listed(term.size):
+        dims = own.get(key) or structure.dims(key)
+        labels = [names[d][k] for d, k in zip(dims, place, strict=False)]
+        labels += [""] * (2 - len(labels))
+        at: tuple[Any, ...] = (slice(None), *place)
+        # A single number may be a vector of one entry.
+        entry = values[key][at].reshape(len(values[key]))
+        yield (*head, key, *labels), entry, scales.get(key, IDENTITY)
 
 
 def reported_values(draws: Draws, term: RandomTerm) -> dict[str, np.ndarray]:
     """Give the parameters of a term's structure `(S, …)` as results name them, by key."""
     parameters = term.structure.parameters(term.size)
-    values = {p.name: draws.theta[f"{p.name}_{term.name}"] for p in parameters}
-    found = {p.key: values[p.name] for p in parameters if p.name == p.key}
-    if len(found) < len(parameters):
-        rows = [
-            term.structure.reported(dict(zip(values, row, strict=True)), term.size)
-            for row in zip(*values.values(), strict=True)
-        ]
-        found |= {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    found = {p.key: draws.theta[f"{p.name}_{term.name}"] for p in parameters if p.name == p.key}
+    found |= derived_values(term, draws.theta)
     if "corr" in found and found["corr"].ndim == 3 and "sd" in found:
         # What does not vary is correlated with nothing.
-        none = (found["sd"] == 0)[:, :, None] | (found["sd"] == 0)[:, None, :]
-        found["corr"] = np.where(none, np.nan, found["corr"])
+        none = np.broadcast_to(found["sd"] == 0, found["corr"].shape[:2])
+        found["corr"] = np.where(none[:, :, None] | none[:, None, :], np.nan, found["corr"])
     return found
 
 
