@@ -42,7 +42,8 @@ def _powers(d: int, degree: int) -> tuple[tuple[int, ...], ...]:
 
 def powers(d: int, degree: int) -> np.ndarray:
     """Give the powers `(m, d)` of all monomials up to a total degree, the lower ones first."""
-    return np.array(_powers(d, degree), dtype=int).reshape(-1, d)
+    found = _powers(d, degree)
+    return np.array(found, dtype=int).reshape(len(found), d)
 
 
 def _hermite(z: np.ndarray, degree: int) -> np.ndarray:

@@ -22,7 +22,8 @@ DEGREES = {1: 8, 2: 6, 3: 4, 4: 4, 5: 3, 6: 3, 7: 3, 8: 3, 9: 2, 10: 2}
 HIGHEST, MOST = 14, 600  # degree, and coefficients
 MORE = 1.6  # equations over coefficients
 CORNERED = 3  # variables whose design has points in all corners
-DOUBTS, DOUBTED, NEAR = 8, 1.0, 0.1  # looks at the top, too high by so much; as good as seen
+DOUBTS, SCOUTS = 8, 1024  # looks at most at where fits disagree, and of how many places
+DOUBTED, RIGHT, NEAR = 0.3, 0.5, 0.1  # disagreement worth a look; agreement; a place seen before
 CHECKS = 24  # fresh draws at which the error is looked at
 PLAIN, FEW, CLEARLY = 3, 8, 0.3  # degree that is tried first, its checks, and of the tolerance
 PILOTS = 4096  # draws of the envelope that find how high the surrogate rises above it
@@ -333,19 +334,11 @@ def _radius(d: int) -> float:
 
 
 def _fitted(seen: _Evaluated, bend: Bend, degree: int) -> Surrogate:
-    """Fit, and look where the fit rises the most above the envelope, until that is right."""
-    pilots = _student(np.random.default_rng(1), PILOTS, len(seen.origin))
-    over, radius = _envelope(pilots), _radius(len(seen.origin))
-    for _ in range(DOUBTS):
-        polynomial = _least_squares(seen, bend, degree)
-        rise = _continued(polynomial, radius, pilots, over) - over
-        top = _inside(pilots[[rise.argmax()]], radius)
-        t = bend(top)[0]
-        if min(np.abs(t - other).max() for other in seen.t) < NEAR:
-            break
-        value = seen.at(t)[0] + bend.jacobian(top)[1][0]
-        if value > polynomial(top)[0] - DOUBTED:
-            break
+    d = len(seen.origin)
+    pilots, radius = _student(np.random.default_rng(1), PILOTS, d), _radius(d)
+    polynomial = _settled(seen, bend, degree, _inside(pilots[:SCOUTS], radius))
+    over = _envelope(pilots)
+    rise = _continued(polynomial, radius, pilots, over) - over
     highest = float(rise.max())
     while (share := float(np.mean(np.exp(np.minimum(rise - highest, 0.0))))) < RAREST:
         highest -= 0.1
@@ -353,6 +346,32 @@ def _fitted(seen: _Evaluated, bend: Bend, degree: int) -> Surrogate:
     return Surrogate(
         seen.origin, seen.axes, bend, polynomial, radius, lowest, highest, share, np.nan, seen.count
     )
+
+
+def _settled(seen: _Evaluated, bend: Bend, degree: int, scouts: np.ndarray) -> Polynomial:
+    """
+    Fit, and evaluate where a fit of a lower degree disagrees, until the fit is right there.
+
+    Draws from a fit that is far too low somewhere would not show it, nor do a few from one that
+    is too high in a corner.
+    """
+    beyond = -_envelope(scouts)
+    for _ in range(DOUBTS):
+        polynomial = _least_squares(seen, bend, degree)
+        other = _least_squares(seen, bend, degree - 1)(scouts) + beyond
+        rise = polynomial(scouts) + beyond
+        higher = np.maximum(rise, other)
+        gap = np.minimum(np.abs(rise - other), 5.0)
+        doubt = gap * np.exp(0.5 * np.maximum(higher - higher.max(), -30.0))
+        at = [int(doubt.argmax())]
+        t = bend(scouts[at])[0]
+        known = min(np.abs(t - old).max(initial=0.0) for old in seen.t) < NEAR
+        if known or doubt[at] < DOUBTED:
+            break
+        value = seen.at(t)[0] + float(bend.jacobian(scouts[at])[1][0])
+        if abs(value - polynomial(scouts[at])[0]) < RIGHT:
+            break
+    return polynomial
 
 
 def _least_squares(seen: _Evaluated, bend: Bend, degree: int) -> Polynomial:

@@ -1,0 +1,123 @@
+"""Proposals of everything given outer parameters, with what a chain weighs them by."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from glmm_bayes.engine.stacked import Stacked, is_small
+from glmm_bayes.posthoc.marginal import MarginalPosterior
+
+CHUNK, MANY = 64, 1024  # draws at a time: large ones, small ones
+
+type Propose = Callable[[np.ndarray, np.ndarray, np.random.Generator], "Proposals"]
+
+
+@dataclass(frozen=True, eq=False)
+class Proposals:
+    """
+    S draws of everything, given as many outer parameters.
+
+    Attributes
+    ----------
+    psi, gamma
+        `(S, d)` outer parameters, `(S, k)` the mean's free coefficients.
+    effects
+        By term, b `(S, q, p)`.
+    log_posterior
+        `(S,)` the log posterior of psi and gamma over the normal of gamma given psi.
+    log_weight
+        `(S,)` the same over the density of psi.
+    """
+
+    psi: np.ndarray
+    gamma: np.ndarray
+    effects: list[np.ndarray]
+    log_posterior: np.ndarray
+    log_weight: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Proposer:
+    """
+    How proposals are made, and how many at a time.
+
+    Attributes
+    ----------
+    propose
+        Takes psi `(S, d)`, its log density `(S,)` up to a constant, and random numbers.
+    exact
+        Whether psi is weighed by its own posterior, not by the surrogate's.
+    """
+
+    propose: Propose
+    chunk: int
+    exact: bool
+
+
+def choose_proposer(posterior: MarginalPosterior) -> Proposer:
+    """Choose by the size of the model."""
+    latent = posterior.collapsed.gaussian.system.latent
+    if is_small(latent, len(posterior.collapsed.centre)):
+        return Proposer(at_once(posterior), MANY, exact=True)
+    return Proposer(one_by_one(posterior), CHUNK, exact=True)
+
+
+def at_once(posterior: MarginalPosterior) -> Propose:
+    """Propose from matrices one a draw."""
+    stacked = Stacked(posterior.collapsed)
+
+    def propose(psi: np.ndarray, log_q: np.ndarray, rng: np.random.Generator) -> Proposals:
+        _, sigma, Lambdas, log_prior = posterior.parameters(psi)
+        found = stacked.draw(sigma, Lambdas, rng.standard_normal((len(psi), stacked.size)))
+        log_posterior = found.value + log_prior + posterior.correction(found.gamma)
+        return _weighed(psi, found.gamma, found.effects, log_posterior, log_q)
+
+    return propose
+
+
+def one_by_one(posterior: MarginalPosterior) -> Propose:
+    """Propose from one factorisation a draw."""
+    collapsed = posterior.collapsed
+    latent, k = collapsed.gaussian.system.latent, len(collapsed.centre)
+
+    def propose(psi: np.ndarray, log_q: np.ndarray, rng: np.random.Generator) -> Proposals:
+        _, sigma, Lambdas, log_posterior = posterior.parameters(psi)
+        gamma = np.zeros((len(psi), k))
+        effects = [np.zeros((len(psi), term.q, term.p)) for term in latent.terms]
+        for i in range(len(psi)):
+            own = [L[i] for L in Lambdas]
+            zu, zx = rng.standard_normal(latent.size), rng.standard_normal(k)
+            found = _solved(collapsed, float(sigma[i]), own)
+            if found is None:
+                log_posterior[i] = -np.inf
+                continue
+            v, gamma[i] = found.draw(zu, zx)
+            log_posterior[i] += found.value
+            for into, b in zip(effects, latent.effects(v, own), strict=True):
+                into[i] = b
+        log_posterior += posterior.correction(gamma)
+        return _weighed(psi, gamma, effects, log_posterior, log_q)
+
+    return propose
+
+
+def _solved(collapsed: Any, sigma: float, Lambdas: list[np.ndarray]) -> Any:
+    try:
+        with np.errstate(all="ignore"):
+            found = collapsed.solved(sigma, Lambdas)
+    except np.linalg.LinAlgError:
+        return None
+    return found if np.isfinite(found.value) else None
+
+
+def _weighed(
+    psi: np.ndarray,
+    gamma: np.ndarray,
+    effects: list[np.ndarray],
+    log_posterior: np.ndarray,
+    log_q: np.ndarray,
+) -> Proposals:
+    log_posterior = np.where(np.isfinite(log_posterior), log_posterior, -np.inf)
+    return Proposals(psi, gamma, effects, log_posterior, log_posterior - log_q)
