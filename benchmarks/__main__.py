@@ -5,11 +5,11 @@ import sys
 from collections.abc import Sequence
 
 from benchmarks.ml import command as ml
-from benchmarks.nuts import command as nuts
+from benchmarks.posterior import command as posterior
 from benchmarks.scaling import command as scaling
 from benchmarks.startup import command as startup
 
-COMMANDS = {"nuts": nuts, "ml": ml, "startup": startup, "scaling": scaling}
+COMMANDS = {"ml": ml, "posterior": posterior, "startup": startup, "scaling": scaling}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -2,6 +2,7 @@
 
 import os
 import resource
+import shutil
 import signal
 import subprocess
 import sys
@@ -132,6 +133,11 @@ def last_words(code: int, log: Path) -> str:
     return lines[-1].strip() if lines else f"ended with code {code}, without a word"
 
 
+def processor_seconds() -> float:
+    """Give the processor seconds of this process, over all threads, and of its ended children."""
+    return time.process_time() + _children_cpu()
+
+
 def peak_bytes() -> int:
     """
     Give this process's peak of resident memory.
@@ -159,5 +165,16 @@ def lacks(python: str, packages: Sequence[str]) -> list[str]:
     asked += "print(*[p for p in sys.argv[1:] if f(p) is None])"
     found = subprocess.run(
         [python, "-c", asked, *packages], capture_output=True, text=True, check=True
+    )
+    return found.stdout.split()
+
+
+def lacks_in_r(rscript: str, packages: Sequence[str]) -> list[str]:
+    """Say which packages an R does not have; all of them where there is no R."""
+    if not shutil.which(rscript):
+        return list(packages)
+    asked = "cat(Filter(function(p) !requireNamespace(p, quietly = TRUE), commandArgs(TRUE)))"
+    found = subprocess.run(
+        [rscript, "--vanilla", "-e", asked, *packages], capture_output=True, text=True, check=True
     )
     return found.stdout.split()

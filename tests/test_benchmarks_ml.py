@@ -19,12 +19,13 @@ from benchmarks.__main__ import COMMANDS, main
 from benchmarks.ml import worker
 from benchmarks.ml.cases import CASES, OURS, PEERS, Way
 from benchmarks.ml.report import failed, show, write_json
-from benchmarks.ml.runner import Interpreters, Measurement, Settings, measure, write_table
-from benchmarks.ml.simulate import BETA, SD, SIGMA, Simulation
+from benchmarks.ml.runner import Interpreters, Measurement, Settings, measure
 from benchmarks.processes import run
 from benchmarks.scaling.figure import draw
 from benchmarks.scaling.points import Point, series
+from benchmarks.simulate import BETA, SD, SIGMA, Simulation
 from benchmarks.startup import command as startup
+from benchmarks.tables import read_table, write_table
 
 QUICK = Settings(timeout=60, patience=0.0)
 SMALL = {
@@ -85,9 +86,9 @@ def test_simulated_responses_are_of_their_family():
 
 
 def test_a_table_arrives_in_python_as_it_was_sent(tmp_path):
-    levels = write_table(CASES["cbpp"], tmp_path)
-    task = {"simulation": None, "table": str(tmp_path / "table.csv"), "levels": levels}
-    again, data = worker.read_table(task), CASES["cbpp"].table()
+    data = CASES["cbpp"].table()
+    levels = write_table(data, tmp_path)
+    again = read_table(str(tmp_path / "table.csv"), levels)
     assert (again == data).all(axis=None)
     assert [str(d) for d in again.dtypes] == [str(d) for d in data.dtypes]
     assert (tmp_path / "levels" / "period.txt").read_text() == "1\n2\n3\n4\n"
@@ -295,13 +296,15 @@ def test_a_missing_peer_asked_for_stops_with_the_remedy(script, capsys):
 
 def test_startup_runs_whole_scripts(monkeypatch, script, tmp_path):
     monkeypatch.setattr(startup.sys, "executable", script('test -n "$NUMBA_CACHE_DIR" || exit 1'))
-    cold, warm, lme4 = startup.measure(tmp_path, 2, script("exit 0"))
-    assert (cold.who, warm.who, lme4.who) == (
-        "glmm_bayes, nothing compiled",
-        "glmm_bayes",
-        "lme4",
-    )
-    assert [len(found.wall) for found in (cold, warm, lme4)] == [2, 2, 2]
+    found = startup.measure(tmp_path, 2, script("exit 0"))
+    assert [one.who for one in found] == [
+        "glmm_bayes reml, nothing compiled",
+        "glmm_bayes reml",
+        "glmm_bayes posthoc, nothing compiled",
+        "glmm_bayes posthoc",
+        "lme4 reml",
+    ]
+    assert [len(one.wall) for one in found] == [2] * 5
 
 
 # Scaling

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from benchmarks.ml.simulate import Simulation
+from benchmarks.simulate import Simulation
+from benchmarks.tables import table_of
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -73,15 +74,7 @@ class Case:
 
     def table(self) -> "pd.DataFrame":
         """Load or make the data, with a two-level response as 0 and 1."""
-        if isinstance(self.data, Simulation):
-            return self.data.table()
-        import glmm_bayes as gb
-
-        data = gb.load_dataset(self.data)
-        if self.success is not None:
-            column, level = self.success
-            data[column] = (data[column] == level).astype(int)
-        return data
+        return table_of(self.data, self.success)
 
 
 NO_GLMM = "statsmodels has no maximum likelihood for generalized mixed models"

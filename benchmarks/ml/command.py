@@ -1,7 +1,6 @@
 """The command `ml`: maximum likelihood fits beside lme4, glmmTMB, gpboost, mixedlm, statsmodels."""
 
 import argparse
-import shutil
 import sys
 import tempfile
 from pathlib import Path
@@ -10,8 +9,8 @@ from rich.console import Console
 
 from benchmarks.ml.cases import CASES, OURS, PEERS, PYTHON_PEERS, R_PEERS
 from benchmarks.ml.report import failed, show, write_json
-from benchmarks.ml.runner import Interpreters, Settings, lacks_in_r, measure
-from benchmarks.processes import lacks
+from benchmarks.ml.runner import Interpreters, Settings, measure
+from benchmarks.processes import lacks, lacks_in_r
 
 
 def add_arguments(parser: argparse.ArgumentParser) -> None:
@@ -60,7 +59,7 @@ def _installed(asked: argparse.Namespace, parser: argparse.ArgumentParser) -> li
     wanted = PEERS if asked.peers is None else asked.peers
     missing = lacks(asked.peer_python, [peer for peer in wanted if peer in PYTHON_PEERS])
     from_r = [peer for peer in wanted if peer in R_PEERS]
-    missing += lacks_in_r(asked.rscript, from_r) if shutil.which(asked.rscript) else from_r
+    missing += lacks_in_r(asked.rscript, from_r)
     if missing and asked.peers is not None:
         parser.error(
             f"There is no {', '.join(missing)}: install it, or name the Python of another "

@@ -8,6 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
+from benchmarks.cells import Notes, seconds, times
 from benchmarks.machine import machine
 from benchmarks.ml.cases import CASES, OURS
 from benchmarks.ml.runner import Measurement, Settings
@@ -38,7 +39,7 @@ def show(measurements: Sequence[Measurement], settings: Settings, console: Conso
     """Print the table, and what a reader has to know."""
     if not console.is_terminal:
         console.width = WIDTH
-    notes: list[str] = []
+    notes = Notes()
     table = Table(title=_title(settings))
     table.add_column("case", no_wrap=True)
     table.add_column("who", no_wrap=True)
@@ -51,7 +52,7 @@ def show(measurements: Sequence[Measurement], settings: Settings, console: Conso
             table.add_row(label, *row)
             label = ""
     console.print(table)
-    for line in (*EXPLAINED, *(f"({k}) {note}." for k, note in enumerate(notes, start=1))):
+    for line in (*EXPLAINED, *notes.lines()):
         console.print(line, markup=False)
 
 
@@ -60,10 +61,10 @@ def _title(settings: Settings) -> str:
     return f"Maximum likelihood, no more than {most} a process"
 
 
-def _rows(measurements: Sequence[Measurement], notes: list[str]) -> Iterable[list[str]]:
+def _rows(measurements: Sequence[Measurement], notes: Notes) -> Iterable[list[str]]:
     ours = next((m for m in measurements if m.side == OURS), None)
     for found in measurements:
-        marks = [_mark(notes, note) for note in (found.note, found.words, _reason(found)) if note]
+        marks = [notes.mark(note) for note in (found.note, found.words, _reason(found)) if note]
         who = " ".join([found.who, found.version or "", *marks]).replace("  ", " ").strip()
         if not found.fits:
             late = found.problem is not None and found.problem.startswith(">")
@@ -72,11 +73,11 @@ def _rows(measurements: Sequence[Measurement], notes: list[str]) -> Iterable[lis
             continue
         yield [
             who,
-            _seconds(found.cpu),
+            seconds(found.cpu),
             _ratio(found.cpu, ours.cpu if ours else None),
-            _seconds(found.next_cpu),
+            seconds(found.next_cpu),
             _ratio(found.next_cpu, ours.next_cpu if ours else None),
-            _seconds(found.wall),
+            seconds(found.wall),
             "" if found.peak is None else f"{found.peak / 1e6:,.0f}",
             _loglik(found),
             _difference(found, ours),
@@ -88,23 +89,8 @@ def _reason(found: Measurement) -> str | None:
     return None if found.problem is None or found.problem.startswith(">") else found.problem
 
 
-def _mark(notes: list[str], note: str) -> str:
-    if note not in notes:
-        notes.append(note)
-    return f"({notes.index(note) + 1})"
-
-
-def _seconds(value: float | None) -> str:
-    if value is None:
-        return ""
-    return f"{value:.3f}" if value < 1 else f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
-
-
 def _ratio(theirs: float | None, ours: float | None) -> str:
-    if not ours or theirs is None or theirs == ours:
-        return ""
-    ratio = theirs / ours
-    return f"{ratio:,.0f}×" if ratio >= 10 else f"{ratio:.2g}×"
+    return "" if theirs == ours else times(theirs, ours)
 
 
 def _loglik(found: Measurement) -> str:

@@ -1,16 +1,13 @@
 """
 Measure a case: a fresh process for each package, from a table that all of them are given alike.
 
-A worker's folder holds `table.csv`, `levels/<column>.txt` (a level a line, for the columns that are
-factors), `task.json` for Python and `task.dcf` for R, and in the end `report.json`:
-`fits`, seconds of processor and of the clock for each fit in turn; `loglik`; `words`, its complaint
-if it has one; `peak`, in bytes; `version`.
+A worker's folder holds the table as `benchmarks/tables.py` writes it, `task.json` for Python and
+`task.dcf` for R, and in the end `report.json`: `fits`, seconds of processor and of the clock for
+each fit in turn; `loglik`; `words`, its complaint if it has one; `peak`, in bytes; `version`.
 """
 
 import json
 import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
@@ -19,8 +16,9 @@ from statistics import median
 from typing import Any
 
 from benchmarks.ml.cases import OURS, R_PEERS, Case, Way
-from benchmarks.ml.simulate import Simulation
 from benchmarks.processes import Ended, run
+from benchmarks.simulate import Simulation
+from benchmarks.tables import write_table
 
 
 @dataclass(frozen=True)
@@ -117,7 +115,7 @@ def measure(
     folder: Path,
 ) -> Iterator[Measurement]:
     """Measure a case for one package after the other; those that cannot say why."""
-    levels = write_table(case, folder)
+    levels = write_table(case.table(), folder)
     for side in sides:
         if side in case.cannot:
             yield Measurement(case.name, side, side, problem=case.cannot[side])
@@ -131,21 +129,6 @@ def measure(
                     yield first
                     continue
             yield _run(case, way, task, settings, interpreters, folder)
-
-
-def write_table(case: Case, folder: Path) -> dict[str, list[str]]:
-    """Write the data as a CSV and the levels of its factors; give these."""
-    data = case.table()
-    data.to_csv(folder / "table.csv", index=False)
-    shutil.rmtree(folder / "levels", ignore_errors=True)
-    (folder / "levels").mkdir()
-    levels = {
-        str(name): [str(level) for level in data[name].cat.categories]
-        for name in data.select_dtypes("category")
-    }
-    for name, ordered in levels.items():
-        (folder / "levels" / f"{name}.txt").write_text("\n".join(ordered) + "\n", encoding="utf-8")
-    return levels
 
 
 def _task(
@@ -207,12 +190,3 @@ def _judged(blank: Measurement, ended: Ended, path: Path) -> Measurement:
         version=report["version"],
         words=report["words"],
     )
-
-
-def lacks_in_r(rscript: str, packages: Sequence[str]) -> list[str]:
-    """Say which packages an R does not have."""
-    asked = "cat(Filter(function(p) !requireNamespace(p, quietly = TRUE), commandArgs(TRUE)))"
-    found = subprocess.run(
-        [rscript, "--vanilla", "-e", asked, *packages], capture_output=True, text=True, check=True
-    )
-    return found.stdout.split()

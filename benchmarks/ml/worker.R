@@ -1,22 +1,10 @@
 # Fits of lme4 and glmmTMB, in a process of their own: read a task, fit, write what it took.
 # Rscript --vanilla worker.R FOLDER; what is in the folder, benchmarks/ml/runner.py says.
-#
-# Nothing but base R and the package measured, so that any installation of R will do.
+# It is started from the root of the repository.
 
+source("benchmarks/measure.R")
 folder <- commandArgs(trailingOnly = TRUE)[1]
 task <- as.list(read.dcf(file.path(folder, "task.dcf"))[1, ])
-
-read_table <- function() {
-  levels <- list.files(file.path(folder, "levels"), full.names = TRUE)
-  names(levels) <- sub("\\.txt$", "", basename(levels))
-  classes <- sapply(levels, function(path) "character")
-  data <- read.csv(file.path(folder, "table.csv"), check.names = FALSE,
-                   colClasses = if (length(classes)) classes else NA)
-  for (name in names(levels)) {
-    data[[name]] <- factor(data[[name]], levels = readLines(levels[[name]]))
-  }
-  data
-}
 
 fit_lme4 <- function(data) {
   reml <- task$method == "reml"
@@ -39,25 +27,7 @@ fit_glmmTMB <- function(data) {
   list(loglik = as.numeric(logLik(fit)), words = if (good) "" else fit$fit$message)
 }
 
-processor_seconds <- function() sum(proc.time()[c(1, 2, 4, 5)], na.rm = TRUE)
-
-peak_bytes <- function() {
-  if (!file.exists("/proc/self/status")) return("null")
-  line <- grep("^VmHWM:", readLines("/proc/self/status"), value = TRUE)
-  sprintf("%.0f", 1024 * as.numeric(gsub("[^0-9]", "", line)))
-}
-
-# Makes the peak start from what is held now; a kernel may not allow it, and then it does not.
-forget_peak <- function() {
-  try(suppressWarnings(cat("5", file = "/proc/self/clear_refs")), silent = TRUE)
-}
-
-quote_json <- function(text) {
-  text <- gsub("[[:space:]]+", " ", gsub("[\"\\\\]", "'", text))
-  paste0("\"", text, "\"")
-}
-
-data <- read_table()
+data <- read_table(folder)
 suppressPackageStartupMessages(library(task$side, character.only = TRUE))
 invisible(gc())
 forget_peak()

@@ -7,7 +7,6 @@ is not in both.
 
 import gc
 import json
-import resource
 import sys
 import time
 from collections.abc import Callable, Mapping
@@ -19,8 +18,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from benchmarks.ml.simulate import Simulation
-from benchmarks.processes import forget_peak, peak_bytes
+from benchmarks.processes import forget_peak, peak_bytes, processor_seconds
+from benchmarks.simulate import Simulation
+from benchmarks.tables import read_table
 
 type Task = Mapping[str, Any]
 
@@ -123,26 +123,17 @@ SIDES: dict[str, tuple[Callable[[Task, pd.DataFrame], Found], tuple[str, ...]]] 
 DISTRIBUTIONS = {"glmm_bayes": "glmm-bayes"}
 
 
-def read_table(task: Task) -> pd.DataFrame:
-    """Read or make the data; columns with levels become categorical."""
+def table(task: Task) -> pd.DataFrame:
+    """Read or make the data."""
     if task["simulation"] is not None:
         return Simulation(**task["simulation"]).table()
-    data = pd.read_csv(task["table"], dtype=dict.fromkeys(task["levels"], "str"))
-    for column, levels in task["levels"].items():
-        data[column] = pd.Categorical(data[column], categories=levels)
-    return data
-
-
-def processor_seconds() -> float:
-    """Give the processor seconds of this process, over all threads, and of its children."""
-    children = resource.getrusage(resource.RUSAGE_CHILDREN)
-    return time.process_time() + children.ru_utime + children.ru_stime
+    return read_table(task["table"], task["levels"])
 
 
 def main(path: Path) -> None:
     task = json.loads(path.read_text(encoding="utf-8"))
     fit, modules = SIDES[task["side"]]
-    data = read_table(task)
+    data = table(task)
     for module in modules:
         import_module(module)
     gc.collect()

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from benchmarks.ml.cases import OURS, Way
 from benchmarks.ml.runner import Settings, measure_ours
-from benchmarks.ml.simulate import Simulation
+from benchmarks.simulate import Simulation
 
 FORMULA = "y ~ x + (1 | g) + (1 | h)"
 # Of the series that grows in rows, and the rows of the one that grows in levels.

@@ -1,4 +1,4 @@
-"""The command `startup`: a script that fits sleepstudy by REML, from its start to its end."""
+"""The command `startup`: scripts that fit sleepstudy by REML and by posthoc, from start to end."""
 
 import argparse
 import json
@@ -20,6 +20,8 @@ from benchmarks.processes import run as run_process
 HERE = Path(__file__).parent
 TIMEOUT = 600.0
 REPEATS = 5
+OURS = "glmm_bayes"
+SCRIPTS = {"reml": "reml.py", "posthoc": "posterior.py"}
 
 
 @dataclass(frozen=True)
@@ -47,25 +49,27 @@ def run(asked: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
     if asked.json:
         content = {"machine": machine(), "measurements": [asdict(m) for m in measurements]}
         asked.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    return int(any(m.problem and m.who.startswith("glmm_bayes") for m in measurements))
+    return int(any(m.problem and m.who.startswith(OURS) for m in measurements))
 
 
 def measure(folder: Path, repeats: int, rscript: str) -> list[Measurement]:
-    """Run our script without and with compiled code at hand, and lme4's where there is R."""
+    """Run our scripts without and with compiled code at hand, and lme4's where there is R."""
     import glmm_bayes as gb
 
     table = folder / "sleepstudy.csv"
     gb.load_dataset("sleepstudy").to_csv(table, index=False)
-    ours = [sys.executable, str(HERE / "sleepstudy.py"), str(table)]
-    cold = [{"NUMBA_CACHE_DIR": str(folder / f"numba{k}")} for k in range(repeats)]
-    found = [
-        _measure("glmm_bayes, nothing compiled", ours, cold, folder),
-        # Compiled by the first of those just run.
-        _measure("glmm_bayes", ours, cold[:1] * repeats, folder),
-    ]
+    found = []
+    for method, script in SCRIPTS.items():
+        ours = [sys.executable, str(HERE / script), str(table)]
+        cold = [{"NUMBA_CACHE_DIR": str(folder / method / str(k))} for k in range(repeats)]
+        found += [
+            _measure(f"{OURS} {method}, nothing compiled", ours, cold, folder),
+            # Compiled by the first of those just run.
+            _measure(f"{OURS} {method}", ours, cold[:1] * repeats, folder),
+        ]
     if shutil.which(rscript):
-        lme4 = [rscript, "--vanilla", str(HERE / "sleepstudy.R"), str(table)]
-        found.append(_measure("lme4", lme4, [{}] * repeats, folder))
+        lme4 = [rscript, "--vanilla", str(HERE / "reml.R"), str(table)]
+        found.append(_measure("lme4 reml", lme4, [{}] * repeats, folder))
     return found
 
 
@@ -84,7 +88,9 @@ def _measure(
 
 def show(measurements: Sequence[Measurement], console: Console) -> None:
     """Print the medians, and why a script failed."""
-    table = Table(title="A script that fits sleepstudy by REML, from its start to its end")
+    table = Table(
+        title="A script that fits sleepstudy and prints the summary, from its start to its end"
+    )
     for heading in ("who", "wall s", "CPU s", "processes"):
         table.add_column(heading, justify="left" if heading == "who" else "right")
     for found in measurements:
