@@ -32,17 +32,24 @@ class Polynomial:
 
 
 @lru_cache
-def _powers(d: int, degree: int) -> tuple[tuple[int, ...], ...]:
+def _powers(d: int, total: int, alone: int) -> tuple[tuple[int, ...], ...]:
     found = []
-    for total in range(degree + 1):
-        for chosen in combinations_with_replacement(range(d), total):
+    for degree in range(total + 1):
+        for chosen in combinations_with_replacement(range(d), degree):
             found.append(tuple(chosen.count(j) for j in range(d)))
+    for j in range(d):
+        found += [tuple(k if i == j else 0 for i in range(d)) for k in range(total + 1, alone + 1)]
     return tuple(found)
 
 
-def powers(d: int, degree: int) -> np.ndarray:
-    """Give the powers `(m, d)` of all monomials up to a total degree, the lower ones first."""
-    found = _powers(d, degree)
+def powers(d: int, total: int, alone: int = 0) -> np.ndarray:
+    """
+    Give the powers `(m, d)` of all monomials up to a total degree.
+
+    And those of single variables up to the degree `alone`: densities are skewed along axes more
+    than across them.
+    """
+    found = _powers(d, total, alone)
     return np.array(found, dtype=int).reshape(len(found), d)
 
 
@@ -87,19 +94,24 @@ def slopes(powers: np.ndarray, z: np.ndarray) -> np.ndarray:
 
 
 def fit_polynomial(
-    degree: int, z: np.ndarray, values: np.ndarray, gradients: np.ndarray, weights: np.ndarray
+    used: np.ndarray,
+    z: np.ndarray,
+    values: np.ndarray,
+    gradients: np.ndarray,
+    weights: np.ndarray,
 ) -> Polynomial:
     """
     Fit by weighted least squares.
 
     Parameters
     ----------
+    used
+        `(m, d)` the powers of its monomials.
     z, values, gradients
         `(S, d)` the points, `(S,)` and `(S, d)`: each point is 1 + d equations.
     weights
         `(S,)` what a misfit counts for, before it is squared.
     """
-    used = powers(z.shape[1], degree)
     A = [products(used, z) * weights, *(slopes(used, z) * (STEEP * weights))]
     y = [values * weights, *(gradients.T * (STEEP * weights))]
     rows = np.hstack(A)

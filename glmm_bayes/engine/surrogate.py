@@ -3,23 +3,24 @@
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from itertools import product
-from math import comb
+from typing import NamedTuple
 
 import numpy as np
 
-from glmm_bayes.engine.polynomial import Polynomial, fit_polynomial
+from glmm_bayes.engine.bend import REACH, Bend
+from glmm_bayes.engine.polynomial import Polynomial, fit_polynomial, powers
 
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
-DROP, REACH = 2.0, 2.0  # the log density falls by this, this far along each bent axis
+DROP = 2.0  # of the log density, REACH along each bent axis
 SKEWED = 3.0  # the longer side of an axis over the shorter, at most
 TAIL = 5.0  # degrees of freedom of the envelope, and of what lies beyond the design
 WIDE, WIDEST = {1: 2.2, 2: 1.7}, 1.4  # spread of the design over that of a normal
 RAREST = 0.03  # of the envelope's draws that are taken
 FLOOR = 1e-4  # of the envelope that the surrogate never falls below
 FARTHEST = 2.0  # from the middle: what is farther off is as wrong as can be
-DEGREES = {1: 8, 2: 6, 3: 4, 4: 4, 5: 3, 6: 3, 7: 3, 8: 3, 9: 2, 10: 2}
 HIGHEST, MOST = 14, 600  # degree, and coefficients
+ALONE = 5  # powers of single variables beyond the degree
 MORE = 1.6  # equations over coefficients
 CORNERED = 3  # variables whose design has points in all corners
 DOUBTS, SCOUTS = 8, 1024  # looks at most at where fits disagree, and of how many places
@@ -27,39 +28,6 @@ DOUBTED, RIGHT, NEAR = 0.3, 0.5, 0.1  # disagreement worth a look; agreement; a 
 CHECKS = 24  # fresh draws at which the error is looked at
 PLAIN, FEW, CLEARLY = 3, 8, 0.3  # degree that is tried first, its checks, and of the tolerance
 PILOTS = 4096  # draws of the envelope that find how high the surrogate rises above it
-
-
-@dataclass(frozen=True, eq=False)
-class Bend:
-    """
-    A smooth increasing map of each coordinate, t(z) = m z + c (sqrt(z^2 + 1) - 1), |c| < m.
-
-    `m` and `c` are `(d,)`. It makes a density with one long and one short side more like a normal.
-    """
-
-    m: np.ndarray
-    c: np.ndarray
-
-    @classmethod
-    def reaching(cls, left: np.ndarray, right: np.ndarray) -> "Bend":
-        """Make t(-REACH) = -left and t(REACH) = right."""
-        rise = np.sqrt(REACH**2 + 1) - 1
-        return cls((left + right) / (2 * REACH), (right - left) / (2 * rise))
-
-    def __call__(self, z: np.ndarray) -> np.ndarray:
-        """Give t(z)."""
-        return self.m * z + self.c * (np.sqrt(z**2 + 1) - 1)
-
-    def inverse(self, t: np.ndarray) -> np.ndarray:
-        """Give z."""
-        s, gap = t + self.c, self.m**2 - self.c**2
-        return (self.m * s - self.c * np.sqrt(s**2 + gap)) / gap
-
-    def jacobian(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """Give t' `(…, d)`, the sum of log t' `(…)`, and the slope of that by z."""
-        root = np.sqrt(z**2 + 1)
-        rate = self.m + self.c * z / root
-        return rate, np.log(rate).sum(axis=-1), self.c / root**3 / rate
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,6 +124,33 @@ def _inside(z: np.ndarray, radius: float) -> np.ndarray:
 # ---- the fit
 
 
+class Order(NamedTuple):
+    """Which monomials: up to a total degree, and of single variables up to a higher one."""
+
+    total: int
+    alone: int
+
+    @classmethod
+    def usual(cls, d: int) -> "Order":
+        """Give what mostly does, for d variables."""
+        total = {1: 8, 2: 5}.get(d, 3 if d <= 8 else 2)
+        return cls(total, total + ALONE if d > 1 else 0)
+
+    @property
+    def richer(self) -> "Order":
+        """One degree more."""
+        return Order(self.total + 1, self.alone and self.alone + 1)
+
+    @property
+    def poorer(self) -> "Order":
+        """One degree less."""
+        return Order(self.total - 1, self.alone and self.alone - 1)
+
+    def powers(self, d: int) -> np.ndarray:
+        """Give the powers `(m, d)`."""
+        return powers(d, self.total, self.alone)
+
+
 @dataclass(eq=False)
 class _Evaluated:
     """
@@ -217,27 +212,27 @@ def fit_surrogate(
     seen = _Evaluated(evaluate, origin, axes)
     seen.at(np.zeros(d))
     bend = _find_bend(seen, d)
-    degree = DEGREES.get(d, 2)
-    best, _ = _checked(seen, bend, min(degree, PLAIN), rng, FEW)
+    order = Order.usual(d)
+    best, _ = _checked(seen, bend, Order(min(order.total, PLAIN), 0), rng, FEW)
     # What is as simple as that needs no design.
     if best.error <= CLEARLY * tolerance:
         return replace(best, evaluations=seen.count)
-    _spread_out(seen, bend, int(np.ceil(MORE * comb(degree + d, d) / (1 + d))))
+    _spread_out(seen, bend, int(np.ceil(MORE * len(order.powers(d)) / (1 + d))))
     while True:
-        found, richer = _checked(seen, bend, degree, rng, max(CHECKS, len(seen.t) // 5))
+        found, richer = _checked(seen, bend, order, rng, max(CHECKS, len(seen.t) // 5))
         if found.error < best.error:
             best = found
         if found.error <= tolerance or seen.count >= budget:
             return replace(best, evaluations=seen.count)
-        degree += richer
+        order = order.richer if richer else order
 
 
 def _checked(
-    seen: "_Evaluated", bend: Bend, degree: int, rng: np.random.Generator, count: int
+    seen: _Evaluated, bend: Bend, order: Order, rng: np.random.Generator, count: int
 ) -> tuple[Surrogate, bool]:
-    """Fit, look at the error at fresh draws, and tell whether a higher degree has a smaller one."""
-    found = _fitted(seen, bend, degree)
-    richer = [_fitted(seen, bend, degree + 1)] if _determined(seen, degree + 1) else []
+    """Fit, look at the error at fresh draws, and tell whether a richer fit has a smaller one."""
+    found = _fitted(seen, bend, order)
+    richer = [_fitted(seen, bend, order.richer)] if _determined(seen, order.richer) else []
     x, log_density = found.sample(rng, count)
     t = np.linalg.solve(seen.axes, (x - seen.origin).T).T
     values = np.array([seen.at(point)[0] for point in t])
@@ -246,11 +241,12 @@ def _checked(
     return replace(found, error=_spread(values - log_density)), better
 
 
-def _determined(seen: _Evaluated, degree: int) -> bool:
+def _determined(seen: _Evaluated, order: Order) -> bool:
     """Tell whether the points so far determine a polynomial, and rounding allows for one."""
     d = len(seen.origin)
-    terms = comb(degree + d, d)
-    return degree <= HIGHEST and terms <= MOST and MORE * terms <= len(seen.t) * (1 + d)
+    terms = len(order.powers(d))
+    known = MORE * terms <= len(seen.t) * (1 + d)
+    return known and order.total <= HIGHEST and terms <= MOST
 
 
 def _spread(gap: np.ndarray) -> float:
@@ -333,10 +329,10 @@ def _radius(d: int) -> float:
     return float(np.sqrt(d)) + 3.0
 
 
-def _fitted(seen: _Evaluated, bend: Bend, degree: int) -> Surrogate:
+def _fitted(seen: _Evaluated, bend: Bend, order: Order) -> Surrogate:
     d = len(seen.origin)
     pilots, radius = _student(np.random.default_rng(1), PILOTS, d), _radius(d)
-    polynomial = _settled(seen, bend, degree, _inside(pilots[:SCOUTS], radius))
+    polynomial = _settled(seen, bend, order, _inside(pilots[:SCOUTS], radius))
     over = _envelope(pilots)
     rise = _continued(polynomial, radius, pilots, over) - over
     highest = float(rise.max())
@@ -348,7 +344,7 @@ def _fitted(seen: _Evaluated, bend: Bend, degree: int) -> Surrogate:
     )
 
 
-def _settled(seen: _Evaluated, bend: Bend, degree: int, scouts: np.ndarray) -> Polynomial:
+def _settled(seen: _Evaluated, bend: Bend, order: Order, scouts: np.ndarray) -> Polynomial:
     """
     Fit, and evaluate where a fit of a lower degree disagrees, until the fit is right there.
 
@@ -357,8 +353,8 @@ def _settled(seen: _Evaluated, bend: Bend, degree: int, scouts: np.ndarray) -> P
     """
     beyond = -_envelope(scouts)
     for _ in range(DOUBTS):
-        polynomial = _least_squares(seen, bend, degree)
-        other = _least_squares(seen, bend, degree - 1)(scouts) + beyond
+        polynomial = _least_squares(seen, bend, order)
+        other = _least_squares(seen, bend, order.poorer)(scouts) + beyond
         rise = polynomial(scouts) + beyond
         higher = np.maximum(rise, other)
         gap = np.minimum(np.abs(rise - other), 5.0)
@@ -374,11 +370,11 @@ def _settled(seen: _Evaluated, bend: Bend, degree: int, scouts: np.ndarray) -> P
     return polynomial
 
 
-def _least_squares(seen: _Evaluated, bend: Bend, degree: int) -> Polynomial:
+def _least_squares(seen: _Evaluated, bend: Bend, order: Order) -> Polynomial:
     z = bend.inverse(np.array(seen.t))
     rate, log_jacobian, by_z = bend.jacobian(z)
     values = np.array(seen.values) + log_jacobian
     gradients = np.array(seen.gradients) * rate + by_z
     # The root of the density over that of the points, about: misfits count as they are drawn.
     weights = np.exp(0.25 * np.maximum(values - values.max(), -20.0))
-    return fit_polynomial(degree, z, values, gradients, weights)
+    return fit_polynomial(order.powers(z.shape[1]), z, values, gradients, weights)
