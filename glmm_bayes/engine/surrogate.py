@@ -21,6 +21,7 @@ FLOOR = 1e-4  # of the envelope that the surrogate never falls below
 FARTHEST = 2.0  # from the middle: what is farther off is as wrong as can be
 HIGHEST, MOST = 14, 600  # degree, and coefficients
 ALONE = 5  # powers of single variables beyond the degree
+DEEP = 20.0  # below the top: what lies deeper says less and less
 MORE = 1.6  # equations over coefficients
 CORNERED = 3  # variables whose design has points in all corners
 DOUBTS, SCOUTS = 8, 1024  # looks at most at where fits disagree, and of how many places
@@ -371,10 +372,14 @@ def _settled(seen: _Evaluated, bend: Bend, order: Order, scouts: np.ndarray) -> 
 
 
 def _least_squares(seen: _Evaluated, bend: Bend, order: Order) -> Polynomial:
-    z = bend.inverse(np.array(seen.t))
+    z, values, gradients = (np.array(part) for part in (seen.t, seen.values, seen.gradients))
+    z = bend.inverse(z)
+    # Farther out the polynomial is not used, and its high powers there would be all that counts.
+    used = np.square(z).sum(axis=1) < (1.01 * _radius(z.shape[1])) ** 2
+    z, values, gradients = z[used], values[used], gradients[used]
     rate, log_jacobian, by_z = bend.jacobian(z)
-    values = np.array(seen.values) + log_jacobian
-    gradients = np.array(seen.gradients) * rate + by_z
+    values, gradients = values + log_jacobian, gradients * rate + by_z
     # The root of the density over that of the points, about: misfits count as they are drawn.
-    weights = np.exp(0.25 * np.maximum(values - values.max(), -20.0))
+    depth = values.max() - values
+    weights = np.exp(-0.25 * np.minimum(depth, DEEP)) / np.maximum(1.0, depth / DEEP) ** 2
     return fit_polynomial(order.powers(z.shape[1]), z, values, gradients, weights)
