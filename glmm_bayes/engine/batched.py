@@ -8,7 +8,7 @@ import numpy as np
 from glmm_bayes.engine.dense import Dense
 from glmm_bayes.engine.whitened import Problem
 
-MOST_COLUMNS, MOST_ROWS = 72, 2000  # beyond, one draw after the other is as fast
+MOST_COLUMNS, MOST_ROWS = 48, 2000  # beyond, one draw after the other is as fast
 CHUNK = 256  # draws at a time
 
 
@@ -25,15 +25,15 @@ class Batch:
         By term, b `(S, q, p)`.
     log_density
         `(S,)` of rows, effects, coefficients and outer parameters.
-    log_weight
-        `(S,)` the same over the density the draws come from, the outer parameters' apart.
+    log_normals
+        `(S,)` the same as a density of the normals that the draws were made from.
     """
 
     u: np.ndarray
     gamma: np.ndarray
     effects: Sequence[np.ndarray]
     log_density: np.ndarray
-    log_weight: np.ndarray
+    log_normals: np.ndarray
 
 
 def is_small(problem: Problem) -> bool:
@@ -56,13 +56,19 @@ class Batched:
         self.K = np.zeros((len(self.Z), latent.n, self.Q))
         self.K[:, :, : self.N] = self.Z
         self.K[0, :, self.N :] = X
-        if problem.corrected.is_fixed:
-            first, W = problem.corrected.working(np.empty((0, latent.n)))
-            self.fixed = self._equations(first[:, None], W[:, :, None])
+        self.constant = problem.corrected.is_fixed and not problem.varies
+        if self.constant:
+            self.fixed = self._equations(problem.base[:, None])
 
-    def _equations(self, first: np.ndarray, W: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give K'WK `(m, Q, Q)` and the right-hand sides `(m, Q)`, for weights `(R, R, m, n)`."""
-        t = np.einsum("abmn,bn->amn", W, self.problem.rest) + first
+    def _equations(self, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give K'WK `(m, Q, Q)` and the right-hand sides `(m, Q)`, where `(P, m, n)` is fixed."""
+        corrected, R = self.problem.corrected, self.problem.random
+        others = corrected.others
+        moved = fixed[others] - self.problem.base[others][:, None]
+        first, W = corrected.working(moved if len(others) else np.empty((0, *fixed.shape[1:])))
+        shape = (len(R), len(R), *fixed.shape[1:])
+        W, first = np.broadcast_to(W, shape), np.broadcast_to(first, shape[1:])
+        t = np.einsum("abmn,bmn->amn", W, (corrected.eta[:, None] - fixed)[R]) + first
         right = sum(part @ K for part, K in zip(t, self.K, strict=True))
         right[:, self.N :] += self.problem.prior.precision @ self.problem.prior.mean
         C = np.zeros((W.shape[2], self.Q, self.Q))
@@ -75,7 +81,6 @@ class Batched:
         self,
         Lambdas: Sequence[np.ndarray],
         fixed: np.ndarray,
-        moved: np.ndarray,
         log_prior: np.ndarray,
         z: np.ndarray,
     ) -> Batch:
@@ -86,9 +91,9 @@ class Batched:
         ----------
         Lambdas
             By term `(S, p, p)`.
-        fixed, moved
-            `(P, S, n)` and `(O, S, n)` as in `whitened.Whole.build`; S may be 1 where all draws
-            have the same.
+        fixed
+            `(P, S, n)` what the outer parameters fix of the predictors; S may be 1 where that is
+            the same for all draws.
         log_prior
             `(S,)` of the outer parameters.
         """
@@ -96,40 +101,31 @@ class Batched:
         for start in range(0, len(z), CHUNK):
             at = slice(start, start + CHUNK)
             of = slice(None) if fixed.shape[1] == 1 else at
-            parts.append(
-                self._drawn(
-                    [L[at] for L in Lambdas], fixed[:, of], moved[:, of], log_prior[at], z[at]
-                )
-            )
+            parts.append(self._drawn([L[at] for L in Lambdas], fixed[:, of], log_prior[at], z[at]))
         return Batch(
             np.concatenate([p.u for p in parts]),
             np.concatenate([p.gamma for p in parts]),
             [np.concatenate(b) for b in zip(*(p.effects for p in parts), strict=True)],
             np.concatenate([p.log_density for p in parts]),
-            np.concatenate([p.log_weight for p in parts]),
+            np.concatenate([p.log_normals for p in parts]),
         )
 
     def _drawn(
         self,
         Lambdas: Sequence[np.ndarray],
         fixed: np.ndarray,
-        moved: np.ndarray,
         log_prior: np.ndarray,
         z: np.ndarray,
     ) -> Batch:
         problem, N = self.problem, self.N
-        if problem.corrected.is_fixed:
-            C, right = self.fixed
-        else:
-            C, right = self._equations(*problem.corrected.working(moved))
+        C, right = self.fixed if self.constant else self._equations(fixed)
         H = self._left(Lambdas, np.broadcast_to(C, (len(z), self.Q, self.Q)))
         H = self._left(Lambdas, np.swapaxes(H, 1, 2))
         H[:, np.arange(N), np.arange(N)] += 1.0
         H[:, N:, N:] += problem.prior.precision
         right = self._left(Lambdas, np.broadcast_to(right, z.shape)[..., None])
         bad = ~np.isfinite(H).all(axis=(1, 2))
-        H[bad] = np.eye(self.Q)
-        root = np.linalg.cholesky(H)
+        root, bad = _roots(H, bad)
         rotated = np.linalg.solve(np.swapaxes(root, 1, 2), z[..., None])
         v = (np.linalg.solve(H, right) + rotated)[..., 0]
         u, gamma = v[:, :N], v[:, N:]
@@ -138,8 +134,7 @@ class Batched:
         inner = problem.log_prior(gamma) - 0.5 * (u * u).sum(axis=1)
         log_density = problem.rows.value(eta).sum(axis=-1) + inner + log_prior
         log_density[bad] = -np.inf
-        log_weight = log_density - half_log + 0.5 * (z * z).sum(axis=1)
-        return Batch(u, gamma, effects, log_density, log_weight)
+        return Batch(u, gamma, effects, log_density, log_density - half_log)
 
     def _left(self, Lambdas: Sequence[np.ndarray], A: np.ndarray) -> np.ndarray:
         """Multiply the effects' rows of `(m, Q, c)` by Lambda' from the left, level by level."""
@@ -167,3 +162,14 @@ class Batched:
             eta[a] += flat @ Z.T
         eta[0] += gamma @ problem.X.T
         return effects, eta
+
+
+def _roots(H: np.ndarray, bad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Factor matrices `(m, Q, Q)`; for those `(m,)` that have no root, give the unit matrix's."""
+    H[bad] = np.eye(H.shape[1])
+    try:
+        return np.linalg.cholesky(H), bad
+    except np.linalg.LinAlgError:
+        bad = bad | (np.linalg.eigvalsh(H)[:, 0] <= 1e-14 * np.abs(H).max(axis=(1, 2)))
+        H[bad] = np.eye(H.shape[1])
+        return np.linalg.cholesky(H), bad

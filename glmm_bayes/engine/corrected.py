@@ -2,17 +2,17 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any
 
 import numpy as np
 
 from glmm_bayes.engine.newton import Ascent, Point, Rows, in_units, positive_part
 
-MOST_STEPS = 12
+MOST_STEPS = 30
 ENOUGH = 1e-5  # of the decrement
 DOUBTFUL = 1.0  # a decrement beyond which a step is taken by halves
-NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(5)
+NODES = {1.0: 5, 4.0: 9, np.inf: 21}  # of quadrature, for variances of predictors up to these
 STEP = 1e-3  # of a predictor without effects, between the curvatures that give their slopes
 
 
@@ -141,11 +141,14 @@ def correct(ascent: Ascent, at: Point, factor: Any) -> Corrected:
         if ascent.joint:
             gamma = gamma + size * dx
             eta[0] += size * (ascent.X @ dx)
-        h = factor.leverages()
+        # Where more variance makes for less weight, the two would take turns for ever.
+        h = 0.5 * (h + factor.leverages())
         if decrement < ENOUGH:
             break
-    sd = np.sqrt(np.diag(factor.coefficient_inverse()))
-    return Corrected(ascent.rows, ascent.random, eta, h, (gamma - at.gamma) / sd, steps)
+    shift = np.empty(0)
+    if ascent.joint:
+        shift = (gamma - at.gamma) / np.sqrt(np.diag(factor.coefficient_inverse()))
+    return Corrected(ascent.rows, ascent.random, eta, h, shift, steps)
 
 
 def expected(
@@ -154,7 +157,7 @@ def expected(
     """
     Average the score `(P, n)` and the weights `(R, R, n)` over normal predictors.
 
-    Five nodes of Gauss and Hermite for one predictor with effects; for R, the 2 R points of the
+    By Gauss-Hermite quadrature for one predictor with effects; for R, by the 2 R points of the
     cubature of degree three.
     """
     first, W = np.zeros_like(eta), np.zeros_like(spread)
@@ -170,12 +173,20 @@ def expected(
 def _nodes(spread: np.ndarray) -> list[tuple[float, np.ndarray]]:
     R = len(spread)
     if R == 1:
-        sd, total = np.sqrt(np.maximum(spread[0], 0.0)), WEIGHTS.sum()
-        return [(w / total, node * sd) for node, w in zip(NODES, WEIGHTS, strict=True)]
+        most = float(spread.max(initial=0.0))
+        nodes, weights = _quadrature(next(n for bound, n in NODES.items() if not most > bound))
+        sd = np.sqrt(np.maximum(spread[0], 0.0))
+        return [(w, node * sd) for node, w in zip(nodes, weights, strict=True)]
     values, vectors = np.linalg.eigh(np.moveaxis(spread, 2, 0))
     roots = vectors * np.sqrt(R * np.maximum(values, 0.0))[:, None, :]
     arms = [roots[:, :, a].T for a in range(R)]
     return [(0.5 / R, side * arm) for arm in arms for side in (1.0, -1.0)]
+
+
+@lru_cache
+def _quadrature(count: int) -> tuple[np.ndarray, np.ndarray]:
+    nodes, weights = np.polynomial.hermite_e.hermegauss(count)
+    return nodes, weights / weights.sum()
 
 
 def _size(W: np.ndarray) -> np.ndarray:

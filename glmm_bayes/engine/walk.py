@@ -12,9 +12,10 @@ QUARTER = np.pi / 2  # a whole rotation: positions become momenta
 AIMED = 0.8  # acceptance of rotations
 MOST_LEAPS, REVIEW = 5, 15  # kicks of one rotation; steps after which their number is looked at
 TURNED = 0.75  # of a quarter, below which a rotation gets one more kick
+WIDE, OFTEN_WIDE = 2.0, 0.1  # times a normal's spread, for coefficients with heavier tails
 RARELY = 0.3  # how often coefficients alone are rotated: they are proposed with the parameters too
-SOME, MANY = 0.05, 0.5  # how often the outer parameters move from where they are
-POOR = 0.2  # acceptance of proposals from the surrogate, below which they move so more often
+SOME, MANY = 0.05, 0.7  # how often the outer parameters move from where they are
+POOR = 0.6  # acceptance of proposals from the surrogate, below which they move so more often
 
 
 @dataclass(frozen=True, eq=False)
@@ -175,7 +176,7 @@ def _proposed(
 ) -> tuple[State, float]:
     """Propose outer parameters, and the coefficients' normals, independently of where we are."""
     k = len(state.at.gamma)
-    fresh = rng.standard_normal(k)
+    fresh = rng.standard_normal(k) * (WIDE if rng.random() < OFTEN_WIDE else 1.0)
     chance = np.log(rng.random())
     if setting is None:
         return state, 0.0
@@ -188,25 +189,38 @@ def _proposed(
 
 
 def _weight(state: State, first: int) -> float:
-    """Give the density over that of the proposal."""
+    """Give the density over that of the proposal: normals, some of them wider."""
     z = state.z2[first:]
-    return state.log_density + 0.5 * float(z @ z) - state.log_proposal
+    square = float(z @ z)
+    narrow = np.log(1 - OFTEN_WIDE) - 0.5 * square
+    wide = np.log(OFTEN_WIDE) - 0.5 * square / WIDE**2 - len(z) * np.log(WIDE)
+    return state.log_density - float(np.logaddexp(narrow, wide)) - state.log_proposal
 
 
 def _moved(
     target: Target, rng: np.random.Generator, state: State, size: float
 ) -> tuple[State, float]:
-    """Move the outer parameters from where they are, all normals staying."""
-    step = rng.standard_normal(len(state.psi)) * size * np.exp(0.7 * rng.standard_normal())
+    """
+    Move the outer parameters, and the coefficients' normals, from where they are.
+
+    The normals turn towards fresh ones, which leaves the standard normal as it is: Neal (1999),
+    Bayesian Statistics 6, 475-501.
+    """
+    k, length = len(state.at.gamma), size * np.exp(0.7 * rng.standard_normal())
+    step, fresh = length * rng.standard_normal(len(state.psi)), rng.standard_normal(k)
     chance = np.log(rng.random())
     psi = state.psi + target.axes @ step
     setting = target.setting(psi)
     if setting is None:
         return state, 0.0
-    at = setting.place(setting.part(state.z1), state.z2)
+    z2, first = state.z2.copy(), len(state.z2) - k
+    turn = min(length, QUARTER)
+    z2[first:] = np.cos(turn) * z2[first:] + np.sin(turn) * fresh
+    at = setting.place(setting.part(state.z1), z2)
     log_proposal = float(target.surrogate.log_density(psi[None])[0])
-    new = State(psi, log_proposal, setting, state.z1, state.z2, at)
-    gain = new.log_density - state.log_density
+    new = State(psi, log_proposal, setting, state.z1, z2, at)
+    z, old = z2[first:], state.z2[first:]
+    gain = new.log_density - state.log_density + 0.5 * (float(z @ z) - float(old @ old))
     return (new if chance < gain else state), _probability(gain)
 
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.corrected import Corrected
-from glmm_bayes.engine.newton import Normal, in_units
+from glmm_bayes.engine.corrected import Corrected, expected
+from glmm_bayes.engine.newton import Normal, in_units, positive_part
 
 
 @dataclass(frozen=True, eq=False)
@@ -24,44 +24,91 @@ class Problem:
         `rows.value(eta)` `(n,)` and `rows.slope(eta)` `(P, n)` at `(P, n)` predictors.
     corrected
         The rows as a normal response, at outer parameters near the posterior's mode.
-    rest
-        `(R, n)` the predictors with effects at its centre, less what is fixed given the outer
-        parameters.
+    base
+        `(P, n)` what the outer parameters fix of the predictors there.
+    varies
+        Whether they fix anything of the predictors with effects that varies with them.
     prior
         A normal approximation of the coefficients' prior.
     log_prior, prior_slope
         The prior itself: its log density, and the slope `(k,)`, of the coefficients.
+    depth
+        How often the approximation is corrected anew at the outer parameters given: not at all
+        where these vary little, and the rows' scores and weights with them.
     """
 
     system: Any
     X: np.ndarray
     rows: Any
     corrected: Corrected
-    rest: np.ndarray
+    base: np.ndarray
+    varies: bool
     prior: Normal
     log_prior: Callable[[np.ndarray], Any]
     prior_slope: Callable[[np.ndarray], np.ndarray]
+    depth: int = 0
+
+    @property
+    def columns(self) -> int:
+        """The number of effects and coefficients."""
+        return self.system.latent.size + self.X.shape[1]
 
     @property
     def random(self) -> list[int]:
         """The numbers of the predictors with effects."""
         return list(self.system.latent.predictors)
 
-    def working(self, moved: np.ndarray) -> "Working":
-        """Give the normal equations where the predictors without effects are moved `(O, n)`."""
-        return self._fixed if self.corrected.is_fixed else self._working(moved)
+    def working(self, fixed: np.ndarray) -> "Working":
+        """Give the normal equations where the outer parameters fix `fixed` `(P, n)`."""
+        if self.corrected.is_fixed:
+            return self._moved(fixed) if self.varies else self._constant
+        others = self.corrected.others
+        first, W = self.corrected.working(fixed[others] - self.base[others])
+        return self._equations(first, W, self._rest(fixed))
+
+    def _rest(self, fixed: np.ndarray) -> np.ndarray:
+        """Give the predictors with effects at the centre, less what is fixed."""
+        return (self.corrected.eta - fixed)[self.random]
 
     @cached_property
-    def _fixed(self) -> "Working":
-        return self._working(np.empty((0, self.rest.shape[1])))
+    def _constant(self) -> "Working":
+        first, W = self.corrected.working(np.empty((0, self.base.shape[1])))
+        return self._equations(first, W, self._rest(self.base))
 
-    def _working(self, moved: np.ndarray) -> "Working":
-        first, W = self.corrected.working(moved)
-        t = np.einsum("abn,bn->an", W, self.rest) + first
+    def _moved(self, fixed: np.ndarray) -> "Working":
+        """Give the same with constant weights, whose products are at hand."""
+        first, W = self.corrected.working(np.empty((0, self.base.shape[1])))
+        t = np.einsum("abn,bn->an", W, self._rest(fixed)) + first
+        return Working(self._constant.products, *self._right(t))
+
+    def refined(
+        self,
+        factor: Any,
+        fixed: np.ndarray,
+        u: np.ndarray,
+        gamma: np.ndarray,
+        h: np.ndarray | None,
+    ) -> tuple["Working", np.ndarray]:
+        """
+        Correct the approximation once more, about effects u `(N,)` and coefficients.
+
+        `h` `(R, R, n)` is the predictors' covariance as the last time took it; also given back.
+        """
+        eta, R = fixed.copy(), self.random
+        eta[R] += factor.spread.eta(u)
+        eta[0] += self.X @ gamma
+        h = 0.5 * ((self.corrected.spread if h is None else h) + factor.leverages())
+        first, W = expected(self.corrected.rows, eta, h, R)
+        return self._equations(first[R], positive_part(W), (eta - fixed)[R]), h
+
+    def _equations(self, first: np.ndarray, W: np.ndarray, rest: np.ndarray) -> "Working":
+        t = np.einsum("abn,bn->an", W, rest) + first
+        return Working(self.system.cross_products(W, with_x=True), *self._right(t))
+
+    def _right(self, t: np.ndarray) -> tuple[Sequence[np.ndarray], np.ndarray]:
         blank = [np.eye(term.p) for term in self.system.latent.terms]
-        parts = self.system.at(blank).collect(t)
         right = self.X.T @ t[0] + self.prior.precision @ self.prior.mean
-        return Working(self.system.cross_products(W, with_x=True), parts, right)
+        return self.system.at(blank).collect(t), right
 
 
 @dataclass(frozen=True, eq=False)
@@ -129,14 +176,18 @@ class Whole:
         problem: Problem,
         Lambdas: Sequence[np.ndarray],
         fixed: np.ndarray,
-        moved: np.ndarray,
         log_prior: float,
     ) -> "Whole":
         """Factor at given outer parameters; LinAlgError where that cannot be done."""
-        working = problem.working(moved)
-        spread = problem.system.at(Lambdas)
-        factor = spread.factor_products(working.products, joint=True, ridge=problem.prior.precision)
-        u0, gamma0 = factor.solve(in_units(spread, working.parts), working.right)
+        working = problem.working(fixed)
+        spread, h = problem.system.at(Lambdas), None
+        for again in range(problem.depth + 1):
+            factor = spread.factor_products(
+                working.products, joint=True, ridge=problem.prior.precision
+            )
+            u0, gamma0 = factor.solve(in_units(spread, working.parts), working.right)
+            if again < problem.depth:
+                working, h = problem.refined(factor, fixed, u0, gamma0, h)
         log_outer = log_prior - 0.5 * factor.log_determinant
         return cls(problem, fixed, factor, u0, gamma0, log_outer)
 

@@ -41,25 +41,20 @@ class Blocks:
         problem: Problem,
         Lambdas: Sequence[np.ndarray],
         fixed: np.ndarray,
-        moved: np.ndarray,
         log_prior: float,
     ) -> "Blocks":
         """Factor at given outer parameters; LinAlgError where that cannot be done."""
-        working, s = problem.working(moved), problem.system
-        spread = s.at(Lambdas)
-        factor = spread.factor_products(working.products, joint=True, ridge=problem.prior.precision)
-        t1, t2 = s.to_blocks(working.flat)
-        g2 = np.empty(s.q2 + s.p)
-        steps.times_second(t2, s.term, s.within, s.sizes, spread.L2, True, g2)
-        g2[s.q2 :] = working.right
-        m1, m2 = np.empty_like(t1), np.empty_like(g2)
-        g1 = t1 @ spread.L1
-        schur.reduce_right(g1, g2, factor.Gm, s.tp, s.cols, s.p, factor.used, s.q2, m2)
-        if len(m2):
-            m2 = lapack().dpotrs(factor.L, m2, lower=0)[0]
-        schur.back_substitute(
-            g1, m2, factor.Ainv, factor.Gm, s.tp, s.cols, s.p, factor.used, s.q2, m1
-        )
+        working, s = problem.working(fixed), problem.system
+        spread, h = s.at(Lambdas), None
+        for again in range(problem.depth + 1):
+            factor = spread.factor_products(
+                working.products, joint=True, ridge=problem.prior.precision
+            )
+            t1, t2 = s.to_blocks(working.flat)
+            m1, m2 = _centre(factor, t1, t2, working.right)
+            if again < problem.depth:
+                u = s.from_blocks(m1, m2[: s.q2])
+                working, h = problem.refined(factor, fixed, u, m2[s.q2 :], h)
         return cls(problem, fixed, factor, m1, m2, log_prior - 0.5 * factor.log_determinant)
 
     @property
@@ -144,3 +139,20 @@ class Blocks:
         """Give every term's b `(q, p)`."""
         s = self.problem.system
         return s.latent.effects(s.from_blocks(*at.u), self.factor.spread.Lambdas)
+
+
+def _centre(
+    factor: Any, t1: np.ndarray, t2: np.ndarray, right: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Solve for the first block `(G, k)`, and for the second with the coefficients `(Q,)`."""
+    spread = factor.spread
+    s = spread.system
+    g1, g2 = t1 @ spread.L1, np.empty(s.q2 + s.p)
+    steps.times_second(t2, s.term, s.within, s.sizes, spread.L2, True, g2)
+    g2[s.q2 :] = right
+    m1, m2 = np.empty_like(t1), np.empty_like(g2)
+    schur.reduce_right(g1, g2, factor.Gm, s.tp, s.cols, s.p, factor.used, s.q2, m2)
+    if len(m2):
+        m2 = lapack().dpotrs(factor.L, m2, lower=0)[0]
+    schur.back_substitute(g1, m2, factor.Ainv, factor.Gm, s.tp, s.cols, s.p, factor.used, s.q2, m1)
+    return m1, m2

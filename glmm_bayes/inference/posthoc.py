@@ -4,14 +4,12 @@ import os
 import time
 import warnings
 from collections.abc import Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from glmm_bayes.draws import Draws
 from glmm_bayes.engine.lapack import one_thread
-from glmm_bayes.engine.surrogate import fit_surrogate
 from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupportedError
 from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed
@@ -19,16 +17,14 @@ from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.report import how_approximately, how_exactly, how_far_shifted
 from glmm_bayes.posthoc.sampling import (
+    Plan,
     Settings,
+    Surveyed,
     can_be_trusted,
     draw_approximately,
     draw_exactly,
 )
-from glmm_bayes.posthoc.target import find_around, read_target
-from glmm_bayes.posthoc.verify import verify
 from glmm_bayes.results import posterior_tree
-
-CLOSE = 0.1  # log density: the surrogate's error, which acceptance pays for
 
 
 def posthoc(
@@ -145,18 +141,15 @@ def _drawn(
     model: Model, settings: Settings, start: np.ndarray | None, exact: bool, fallback: bool
 ) -> tuple[Draws, xr.Dataset, Sequence[str]]:
     """Give the draws, their statistics and what is to be said of them."""
-    target = read_target(model)
-    around = find_around(target, start)
-    surrogate: Any = fit_surrogate(target, around.psi, around.axes, tolerance=CLOSE)
-    verify(around, surrogate)
-    words: list[str] = []
+    surveyed, words = Surveyed(model, start), []
+    first = used = surveyed.prepared(Plan(integrated=True, depth=0))
     if not exact:
-        drawn, weighed = draw_approximately(around, surrogate, settings)
+        used, drawn, weighed = draw_approximately(surveyed, first, settings)
         words.append(how_approximately(weighed))
         exact = fallback and not can_be_trusted(weighed, settings)
     if exact:
-        drawn = draw_exactly(around, surrogate, settings)
-    found, statistics = drawn.named(around)
+        used, drawn = draw_exactly(surveyed, first, settings)
+    found, statistics = drawn.named(used.around)
     if exact:
         words.append(how_exactly(statistics))
-    return found, statistics, (*words, *how_far_shifted(around))
+    return found, statistics, (*words, *how_far_shifted(first.around))

@@ -12,6 +12,7 @@ from glmm_bayes.posthoc.target import Around
 
 FIRST = 25  # draws that are walked through before any is kept
 EACH = 4  # draws that are walked through for each one kept
+TAIL, WIDER = 30.0, 1.05  # degrees of freedom, and times a standard deviation
 RELIED_ON = 0.7  # Pareto's k, up to which weights are
 
 
@@ -47,9 +48,14 @@ class Weighed:
         """
         from arviz_stats.base import array_stats
 
-        finite = np.where(np.isfinite(self.log_weight), self.log_weight, -1e300)
-        log_weights, k = array_stats.psislw(finite - finite.max())
-        weights = np.exp(log_weights - log_weights.max())
+        weights, finite = np.zeros(len(self.log_weight)), np.isfinite(self.log_weight)
+        relative = self.log_weight[finite] - self.log_weight[finite].max(initial=-np.inf)
+        if not len(relative) or np.ptp(relative) < 1e-9:
+            weights[finite] = 1.0 / max(len(relative), 1)
+            return weights, -np.inf if len(relative) else np.inf
+        # ArviZ takes log likelihoods of what is left out, whose negatives are the log weights.
+        log_weights, k = array_stats.psislw(-relative)
+        weights[finite] = np.exp(log_weights - log_weights.max())
         return weights / weights.sum(), float(k)
 
     @property
@@ -64,30 +70,31 @@ class Weighed:
 
 
 def draw_and_weigh(around: Around, surrogate: Any, rng: np.random.Generator, size: int) -> Weighed:
-    """Draw psi from the surrogate, effects and coefficients from the normal given it."""
-    psi, log_proposal = surrogate.sample(rng, size)
-    if is_small(around.problem):
-        return _at_once(around, rng, psi, log_proposal)
-    return _one_by_one(around, rng, psi, log_proposal)
+    """
+    Draw psi from the surrogate, effects and coefficients given it by Student's t.
+
+    A normal has lighter tails than most posteriors: with it, a few draws far out would have all
+    the weight.
+    """
+    psi, log_psi = surrogate.sample(rng, size)
+    z = WIDER * rng.standard_normal((size, around.problem.columns))
+    z *= np.sqrt(TAIL / rng.chisquare(TAIL, (size, 1)))
+    power = 0.5 * (TAIL + z.shape[1])
+    log_proposal = log_psi - power * np.log1p(np.square(z / WIDER).sum(axis=1) / TAIL)
+    way = _at_once if is_small(around.problem) else _one_by_one
+    return way(around, psi, z, log_proposal)
 
 
-def _at_once(
-    around: Around, rng: np.random.Generator, psi: np.ndarray, log_proposal: np.ndarray
-) -> Weighed:
+def _at_once(around: Around, psi: np.ndarray, z: np.ndarray, log_proposal: np.ndarray) -> Weighed:
     batched, target = Batched(around.problem), around.target
     theta, log_prior = target.log_prior.densities(target.tiled(psi))
-    fixed = target.fixed_at(psi)
-    moved = (fixed - around.fixed[:, None])[around.problem.corrected.others]
-    drawn = batched.draw(
-        around.many_factors(theta), fixed, moved, log_prior,
-        rng.standard_normal((len(psi), batched.Q)),
-    )  # fmt: skip
-    log_weight = drawn.log_weight - log_proposal
+    drawn = batched.draw(around.many_factors(theta), target.fixed_at(psi), log_prior, z)
+    log_weight = drawn.log_normals - log_proposal
     return Weighed(psi, drawn.gamma, list(drawn.effects), drawn.log_density, log_weight)
 
 
 def _one_by_one(
-    around: Around, rng: np.random.Generator, psi: np.ndarray, log_proposal: np.ndarray
+    around: Around, psi: np.ndarray, z: np.ndarray, log_proposal: np.ndarray
 ) -> Weighed:
     terms, size = around.target.model.design.terms, len(psi)
     setting = around.settings(psi)
@@ -99,35 +106,27 @@ def _one_by_one(
         frame = setting(i)
         if frame is None:
             continue
-        (G, k), Q = frame.shapes
-        z1, z2 = rng.standard_normal((G, k)), rng.standard_normal(Q)
-        at = frame.place(frame.part(z1), z2)
+        (G, k), _ = frame.shapes
+        at = frame.place(frame.part(z[i, : G * k].reshape(G, k)), z[i, G * k :])
         gamma[i] = at.gamma
         for into, b in zip(effects, frame.effects(at), strict=True):
             into[i] = b
-        normals = 0.5 * (float(np.vdot(z1, z1)) + float(z2 @ z2))
         log_posterior[i] = frame.log_outer + 0.5 * frame.factor.log_determinant + at.log_density
-        log_weight[i] = frame.log_outer + at.log_density + normals - log_proposal[i]
+        log_weight[i] = frame.log_outer + at.log_density - log_proposal[i]
     return Weighed(psi, gamma, effects, log_posterior, log_weight)
 
 
 def independence_chains(
     around: Around, surrogate: Any, *, seed: int, draws: int, chains: int
-) -> tuple[Drawn, float]:
+) -> Drawn:
     """
     Walk through independent draws by Metropolis and Hastings: exact, and all computed at once.
-
-    Returns
-    -------
-    drawn, share
-        The draws, and how many of the weighed ones are effective: what they are worth before any
-        is thrown away.
 
     Notes
     -----
     Hastings (1970), Biometrika 57, 97-109, section 2.5.
     """
-    parts, share = [], 1.0
+    parts = []
     for stream in np.random.SeedSequence(seed).spawn(chains):
         rng = np.random.default_rng(stream)
         size = FIRST + EACH * draws
@@ -135,7 +134,6 @@ def independence_chains(
         at, probability = _walked(weighed.log_weight, np.log(rng.random(size)))
         mean = probability[FIRST:].reshape(draws, EACH).mean(axis=1)
         parts.append((weighed, at[FIRST + EACH - 1 :: EACH], mean))
-        share = min(share, weighed.effective / size if weighed.pareto_k < RELIED_ON else 0.0)
     effects = [
         np.stack([w.effects[t][at] for w, at, _ in parts]) for t in range(len(parts[0][0].effects))
     ]
@@ -145,7 +143,7 @@ def independence_chains(
     }
     psi = np.stack([w.psi[at] for w, at, _ in parts])
     gamma = np.stack([w.gamma[at] for w, at, _ in parts])
-    return Drawn(psi, gamma, effects, statistics), share
+    return Drawn(psi, gamma, effects, statistics)
 
 
 def _walked(log_weight: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

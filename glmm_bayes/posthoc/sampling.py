@@ -1,11 +1,15 @@
-"""Which way of drawing around a mode: independent draws where these do, else chains of moves."""
+"""Which way of drawing around a mode: the simplest first, and others where its draws are poor."""
 
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from glmm_bayes.engine.batched import is_small
+from glmm_bayes.engine.surrogate import fit_surrogate
+from glmm_bayes.errors import ConvergenceError
+from glmm_bayes.model import Model
 from glmm_bayes.posthoc.chains import run_chains
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.independent import (
@@ -15,9 +19,14 @@ from glmm_bayes.posthoc.independent import (
     independence_chains,
     resampled,
 )
-from glmm_bayes.posthoc.target import Around
+from glmm_bayes.posthoc.target import Around, find_around, read_target
+from glmm_bayes.posthoc.verify import verify
 
-ENOUGH = 0.3  # of weighed draws that are effective, from which on no moves are needed
+CLOSE = 0.1  # log density: the surrogate's error, which acceptance pays for
+FEW = 8  # outer parameters and coefficients that one polynomial takes together
+PILOT, ENOUGH = 1000, 0.3  # weighed draws, and the share of effective ones that makes moves idle
+POOR = 0.15  # effective draws a draw, below which another way is tried
+APART = 1.05  # R-hat of chains that have not found the same posterior
 
 
 @dataclass(frozen=True)
@@ -32,18 +41,141 @@ class Settings:
     progressbar: bool
 
 
-def draw_exactly(around: Around, surrogate: Any, settings: Settings) -> Drawn:
-    """Draw by Markov chains whose stationary density is the posterior itself."""
+@dataclass(frozen=True)
+class Plan:
+    """
+    A way to approximate.
+
+    Attributes
+    ----------
+    integrated
+        Whether the mean's coefficients are normal given the outer parameters, as effects are, or
+        are among the outer parameters, whose density may be skewed.
+    depth
+        How often the approximation is corrected anew for each proposal: see `whitened.Problem`.
+    """
+
+    integrated: bool
+    depth: int
+
+
+@dataclass(frozen=True, eq=False)
+class Prepared:
+    """An approximation, ready to be drawn from."""
+
+    plan: Plan
+    around: Around
+    surrogate: Any
+
+
+@dataclass(frozen=True, eq=False)
+class Surveyed:
+    """A model with its approximations, each made when it is first asked for."""
+
+    model: Model
+    start: np.ndarray | None
+
+    def prepared(self, plan: Plan) -> Prepared:
+        """
+        Find the mode, correct the approximation there, and put a polynomial in the density's place.
+
+        Raises
+        ------
+        ConvergenceError
+            If the posterior has no mode that is found.
+        NotSupportedError
+            If the equations have no root, or the densities do not agree.
+        """
+        target = read_target(self.model, integrated=plan.integrated)
+        around = find_around(target, self.start)
+        around = replace(around, problem=replace(around.problem, depth=plan.depth))
+        d = len(around.psi)
+        surrogate: Any = Alone()
+        if d:
+            surrogate = fit_surrogate(target, around.psi, around.axes, tolerance=CLOSE)
+        verify(around, surrogate)
+        return Prepared(plan, around, surrogate)
+
+    def plans(self, first: Prepared) -> tuple[Plan, ...]:
+        """Give what may be tried after the simplest."""
+        around = first.around
+        count = len(around.psi) + around.problem.X.shape[1]
+        return (Plan(integrated=count > FEW, depth=2),)
+
+
+class Alone:
+    """In place of a surrogate, where there are no outer parameters."""
+
+    error = 0.0
+
+    def sample(self, rng: np.random.Generator, size: int) -> tuple[np.ndarray, np.ndarray]:
+        """Give nothing, with certainty."""
+        return np.empty((size, 0)), np.zeros(size)
+
+    def log_density(self, x: np.ndarray) -> np.ndarray:
+        """Give the log of one."""
+        return np.zeros(len(x))
+
+
+def draw_exactly(surveyed: Surveyed, first: Prepared, settings: Settings) -> tuple[Prepared, Drawn]:
+    """
+    Draw by Markov chains whose stationary density is the posterior itself.
+
+    Raises
+    ------
+    ConvergenceError
+        If no way leads to chains that agree.
+    """
+    best, drawn = first, _drawn(first, settings)
+    share, r_hat = _quality(drawn)
+    for plan in surveyed.plans(first) if share < POOR else ():
+        if drawn.psi.shape[1] < settings.draws:  # stopped by the user
+            break
+        other = surveyed.prepared(plan)
+        found = _drawn(other, settings)
+        more, apart = _quality(found)
+        if more > share:
+            best, drawn, share, r_hat = other, found, more, apart
+    if r_hat > APART and drawn.psi.shape[1] == settings.draws:
+        raise ConvergenceError(f"the chains do not agree: R-hat {r_hat:.2f}")
+    return best, drawn
+
+
+def draw_approximately(
+    surveyed: Surveyed, first: Prepared, settings: Settings
+) -> tuple[Prepared, Drawn, Weighed]:
+    """Draw from the corrected approximation, and weigh by the exact density."""
+
+    def weighed(prepared: Prepared) -> Weighed:
+        rng = np.random.default_rng(settings.seed)
+        size = settings.draws * settings.chains
+        return draw_and_weigh(prepared.around, prepared.surrogate, rng, size)
+
+    best, found = first, weighed(first)
+    for plan in () if can_be_trusted(found, settings) else surveyed.plans(first):
+        other = surveyed.prepared(plan)
+        again = weighed(other)
+        if again.pareto_k < found.pareto_k:
+            best, found = other, again
+    rng = np.random.default_rng([settings.seed, 1])
+    return best, resampled(found, rng, settings.chains), found
+
+
+def can_be_trusted(weighed: Weighed, settings: Settings) -> bool:
+    """Tell whether weighed draws stand for the posterior: reliable weights, enough of them."""
+    return weighed.pareto_k < RELIED_ON and weighed.effective > 100 * settings.chains
+
+
+def _drawn(prepared: Prepared, settings: Settings) -> Drawn:
+    around, surrogate = prepared.around, prepared.surrogate
     if is_small(around.problem):
-        drawn, share = independence_chains(
-            around,
-            surrogate,
-            seed=settings.seed,
-            draws=settings.draws,
-            chains=settings.chains,
-        )
-        if share > ENOUGH:
-            return drawn
+        # A stream of its own: the draws that are kept do not decide how they are drawn.
+        rng = np.random.default_rng([settings.seed, 2])
+        pilot = draw_and_weigh(around, surrogate, rng, PILOT)
+        if pilot.pareto_k < RELIED_ON and pilot.effective > ENOUGH * PILOT:
+            return independence_chains(
+                around, surrogate, seed=settings.seed, draws=settings.draws, chains=settings.chains
+            )
     return run_chains(
         around,
         surrogate,
@@ -56,13 +188,18 @@ def draw_exactly(around: Around, surrogate: Any, settings: Settings) -> Drawn:
     )
 
 
-def draw_approximately(around: Around, surrogate: Any, settings: Settings) -> tuple[Drawn, Weighed]:
-    """Draw from the corrected approximation, and weigh by the exact density."""
-    rng = np.random.default_rng(settings.seed)
-    weighed = draw_and_weigh(around, surrogate, rng, settings.draws * settings.chains)
-    return resampled(weighed, rng, settings.chains), weighed
+def _quality(drawn: Drawn) -> tuple[float, float]:
+    """Give the smallest effective share of draws, of bulk or tails, and the largest R-hat."""
+    from arviz_stats.base import array_stats
 
-
-def can_be_trusted(weighed: Weighed, settings: Settings) -> bool:
-    """Tell whether weighed draws stand for the posterior: reliable weights, enough of them."""
-    return weighed.pareto_k < RELIED_ON and weighed.effective > 100 * settings.chains
+    values = np.concatenate([drawn.psi, drawn.gamma], axis=2)
+    total = values.shape[0] * values.shape[1]
+    shares, r_hats = [1.0], [1.0]
+    measure: list[Callable[[np.ndarray], float]] = [
+        lambda x: array_stats.ess(x, method="bulk"),
+        lambda x: array_stats.ess(x, method="tail", prob=(0.05, 0.95)),
+    ]
+    for column in np.moveaxis(values, 2, 0):
+        shares += [float(of(column)) / total for of in measure]
+        r_hats.append(float(array_stats.rhat(column)) if len(column) > 1 else 1.0)
+    return float(np.nanmin(shares)), float(np.nanmax(r_hats))

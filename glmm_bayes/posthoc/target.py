@@ -97,6 +97,8 @@ class Target(Remembered):
     ----------
     reference
         `(m,)` coordinates about which psi is put in; its coefficients are inside their support.
+    integrated
+        Whether gamma is integrated out with the effects. If not, it is part of psi.
     """
 
     model: Model
@@ -105,6 +107,7 @@ class Target(Remembered):
     prior: MeanPrior
     log_prior: LogPrior
     reference: np.ndarray
+    integrated: bool
     gamma: np.ndarray = field(init=False)
 
     def __post_init__(self) -> None:
@@ -124,7 +127,8 @@ class Target(Remembered):
 
     @property
     def _mean(self) -> slice:
-        return self.coordinates.coefficients[0]
+        """Where the coefficients stand that are integrated out."""
+        return self.coordinates.coefficients[0] if self.integrated else slice(0, 0)
 
     @cached_property
     def outer(self) -> np.ndarray:
@@ -133,7 +137,7 @@ class Target(Remembered):
         return np.setdiff1d(np.arange(self.coordinates.size), np.arange(mean.start, mean.stop))
 
     def x(self, psi: np.ndarray) -> np.ndarray:
-        """Put psi among all coordinates, the mean's coefficients at the reference."""
+        """Put psi among all coordinates, what is integrated out at the reference."""
         x = self.reference.copy()
         x[self.outer] = psi
         return x
@@ -155,55 +159,75 @@ class Target(Remembered):
     def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Give the log marginal posterior of psi by Laplace's method, and its slope."""
         full = self.x(x)
-        coefficients = self.coordinates.split(full)
-        coefficients[0] = self.gamma
         Lambdas = self.coordinates.Lambdas(full)
-        found = self.laplace.marginal(coefficients, Lambdas, joint=True)
-        self.gamma = np.asarray(found.coefficients[0])
+        found = self.laplace.marginal(self._split(full), Lambdas, joint=self.integrated)
         prior, by_x = self.log_prior.density(full)
-        by_coefficients = [np.zeros(len(self.coordinates.held[0])), *found.by_coefficients[1:]]
+        by_coefficients = list(found.by_coefficients)
+        if self.integrated:
+            self.gamma = np.asarray(found.coefficients[0])
+            by_coefficients[0] = np.zeros(len(self.coordinates.held[0]))
         slope = self.coordinates.pull(full, by_coefficients, found.by_Lambda)
         return found.value + prior, (slope + by_x)[self.outer]
 
+    def _split(self, x: np.ndarray) -> list[np.ndarray]:
+        coefficients = self.coordinates.split(x)
+        if self.integrated:
+            coefficients[0] = self.gamma
+        return coefficients
+
+    def ascended(self, psi: np.ndarray) -> tuple[Any, Any, Any]:
+        """Climb to the mode of what is integrated out: see `Laplace.ascended`."""
+        x = self.x(psi)
+        return self.laplace.ascended(
+            self._split(x), self.coordinates.Lambdas(x), joint=self.integrated
+        )
+
     def fixed(self, psi: np.ndarray) -> np.ndarray:
-        """Give the predictors' `(P, n)` part without effects and the mean's free coefficients."""
+        """Give the predictors' `(P, n)` part without what is integrated out."""
         coefficients = self.coordinates.split(self.x(psi))
         found = self.laplace.offset.copy()
         for a, (X, c) in enumerate(zip(self.laplace.X, coefficients, strict=True)):
-            if a > 0:
+            if a > 0 or not self.integrated:
                 found[a] += X @ c
         return found
 
     def fixed_at(self, psi: np.ndarray) -> np.ndarray:
         """Give the same `(P, S, n)` for psi `(S, d)`; S is 1 where it does not depend on them."""
         base = self.laplace.offset[:, None]
-        if len(base) == 1:
+        if len(base) == 1 and self.integrated:
             return base
         return np.stack([self.fixed(row) for row in psi], axis=1)
 
 
-def read_target(model: Model) -> Target:
-    """Read a model: coefficients held fixed by their priors become part of the offset."""
+def read_target(model: Model, *, integrated: bool = True) -> Target:
+    """
+    Read a model, with the mean's coefficients integrated out or as part of psi.
+
+    Integrated, those that are held fixed by their priors become part of the offset.
+    """
     coordinates = Coordinates.unconstrained(model)
     latent, columns = read_latent(model), centred_columns(model, "mu")
     held = coordinates.held[0]
     free = np.isnan(held)
-    system = build_for_sampling(latent, columns[:, free])
+    inner = columns[:, free] if integrated else columns[:, :0]
+    system = build_for_sampling(latent, inner)
     names, predictors = [p.name for p in model.family.parameters], model.design.predictors
     offset = np.stack(
         [predictors[p].offset if p in predictors else np.zeros(model.nobs) for p in names]
     )
-    offset[0] += columns[:, ~free] @ held[~free]
     X = [centred_columns(model, p) for p in names]
-    X[0] = columns[:, free]
+    if integrated:
+        offset[0] += columns[:, ~free] @ held[~free]
+        X[0] = inner
     ordered = [np.ascontiguousarray(part[system.order]) for part in X]
     laplace = Laplace(read_rows(model, system.order), ordered, offset[:, system.order], system)
     sd = first_sizes(model, latent)
     x = coordinates.join(first_coefficients(model), coordinates.start(sd))
     reference = coordinates.inside(x)
-    return Target(
-        model, coordinates, laplace, MeanPrior.of(coordinates), LogPrior(coordinates), reference
-    )
+    nothing = MeanPrior([], np.empty(0), np.empty(0))
+    prior = MeanPrior.of(coordinates) if integrated else nothing
+    log_prior = LogPrior(coordinates)
+    return Target(model, coordinates, laplace, prior, log_prior, reference, integrated)
 
 
 @dataclass(frozen=True, eq=False)
@@ -240,12 +264,13 @@ class Around:
         def setting(i: int) -> Any:
             if not np.isfinite(log_prior[i]):
                 return None
-            fixed = target.fixed(psi[i])
-            moved = (fixed - self.fixed)[self.problem.corrected.others]
             try:
                 with np.errstate(all="ignore"):
                     found = self._kind.build(
-                        self.problem, self._factors(theta[i]), fixed, moved, float(log_prior[i])
+                        self.problem,
+                        self._factors(theta[i]),
+                        target.fixed(psi[i]),
+                        float(log_prior[i]),
                     )
             except np.linalg.LinAlgError:
                 return None
@@ -282,11 +307,6 @@ class Around:
         ]
 
     @cached_property
-    def fixed(self) -> np.ndarray:
-        """What the outer parameters fix at their mode."""
-        return self.target.fixed(self.psi)
-
-    @cached_property
     def _kind(self) -> Any:
         if not self.problem.system.moves_by_levels:
             return Whole
@@ -316,7 +336,7 @@ def find_around(target: Target, start: np.ndarray | None = None) -> Around:
     sd = first_sizes(target.model, target.laplace.system.latent)
     units = (coordinates.units(sd))[target.outer]
     psi, axes = target.reference[target.outer], np.diag(units * coordinates.spreads[target.outer])
-    for tolerance in (ROUGH, ROUGH):
+    for tolerance in (ROUGH, ROUGH) if len(psi) else ():
         frame = Frame(target, psi, axes)
         if not np.isfinite(frame(np.zeros(len(psi)))[0]):
             raise ConvergenceError("The posterior cannot be evaluated at any starting point.")
@@ -326,23 +346,22 @@ def find_around(target: Target, start: np.ndarray | None = None) -> Around:
         # The prior's normal stand-in is to fit where the coefficients are.
         target.laplace.prior = target.prior.normal_at(target.gamma)
         target.forget()
-    frame, polished = polish(Frame(target, psi, axes))
-    if polished.positive:
-        psi, axes = frame.x(polished.y), frame.axes @ root(polished.inverse)
-    target(psi)
+    if len(psi):
+        frame, polished = polish(Frame(target, psi, axes))
+        if polished.positive:
+            psi, axes = frame.x(polished.y), frame.axes @ root(polished.inverse)
+    if not np.isfinite(target(psi)[0]):
+        raise ConvergenceError("The posterior cannot be evaluated at any starting point.")
     return Around(target, psi, axes, _problem(target, psi))
 
 
 def _problem(target: Target, psi: np.ndarray) -> Problem:
-    coordinates, laplace = target.coordinates, target.laplace
-    x = target.x(psi)
-    coefficients = coordinates.split(x)
-    coefficients[0] = target.gamma
-    ascent, at, factor = laplace.ascended(coefficients, coordinates.Lambdas(x), joint=True)
-    corrected = correct(ascent, at, factor)
-    rest = (corrected.eta - target.fixed(psi))[laplace.random]
+    laplace = target.laplace
+    corrected = correct(*target.ascended(psi))
+    # Other predictors with effects have coefficients of their own in psi.
+    varies = len(laplace.random) > 1 or not target.integrated
     assert laplace.prior is not None
     return Problem(
-        laplace.system, laplace.X[0], laplace.rows, corrected, rest, laplace.prior,
-        target.prior.log_density, target.prior.slope,
+        laplace.system, laplace.system.X, laplace.rows, corrected, target.fixed(psi), varies,
+        laplace.prior, target.prior.log_density, target.prior.slope,
     )  # fmt: skip
