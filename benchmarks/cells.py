@@ -25,6 +25,11 @@ def seconds(value: float | None) -> str:
     return f"{value:.3f}" if value < 1 else f"{value:,.2f}" if value < 100 else f"{value:,.0f}"
 
 
+def figures(value: float) -> str:
+    """Write a number with three figures, or all before the point."""
+    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}"
+
+
 def times(a: float | None, b: float | None) -> str:
     """Write how many times `b` goes into `a`; nothing where one is not there."""
     if a is None or not b:

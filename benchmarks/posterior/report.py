@@ -8,7 +8,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.table import Table
 
-from benchmarks.cells import Notes, seconds, times
+from benchmarks.cells import Notes, figures, seconds, times
 from benchmarks.machine import machine
 from benchmarks.posterior.cases import WAYS
 from benchmarks.posterior.runner import TRUSTED_R_HAT, Measurement, Settings
@@ -100,7 +100,7 @@ def _rows(measurements: Sequence[Measurement], notes: Notes) -> Iterable[list[st
 
 
 def _rate(value: float | None, found: Measurement) -> str:
-    return "" if value is None else f"{value:,.3g}{_doubt(found)}"
+    return "" if value is None else figures(value) + _doubt(found)
 
 
 def _doubt(*measurements: Measurement) -> str:
