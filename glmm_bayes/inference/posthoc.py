@@ -15,7 +15,14 @@ from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
-from glmm_bayes.posthoc.report import how_approximately, how_exactly, how_far_shifted
+from glmm_bayes.posthoc.gaussian import sample_gaussian
+from glmm_bayes.posthoc.marginal import can_be_collapsed
+from glmm_bayes.posthoc.report import (
+    how_approximately,
+    how_collapsed,
+    how_exactly,
+    how_far_shifted,
+)
 from glmm_bayes.posthoc.sampling import (
     Plan,
     Settings,
@@ -48,6 +55,9 @@ def posthoc(
     marginal density, effects and coefficients by the normal given these. Exact Metropolis-Hastings
     steps make Markov chains of the proposals, whose stationary density is the posterior.
 
+    Of a Gaussian response effects and coefficients are integrated out exactly, so that only the
+    few outer parameters need chains.
+
     Parameters
     ----------
     seed
@@ -58,7 +68,8 @@ def posthoc(
         How many chains, and how many of them run at once where the data are large.
     exact
         Whether the draws come of Markov chains. If not, they come of the approximation itself,
-        weighed by the exact density and resampled; how good that is, is told.
+        weighed by the exact density and resampled; how good that is, is told. For Gaussian
+        responses, where nothing else is approximate, it makes no difference.
     fallback
         Whether something else is done where the way asked for does not lead to the posterior:
         chains where weights are not reliable, `nuts` where there is no approximation.
@@ -141,6 +152,15 @@ def _drawn(
     model: Model, settings: Settings, start: np.ndarray | None, exact: bool, fallback: bool
 ) -> tuple[Draws, xr.Dataset, Sequence[str]]:
     """Give the draws, their statistics and what is to be said of them."""
+    if can_be_collapsed(model):
+        found, statistics = sample_gaussian(
+            model,
+            seed=settings.seed,
+            draws=settings.draws,
+            chains=settings.chains,
+            cores=settings.cores,
+        )
+        return found, statistics, how_collapsed(statistics)
     surveyed, words = Surveyed(model, start), []
     first = used = surveyed.prepared(Plan(integrated=True, depth=0))
     if not exact:

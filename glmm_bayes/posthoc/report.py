@@ -27,6 +27,23 @@ def how_exactly(statistics: Any) -> str:
     return f"exact Metropolis-Hastings around the mode; acceptance of {rates}"
 
 
+def how_collapsed(statistics: Any) -> tuple[str, ...]:
+    """Say how the few parameters were drawn that are left of a Gaussian response's model."""
+    rate = float(np.nanmean(statistics["acceptance_rate"]))
+    words = (
+        f"effects and coefficients integrated out exactly; acceptance of the other parameters' "
+        f"proposals {rate:.2f}"
+    )
+    if statistics.attrs["exact"]:
+        return (words,)
+    error = float(statistics.attrs["surrogate_error"])
+    return (
+        words,
+        f"their marginal posterior is interpolated, with an error of {error:.2g} (standard "
+        f"deviation) in log density at fresh draws",
+    )
+
+
 def how_approximately(weighed: Weighed) -> str:
     """Give Pareto's k and the effective number of draws together, and what they say."""
     k, effective, size = weighed.pareto_k, weighed.effective, len(weighed.psi)
