@@ -39,7 +39,7 @@ docs: $(VENV)/.stamp-docs
 bench: $(VENV)/.stamp-benchmarks
 	$(BIN)/python -m benchmarks startup
 	$(BIN)/python -m benchmarks ml --peer-python $(PEER_PYTHON)
-	$(BIN)/python -m benchmarks nuts
+	$(BIN)/python -m benchmarks posterior --peer-python $(PEER_PYTHON)
 
 # A name may exist and not run (a version manager's shim), or be too old, or lack ensurepip:
 # so each is asked to do what it is wanted for.
