@@ -58,9 +58,13 @@ class Compiled:
     @property
     def functions(self) -> tuple[Any, Any]:
         """The C functions: the density, and x of the coordinates."""
-        from glmm_bayes.engine.passes import c_functions, whitened_c_functions
+        from glmm_bayes.engine import passes
 
-        return whitened_c_functions() if self.is_whitened else c_functions()
+        if self.is_whitened:
+            from glmm_bayes.engine import whitening_passes
+
+            return whitening_passes.c_functions()
+        return passes.c_functions()
 
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Evaluate the log density at x `(size,)` and its gradient."""
@@ -196,5 +200,6 @@ def _whitening(whitening: Whitening) -> tuple[np.ndarray, ...]:
         whitening.blocks,
         whitening.right,
         whitening.slopes,
-        np.array(whitening.sizes, dtype=np.int64),
+        np.array([*whitening.sizes, whitening.noise], dtype=np.int64),
+        np.array([whitening.noise_at]),
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from glmm_bayes.engine.kernels import compiled
+from glmm_bayes.engine.kernels import compiled, inner
 
 # A term's row of the table: where its effects start, its q levels and p columns, the width of its
 # ancestors' columns, where its fronts start, how many ancestors it has, where its levels' parents,
@@ -50,7 +50,7 @@ def from_effects(chains, Lambdas, fronts, right, roots, reduced, v, by_v, by_z, 
     """
     Carry slopes by v, and log |dv/dz|, back: written to z's, added to Lambda's.
 
-    Fronts and right sides are as `to_effects` leaves them. Gives the slopes by the right sides.
+    Fronts and right sides are as `to_effects` leaves them. Gives the slopes by what they were.
     """
     table, order, ancestors, parents = chains
     by_roots, by_reduced = np.zeros_like(roots), np.zeros_like(reduced)
@@ -74,13 +74,11 @@ def from_effects(chains, Lambdas, fronts, right, roots, reduced, v, by_v, by_z, 
             column += above[2]
         _from_reduced(row, roots, reduced, by_reduced, by_roots)
         _from_root(row, roots, by_roots, Lambdas[t], fronts, by_fronts, by_Lambda[t])
-        _from_columns(
-            row, fronts, right, Lambdas[t], by_reduced, by_fronts, by_right, by_Lambda[t]
-        )
-    return by_right
+        _from_columns(row, fronts, right, Lambdas[t], by_reduced, by_fronts, by_right, by_Lambda[t])
+    return by_fronts, by_right
 
 
-@compiled
+@inner
 def _levels_above(parents, ancestors, table, t, i, levels):
     """Go from the levels of the last ancestor to those of the i-th, and give its row."""
     up = table[t, 6] if i == 0 else table[ancestors[t, i - 1], 6]
@@ -93,7 +91,7 @@ def _levels_above(parents, ancestors, table, t, i, levels):
 # ---- there
 
 
-@compiled
+@inner
 def _factor(row, Lambda, fronts, roots):
     """Write the roots L of M = I + Lambda' A Lambda; the sum of log |L|."""
     q, p, w, at, root = row[1], row[2], row[3], row[4], row[7]
@@ -115,7 +113,7 @@ def _factor(row, Lambda, fronts, roots):
     return total
 
 
-@compiled
+@inner
 def _reduce(row, Lambda, fronts, right, roots, reduced):
     """Write K = L^-1 Lambda' [B, right]."""
     start, q, p, w, at, root, shared = row[0], row[1], row[2], row[3], row[4], row[7], row[8]
@@ -132,7 +130,7 @@ def _reduce(row, Lambda, fronts, right, roots, reduced):
                 reduced[k + a * (w + 1) + j] = left / roots[r + a * p + a]
 
 
-@compiled
+@inner
 def _take_off(row, above, levels, column, fronts, right, reduced):
     """Take what levels leave off an ancestor's fronts and right sides."""
     p, w, shared = row[2], row[3], row[8]
@@ -148,7 +146,7 @@ def _take_off(row, above, levels, column, fronts, right, reduced):
                 right[o + a] -= own * reduced[k + w]
 
 
-@compiled
+@inner
 def _begin(row, reduced, z, v):
     """Write z + K_right, to be made into v."""
     start, q, p, w, shared = row[0], row[1], row[2], row[3], row[8]
@@ -156,7 +154,7 @@ def _begin(row, reduced, z, v):
         v[start + a] = z[start + a] + reduced[shared + a * (w + 1) + w]
 
 
-@compiled
+@inner
 def _less_ancestor(row, above, levels, column, Lambda, reduced, v):
     """Take off what an ancestor's effects explain."""
     start, p, w, shared, first, width = row[0], row[2], row[3], row[8], above[0], above[2]
@@ -168,7 +166,7 @@ def _less_ancestor(row, above, levels, column, Lambda, reduced, v):
                 v[start + g * p + a] -= reduced[k + column + c] * b
 
 
-@compiled
+@inner
 def _effect(Lambda, v, o, c):
     """Give one number of b = Lambda v."""
     b = 0.0
@@ -177,7 +175,7 @@ def _effect(Lambda, v, o, c):
     return b
 
 
-@compiled
+@inner
 def _solve(row, roots, v):
     """Divide by L'."""
     start, q, p, root = row[0], row[1], row[2], row[7]
@@ -192,7 +190,7 @@ def _solve(row, roots, v):
 # ---- and back
 
 
-@compiled
+@inner
 def _from_level(row, Lambda, roots, v, by_v, by_b, by_z, by_Lambda, by_roots, by_reduced):
     """Carry slopes by v and b = Lambda v back to z, L, Lambda and K_right."""
     start, q, p, w, root, shared = row[0], row[1], row[2], row[3], row[7], row[8]
@@ -211,7 +209,7 @@ def _from_level(row, Lambda, roots, v, by_v, by_b, by_z, by_Lambda, by_roots, by
                 by_roots[r + a * p + c] = -v[o + a] * by_z[o + c]
 
 
-@compiled
+@inner
 def _to_ancestor(row, above, levels, column, Lambda, reduced, v, by_z, by_reduced, by_b):
     """Carry slopes back to an ancestor's effects, and to the columns that are about them."""
     start, p, w, shared, first, width = row[0], row[2], row[3], row[8], above[0], above[2]
@@ -225,7 +223,7 @@ def _to_ancestor(row, above, levels, column, Lambda, reduced, v, by_z, by_reduce
                 by_b[o + c] -= reduced[k] * by_z[start + g * p + a]
 
 
-@compiled
+@inner
 def _from_ancestor(row, above, levels, column, reduced, by_reduced, by_fronts, by_right):
     """Carry back to K what it took off an ancestor's fronts and right sides."""
     p, w, shared = row[2], row[3], row[8]
@@ -244,7 +242,7 @@ def _from_ancestor(row, above, levels, column, reduced, by_reduced, by_fronts, b
                 by_reduced[k + w] -= by_right[o + a] * own
 
 
-@compiled
+@inner
 def _from_reduced(row, roots, reduced, by_reduced, by_roots):
     """Carry slopes by K = L^-1 N back to N, in place, and to L; and those of -log |L|."""
     q, p, w, root, shared = row[1], row[2], row[3], row[7], row[8]
@@ -264,7 +262,7 @@ def _from_reduced(row, roots, reduced, by_reduced, by_roots):
             by_roots[r + a * p + a] -= 1.0 / roots[r + a * p + a]
 
 
-@compiled
+@inner
 def _from_root(row, roots, by_roots, Lambda, fronts, by_fronts, by_Lambda):
     """
     Carry slopes by L back to M = I + Lambda' A Lambda = L L', and from there to A and Lambda.
@@ -302,7 +300,7 @@ def _from_root(row, roots, by_roots, Lambda, fronts, by_fronts, by_Lambda):
                     by_Lambda[b, d] += 2.0 * fronts[f + b * (p + w) + a] * moved
 
 
-@compiled
+@inner
 def _from_columns(row, fronts, right, Lambda, by_reduced, by_fronts, by_right, by_Lambda):
     """Carry slopes by N = Lambda' [B, right] back to B, right and Lambda."""
     start, q, p, w, at, shared = row[0], row[1], row[2], row[3], row[4], row[8]

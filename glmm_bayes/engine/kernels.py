@@ -38,6 +38,10 @@ PRIORS = (
 )
 
 compiled = njit(cache=True, nogil=True, fastmath=False, error_model="numpy")
+# What only compiled code calls needs no way in from Python, which would be compiled too.
+inner = njit(
+    cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
+)
 LARGE = 1e3
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 # As in `families.links`: a probability is kept off 0 and 1, to which it rounds.

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numba import carray, cfunc, types
 
-from glmm_bayes.engine import fronts, kernels
-from glmm_bayes.engine.kernels import compiled
+from glmm_bayes.engine import kernels
+from glmm_bayes.engine.kernels import inner
 
 BLOCK = 256  # rows whose predictors stay in the nearest cache
 DOUBLES = types.CPointer(types.double)
@@ -17,7 +17,6 @@ DOUBLE_P = ctypes.POINTER(ctypes.c_double)
 
 DENSITY = types.int64(types.uint64, DOUBLES, DOUBLES, DOUBLES, types.voidptr)
 PLACED = types.int64(types.uint64, types.uint64, DOUBLES, DOUBLES, types.voidptr)
-WHITENING = 69  # where its arrays begin in the memory's list
 
 
 @lru_cache
@@ -37,180 +36,22 @@ def c_functions() -> tuple[Any, Any]:
     return cfunc(DENSITY, cache=True)(_density), cfunc(PLACED, cache=True)(_copy)
 
 
-@lru_cache
-def whitened_c_functions() -> tuple[Any, Any]:
-    """
-    Compile the C functions of the coordinates z of `whitening.py`.
-
-    Returns
-    -------
-    density
-        As that of `c_functions`, of z.
-    place
-        As `copy`: x of z.
-    """
-    return cfunc(DENSITY, cache=True)(_whitened), cfunc(PLACED, cache=True)(_place)
-
-
 def _density(dim, x_at, gradient_at, value_at, memory):
     size = np.int64(dim)
     words = carray(memory, (1,), np.int64)[0]
     floats, ints = carray(memory, (words,), np.float64), carray(memory, (words,), np.int64)
     x, gradient, value = carray(x_at, (size,)), carray(gradient_at, (size,)), carray(value_at, (1,))
-    value[0] = _evaluate(x, gradient, floats, ints)
-    return _finite(value[0], gradient)
-
-
-def _whitened(dim, z_at, gradient_at, value_at, memory):
-    size = np.int64(dim)
-    words = carray(memory, (1,), np.int64)[0]
-    floats, ints = carray(memory, (words,), np.float64), carray(memory, (words,), np.int64)
-    z, gradient, value = carray(z_at, (size,)), carray(gradient_at, (size,)), carray(value_at, (1,))
-    value[0] = _evaluate_whitened(z, gradient, floats, ints)
-    return _finite(value[0], gradient)
-
-
-def _place(dim, expanded, z_at, out_at, memory):
-    size = np.int64(dim)
-    words = carray(memory, (1,), np.int64)[0]
-    floats, ints = carray(memory, (words,), np.float64), carray(memory, (words,), np.int64)
-    _moved(carray(z_at, (size,)), carray(out_at, (size,)), floats, ints)
-    return 0
-
-
-@compiled
-def _finite(value, gradient):
-    for k in range(len(gradient)):
-        if not np.isfinite(gradient[k]):
-            return 3
-    return 0 if np.isfinite(value) else 4
-
-
-@compiled
-def _outer(x, floats, ints):
-    """Give theta, its slope by x, what its Jacobian and priors add to value and slopes."""
+    theta, slope, by_x, by_theta, total = outer(x, floats, ints)
+    b, by_b, Lambdas = room_for_effects(ints)
+    total += to_effects(x, theta, b, Lambdas, floats, ints)
+    total += rows(theta, b, by_theta, by_b, floats, ints)
+    from_effects(x, theta, b, by_b, Lambdas, gradient, by_theta, floats, ints)
     at = ints[0] * 0 + 1  # not a constant, for which numba would compile each call anew
-    return _constrain(
-        x, _vector(at, ints, ints), _vector(at + 3, ints, ints), _vector(at + 6, floats, ints),
-        _vector(at + 9, floats, ints), _vector(at + 12, floats, ints),
-        _vector(at + 15, ints, ints), _matrix(at + 18, floats, ints),
-    )  # fmt: skip
-
-
-@compiled
-def _evaluate(x, gradient, floats, ints):
-    """Give the log density at x, and write its gradient."""
-    at = ints[0] * 0 + 1
-    free = _vector(at, ints, ints)
-    terms = _matrix(at + 48, ints, ints)
-    theta, slope, by_x, by_theta, total = _outer(x, floats, ints)
-    effects, widest = _count(terms)
-    b, by_b = np.empty(effects), np.zeros(effects)
-    Lambdas = np.zeros((len(terms), widest, widest))
-    shares, weights = _matrix(at + 63, ints, ints), _vector(at + 66, floats, ints)
-    total += _to_effects(x, theta, terms, shares, weights, b, Lambdas)
-    total += _rows(
-        theta, b, _matrix(at + 21, floats, ints), _vector(at + 24, ints, ints),
-        _vector(at + 27, ints, ints), _matrix(at + 30, floats, ints),
-        _vector(at + 33, ints, ints), _vector(at + 36, ints, ints),
-        _matrix(at + 39, ints, ints), _vector(at + 42, ints, ints),
-        _vector(at + 45, floats, ints), _vector(at + 51, ints, ints)[0],
-        _vector(at + 54, floats, ints), _vector(at + 57, floats, ints),
-        _vector(at + 60, floats, ints), by_theta, by_b,
-    )  # fmt: skip
-    _from_effects(x, theta, terms, shares, weights, b, by_b, Lambdas, gradient, by_theta)
+    free = vector(at, ints, ints)
     for k in range(len(free)):
         gradient[k] = by_theta[free[k]] * slope[free[k]] + by_x[free[k]]
-    return total
-
-
-@compiled
-def _count(terms):
-    """Give the number of effects, and of the widest term's columns."""
-    effects, widest = 0, 1
-    for t in range(len(terms)):
-        effects += terms[t, 1] * terms[t, 2]
-        widest = max(widest, terms[t, 2])
-    return effects, widest
-
-
-@compiled
-def _whitening(floats, ints):
-    """Give the chains of nested terms, of `fronts.py`."""
-    at = ints[0] * 0 + 1 + WHITENING
-    return (
-        _matrix(at + 12, ints, ints),
-        _vector(at + 15, ints, ints),
-        _matrix(at + 18, ints, ints),
-        _vector(at + 21, ints, ints),
-    )
-
-
-@compiled
-def _moved(z, x, floats, ints):
-    """Write x of z; give theta, its slope, the factors, what they leave, and log |dx/dz|."""
-    at = ints[0] * 0 + 1 + WHITENING
-    centre, axes = _vector(at, floats, ints), _matrix(at + 3, floats, ints)
-    d = len(centre)
-    for i in range(d):
-        x[i] = centre[i]
-        for j in range(d):
-            x[i] += axes[i, j] * z[j]
-    theta, slope, _, _, _ = _outer(x, floats, ints)
-    terms = _matrix(at - WHITENING + 48, ints, ints)
-    _, widest = _count(terms)
-    Lambdas = np.zeros((len(terms), widest, widest))
-    for t in range(len(terms)):
-        p, kind, sd, partial = terms[t, 2], terms[t, 4], terms[t, 5], terms[t, 6]
-        kernels.fill_factor(kind, p, theta[sd:], theta[partial:], Lambdas[t, :p, :p])
-    blocks, right = _vector(at + 24, floats, ints).copy(), _vector(at + 27, floats, ints).copy()
-    coefficients, start = _vector(at + 6, ints, ints), _vector(at + 9, floats, ints)
-    slopes = _matrix(at + 30, floats, ints)
-    for k in range(len(coefficients)):
-        step, column = theta[coefficients[k]] - start[k], slopes[k]
-        for i in range(len(right)):
-            right[i] -= column[i] * step
-    sizes = _vector(at + 33, ints, ints)
-    roots, reduced = np.empty(sizes[0]), np.empty(sizes[1])
-    total = fronts.to_effects(
-        _whitening(floats, ints), Lambdas, blocks, right, z[d:], x[d:], roots, reduced
-    )
-    return theta, slope, Lambdas, blocks, right, roots, reduced, total
-
-
-@compiled
-def _evaluate_whitened(z, gradient, floats, ints):
-    """Give the log density at z, and write its gradient."""
-    at = ints[0] * 0 + 1 + WHITENING
-    x, by_x = np.empty(len(z)), np.empty(len(z))
-    theta, slope, Lambdas, blocks, right, roots, reduced, total = _moved(z, x, floats, ints)
-    total += _evaluate(x, by_x, floats, ints)
-    axes, free = _matrix(at + 3, floats, ints), _vector(at - WHITENING, ints, ints)
-    d, by_theta, by_Lambda = len(free), np.zeros(len(theta)), np.zeros_like(Lambdas)
-    by_right = fronts.from_effects(
-        _whitening(floats, ints), Lambdas, blocks, right, roots, reduced, x[d:], by_x[d:],
-        gradient[d:], by_Lambda,
-    )  # fmt: skip
-    coefficients, slopes = _vector(at + 6, ints, ints), _matrix(at + 30, floats, ints)
-    for k in range(len(coefficients)):
-        part, column = 0.0, slopes[k]
-        for i in range(len(by_right)):
-            part += column[i] * by_right[i]
-        by_theta[coefficients[k]] -= part
-    terms = _matrix(at - WHITENING + 48, ints, ints)
-    for t in range(len(terms)):
-        p, kind, sd, partial = terms[t, 2], terms[t, 4], terms[t, 5], terms[t, 6]
-        kernels.pull_factor(
-            kind, p, theta[sd:], theta[partial:], Lambdas[t, :p, :p], by_Lambda[t, :p, :p],
-            by_theta[sd:], by_theta[partial:],
-        )  # fmt: skip
-    for i in range(d):
-        by_x[i] += by_theta[free[i]] * slope[free[i]]
-    for j in range(d):
-        gradient[j] = 0.0
-        for i in range(d):
-            gradient[j] += axes[i, j] * by_x[i]
-    return total
+    value[0] = total
+    return not_finite(total, gradient)
 
 
 def _copy(dim, expanded, x_at, out_at, memory):
@@ -221,18 +62,52 @@ def _copy(dim, expanded, x_at, out_at, memory):
     return 0
 
 
-@compiled
-def _vector(at, values, ints):
+@inner
+def not_finite(value, gradient):
+    """Give 0, or what is not finite: 3 the gradient, 4 the value."""
+    for k in range(len(gradient)):
+        if not np.isfinite(gradient[k]):
+            return 3
+    return 0 if np.isfinite(value) else 4
+
+
+@inner
+def outer(x, floats, ints):
+    """Give theta, d theta/dx, the derivative of the log Jacobian, and with the priors their sum."""
+    at = ints[0] * 0 + 1
+    return _constrain(
+        x, vector(at, ints, ints), vector(at + 3, ints, ints), vector(at + 6, floats, ints),
+        vector(at + 9, floats, ints), vector(at + 12, floats, ints),
+        vector(at + 15, ints, ints), matrix(at + 18, floats, ints),
+    )  # fmt: skip
+
+
+@inner
+def room_for_effects(ints):
+    """Give b and its slopes `(N,)`, and the terms' factors, all zero."""
+    at = ints[0] * 0 + 1
+    terms = matrix(at + 48, ints, ints)
+    effects, widest = 0, 1
+    for t in range(len(terms)):
+        effects += terms[t, 1] * terms[t, 2]
+        widest = max(widest, terms[t, 2])
+    return np.zeros(effects), np.zeros(effects), np.zeros((len(terms), widest, widest))
+
+
+@inner
+def vector(at, values, ints):
+    """Give an array of the memory, by where it stands in its list."""
     return values[ints[at] : ints[at] + ints[at + 1]]
 
 
-@compiled
-def _matrix(at, values, ints):
+@inner
+def matrix(at, values, ints):
+    """Give an array of rows."""
     start, rows, columns = ints[at], ints[at + 1], ints[at + 2]
     return values[start : start + rows * columns].reshape(rows, columns)
 
 
-@compiled
+@inner
 def _constrain(x, free, kinds, lower, upper, value, priors, arguments):
     """Give theta, d theta/dx, the derivative of the log Jacobian, and with the priors their sum."""
     m = len(value)
@@ -259,29 +134,32 @@ def _constrain(x, free, kinds, lower, upper, value, priors, arguments):
     return theta, slope, by_x, by_theta, total
 
 
-@compiled
-def _to_effects(x, theta, terms, shares, weights, b, Lambdas):
-    """Write every term's b, and give the log density of its coordinates."""
+@inner
+def to_effects(x, theta, b, Lambdas, floats, ints):
+    """Write every term's b and factor, and give the log density of its coordinates."""
+    at = ints[0] * 0 + 1
+    terms, shares = matrix(at + 48, ints, ints), matrix(at + 63, ints, ints)
+    weights = vector(at + 66, floats, ints)
     total, start = 0.0, 0
     for t in range(len(terms)):
-        at, q, p, centered, kind, sd, partial, first, count, begin = terms[t]
+        here, q, p, centered, kind, sd, partial, first, count, begin = terms[t]
         Lambda = Lambdas[t, :p, :p]
         kernels.fill_factor(kind, p, theta[sd:], theta[partial:], Lambda)
         if centered:
             for k in range(q * p):
-                b[start + k] = x[at + k]
+                b[start + k] = x[here + k]
             for a in range(count):
                 column, coef = shares[first + a, 0], theta[shares[first + a, 1]]
                 for r in range(q):
                     b[start + r * p + column] -= weights[begin + a * q + r] * coef
             total += _centered_effects(q, p, Lambda, b, start)
         else:
-            total += _standard_effects(x, at, q, p, Lambda, b, start)
+            total += _standard_effects(x, here, q, p, Lambda, b, start)
         start += q * p
     return total
 
 
-@compiled
+@inner
 def _standard_effects(x, at, q, p, Lambda, b, start):
     """Write b = Lambda v of one term, where v is sampled."""
     total = 0.0
@@ -296,7 +174,7 @@ def _standard_effects(x, at, q, p, Lambda, b, start):
     return total
 
 
-@compiled
+@inner
 def _centered_effects(q, p, Lambda, b, start):
     """Give the log density of one term's b, the normal one of v = Lambda^-1 b."""
     total, v = 0.0, np.empty(p)
@@ -312,7 +190,7 @@ def _centered_effects(q, p, Lambda, b, start):
     return total
 
 
-@compiled
+@inner
 def _back_centered(p, Lambda, b, by_b, o, v, w, by_Lambda, gradient, at):
     """Carry one level's slopes back, where b itself is sampled: w = Lambda^-T Lambda^-1 b."""
     for i in range(p):
@@ -331,7 +209,7 @@ def _back_centered(p, Lambda, b, by_b, o, v, w, by_Lambda, gradient, at):
             by_Lambda[i, j] += w[i] * v[j]
 
 
-@compiled
+@inner
 def _back_standard(p, Lambda, x, at, by_b, o, by_Lambda, gradient):
     """Carry one level's slopes back, where v is sampled: b = Lambda v."""
     for j in range(p):
@@ -342,16 +220,18 @@ def _back_standard(p, Lambda, x, at, by_b, o, by_Lambda, gradient):
         gradient[at + j] = total
 
 
-@compiled
-def _from_effects(x, theta, terms, shares, weights, b, by_b, Lambdas, gradient, by_theta):
+@inner
+def from_effects(x, theta, b, by_b, Lambdas, gradient, by_theta, floats, ints):
     """Carry slopes by b back to the coordinates and to the outer parameters."""
-    start = 0
+    at, start = ints[0] * 0 + 1, 0
+    terms, shares = matrix(at + 48, ints, ints), matrix(at + 63, ints, ints)
+    weights = vector(at + 66, floats, ints)
     for t in range(len(terms)):
-        at, q, p, centered, kind, sd, partial, first, count, begin = terms[t]
+        here, q, p, centered, kind, sd, partial, first, count, begin = terms[t]
         Lambda, by_Lambda = Lambdas[t, :p, :p], np.zeros((p, p))
         v, w = np.empty(p), np.empty(p)
         for r in range(q):
-            o, i0 = start + r * p, at + r * p
+            o, i0 = start + r * p, here + r * p
             if centered:
                 _back_centered(p, Lambda, b, by_b, o, v, w, by_Lambda, gradient, i0)
             else:
@@ -362,7 +242,7 @@ def _from_effects(x, theta, terms, shares, weights, b, by_b, Lambdas, gradient, 
         for a in range(count):
             part = 0.0
             for r in range(q):
-                part += weights[begin + a * q + r] * gradient[at + r * p + shares[first + a, 0]]
+                part += weights[begin + a * q + r] * gradient[here + r * p + shares[first + a, 0]]
             by_theta[shares[first + a, 1]] -= part
         by_sd, by_partial = by_theta[sd:], by_theta[partial:]
         kernels.pull_factor(
@@ -371,7 +251,7 @@ def _from_effects(x, theta, terms, shares, weights, b, by_b, Lambdas, gradient, 
         start += q * p
 
 
-@compiled
+@inner
 def _binary_rows(y, trials, weights, eta, slope):
     """Evaluate successes with a logit link, in eta: no probability is rounded to 0 or 1."""
     total = 0.0
@@ -384,7 +264,7 @@ def _binary_rows(y, trials, weights, eta, slope):
     return total
 
 
-@compiled
+@inner
 def _poisson_rows(y, weights, eta, slope):
     """Evaluate counts with a log link."""
     total = 0.0
@@ -395,7 +275,7 @@ def _poisson_rows(y, weights, eta, slope):
     return total
 
 
-@compiled
+@inner
 def _gaussian_rows(y, weights, eta, sigma, slope):
     """Evaluate normal responses with one standard deviation; its slope stands in one row."""
     total, by_sigma, constant = 0.0, 0.0, np.log(sigma)
@@ -409,7 +289,7 @@ def _gaussian_rows(y, weights, eta, sigma, slope):
     return total
 
 
-@compiled
+@inner
 def _general_rows(family, links, y, trials, weights, eta, value, slope):
     """Evaluate any family with any links."""
     P, total = len(links), 0.0
@@ -427,7 +307,7 @@ def _general_rows(family, links, y, trials, weights, eta, value, slope):
     return total
 
 
-@compiled
+@inner
 def _likelihood(family, links, y, trials, weights, eta, value, slope):
     """Give a run of rows' log likelihood, and write its slopes by eta (or constants) `(P, m)`."""
     if links[0] == 2 and (family == 1 or family == 2):
@@ -439,7 +319,7 @@ def _likelihood(family, links, y, trials, weights, eta, value, slope):
     return _general_rows(family, links, y, trials, weights, eta, value, slope)
 
 
-@compiled
+@inner
 def _predict_rows(start, m, theta, gamma, b, X, owner, offsets, pointers, indices, data, eta):
     """Write eta = offset + X gamma + Z b of m rows."""
     for s in range(len(eta)):
@@ -461,7 +341,7 @@ def _predict_rows(start, m, theta, gamma, b, X, owner, offsets, pointers, indice
             row[i] += part
 
 
-@compiled
+@inner
 def _collect_rows(start, m, slope, X, gamma, owner, pointers, indices, data, by_theta, by_b):
     """Add X' slope and Z' slope of m rows."""
     for k in range(len(gamma)):
@@ -478,12 +358,21 @@ def _collect_rows(start, m, slope, X, gamma, owner, pointers, indices, data, by_
                 by_b[np.uint64(indices[e])] += data[e] * row[i]
 
 
-@compiled
-def _rows(
-    theta, b, X, gamma, owner, offsets, links, places, pointers, indices, data,
-    family, y, trials, weights, by_theta, by_b,
-):  # fmt: skip
+@inner
+def rows(theta, b, by_theta, by_b, floats, ints):
     """Pass over the rows: likelihood, and its slopes by gamma, the constants and b."""
+    at = ints[0] * 0 + 1
+    X, gamma, owner = (
+        matrix(at + 21, floats, ints), vector(at + 24, ints, ints), vector(at + 27, ints, ints)
+    )  # fmt: skip
+    offsets, links, places = (
+        matrix(at + 30, floats, ints), vector(at + 33, ints, ints), vector(at + 36, ints, ints)
+    )  # fmt: skip
+    pointers, indices, data = (
+        matrix(at + 39, ints, ints), vector(at + 42, ints, ints), vector(at + 45, floats, ints)
+    )  # fmt: skip
+    family, y = vector(at + 51, ints, ints)[0], vector(at + 54, floats, ints)
+    trials, weights = vector(at + 57, floats, ints), vector(at + 60, floats, ints)
     P, n, total = len(links), len(y), 0.0
     value, eta, slope = np.ones(3), np.empty((P, BLOCK)), np.empty((P, BLOCK))
     for s in range(P):

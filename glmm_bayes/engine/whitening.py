@@ -58,6 +58,9 @@ class Whitening:
         By term.
     right, slopes
         `(N,)` and `(K, N)`, of all terms' effects.
+    noise, noise_at
+        Where the standard deviation sigma of a normal response stands among the outer parameters,
+        and its value at the mode: A and right are over sigma^2. Else -1, and 1.
 
     Notes
     -----
@@ -76,6 +79,8 @@ class Whitening:
     fronts: Sequence[Front]
     right: np.ndarray
     slopes: np.ndarray
+    noise: int = -1
+    noise_at: float = 1.0
 
     @cached_property
     def chains(self) -> Chains:
@@ -125,11 +130,14 @@ class Whitened:
         x, theta, Lambdas, state, log_rate = self._moved(z)
         value, by_x = joint.value_and_gradient(x)
         gradient, by_Lambda = np.empty(joint.size), np.zeros_like(Lambdas)
-        by_right = from_effects(
+        by_blocks, by_right = from_effects(
             w.chains, Lambdas, *state, x[d:], by_x[d:], gradient[d:], by_Lambda
         )
-        by_theta = np.zeros_like(theta)
-        by_theta[w.coefficients] -= w.slopes @ by_right
+        by_theta, share = np.zeros_like(theta), self._share(theta)
+        by_theta[w.coefficients] -= share * (w.slopes @ by_right)
+        if w.noise >= 0:
+            by_share = by_blocks @ w.blocks + by_right @ self._right(theta)
+            by_theta[w.noise] -= 2 * by_share * share / theta[w.noise]
         for term, slope in zip(joint.effects, by_Lambda, strict=True):
             given = {k: theta[s] for k, s in term.theta.items()}
             found = term.structure.pullback(given, term.p, slope[: term.p, : term.p])
@@ -155,9 +163,19 @@ class Whitened:
         Lambdas = np.zeros((len(joint.effects), widest, widest))
         for into, term in zip(Lambdas, joint.effects, strict=True):
             into[: term.p, : term.p] = term.factor(theta)
-        fronts, right = w.blocks.copy(), w.right - (theta[w.coefficients] - w.at) @ w.slopes
+        share = self._share(theta)
+        fronts, right = share * w.blocks, share * self._right(theta)
         roots, reduced = (np.empty(size) for size in w.sizes)
         log_rate = to_effects(
             w.chains, Lambdas, fronts, right, np.ascontiguousarray(z[d:]), x[d:], roots, reduced
         )
         return x, theta, Lambdas, (fronts, right, roots, reduced), log_rate
+
+    def _right(self, theta: np.ndarray) -> np.ndarray:
+        w = self.whitening
+        return w.right - (theta[w.coefficients] - w.at) @ w.slopes
+
+    def _share(self, theta: np.ndarray) -> float:
+        """Give how much the data say, beside what they say at the mode."""
+        w = self.whitening
+        return float((w.noise_at / theta[w.noise]) ** 2) if w.noise >= 0 else 1.0

@@ -60,6 +60,7 @@ def _whitening(mode: Mode, joint: Joint, covariance: np.ndarray) -> Whitening:
     fronts = _fronts(mode)
     right = _times(fronts, mode, [mode.effects[t.name] for t in model.design.terms])
     moves = [_times(fronts, mode, b) for b in _moves(mode, joint, free)]
+    noise = joint.constants.get("sigma", -1) if model.family.normal else -1
     return Whitening(
         centre=outer.unconstrain(mode.theta),
         axes=_axes(covariance, np.isin(outer.free, places)),
@@ -68,6 +69,8 @@ def _whitening(mode: Mode, joint: Joint, covariance: np.ndarray) -> Whitening:
         fronts=fronts,
         right=right,
         slopes=np.array(moves).reshape(len(free), len(right)),
+        noise=noise,
+        noise_at=float(mode.theta[noise]) if noise >= 0 else 1.0,
     )
 
 
