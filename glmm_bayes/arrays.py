@@ -24,6 +24,7 @@ NUMPY = SimpleNamespace(
     where=np.where,
     clip=np.clip,
     stack=np.stack,
+    concatenate=np.concatenate,
     eye=np.eye,
 )
 
@@ -50,5 +51,6 @@ def graph() -> Any:
         where=pt.switch,
         clip=pt.clip,
         stack=pt.stack,
+        concatenate=pt.concatenate,
         eye=pt.eye,
     )

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from glmm_bayes.design import Design
-from glmm_bayes.errors import UnknownNameError
+from glmm_bayes.errors import NotSupportedError, UnknownNameError
 from glmm_bayes.families import Family, Link
 from glmm_bayes.registry import suggestion
 from glmm_bayes.terms import RandomTerm
@@ -21,6 +21,8 @@ def read_centering(design: Design, asked: str | Mapping[str, str]) -> dict[str, 
     ------
     UnknownNameError
         If a choice or a term is not known.
+    NotSupportedError
+        If effects cannot be centred, as their covariance has no inverse.
     """
     names = [term.name for term in design.terms]
     if not isinstance(asked, Mapping) and asked not in CHOICES:
@@ -35,7 +37,17 @@ def read_centering(design: Design, asked: str | Mapping[str, str]) -> dict[str, 
             raise UnknownNameError(
                 f"centering={choice!r} is not known. {suggestion(str(choice), CHOICES)}"
             )
+    for term in design.terms:
+        if _is_singular(term) and chosen.get(term.name) == "centered":
+            raise NotSupportedError(
+                f"The effects of {term.text!r} are made of fewer factors than there are columns, "
+                f"so that they cannot be centred: leave {term.name!r} out of centering."
+            )
     return {name: chosen.get(name, "auto") for name in names}
+
+
+def _is_singular(term: RandomTerm) -> bool:
+    return term.structure.rank(term.size) < term.size
 
 
 def resolve_centering(
@@ -45,7 +57,9 @@ def resolve_centering(
     resolved = {}
     for term in design.terms:
         choice = choices[term.name]
-        if choice == "auto":
+        if _is_singular(term):
+            resolved[term.name] = False
+        elif choice == "auto":
             found = information(family, links["mu"], design, term)
             resolved[term.name] = found > enough_information(len(term.levels))
         else:

@@ -108,12 +108,8 @@ def _effects(model: Model, term: RandomTerm, values: Mapping[str, Any]) -> Any:
     dims = (term.label, f"{term.name}__coef")
     if model.centering[term.name]:
         return pm.MvNormal(f"b_{term.name}", mu=np.zeros(term.size), chol=Lambda, dims=dims)
-    rank = term.structure.rank(term.size)
-    if rank == term.size:
-        v = pm.Normal(f"v_{term.name}", dims=dims)
-    else:
-        v = pm.Normal(f"v_{term.name}", shape=(len(term.levels), rank))
-    return pm.Deterministic(f"b_{term.name}", v @ Lambda[:, :rank].T, dims=dims)
+    v = pm.Normal(f"v_{term.name}", dims=dims)
+    return pm.Deterministic(f"b_{term.name}", v @ Lambda.T, dims=dims)
 
 
 def _contribution(term: RandomTerm, loading: Any, b: Any) -> Any:

@@ -6,7 +6,7 @@ import pytensor
 import pytensor.tensor as pt
 import pytest
 from pytensor.compile.mode import Mode
-from scipy import stats
+from scipy import linalg, stats
 
 from glmm_bayes.arrays import graph
 from glmm_bayes.covariance import COVARIANCES
@@ -38,6 +38,38 @@ def exchangeable(theta, size):
     return np.where(np.eye(size) == 1, 1.0, rho)
 
 
+def by_lag(correlations, size):
+    """Put a correlation by lag, from 1, into a matrix."""
+    return linalg.toeplitz(np.append(1.0, correlations)[:size])
+
+
+def autocorrelations(theta, size):
+    """Build r by regression: a partial one is the correlation of two ends given those between."""
+    r = np.array([1.0])
+    for c in theta.get("partial", ()):
+        k = len(r)
+        between, ends = linalg.toeplitz(r)[: k - 1, : k - 1], r[1:]
+        by = np.linalg.solve(between, np.stack([ends, ends[::-1]], axis=1)) if k > 1 else ends
+        left = 1 - ends @ by[:, 0] if k > 1 else 1.0
+        r = np.append(r, (ends @ by[:, 1] if k > 1 else 0.0) + c * left)
+    return by_lag(r[1:], size)
+
+
+def decaying(theta, size):
+    return by_lag(theta["rho"][0] ** np.arange(1, size), size) if size > 1 else np.eye(1)
+
+
+def loadings(theta, size):
+    """Write L out entry by entry."""
+    d = len(theta["pivot"])
+    L, entries = np.diag(np.sqrt(theta["pivot"])), iter(theta.get("entry", ()))
+    L = np.vstack([L, np.zeros((size - d, d))])
+    for i in range(size):
+        for k in range(min(i, d)):
+            L[i, k] = next(entries)
+    return L
+
+
 # Lambda Lambda' (or R R') as the docstring has it, for each structure of the registry.
 FORMULAS = {
     "us": lambda theta, p: np.outer(theta["sd"], theta["sd"]) * partial_correlations(theta, p),
@@ -45,6 +77,11 @@ FORMULAS = {
     "homdiag": lambda theta, p: theta["sd"] ** 2 * np.eye(p),
     "cs": lambda theta, p: np.outer(theta["sd"], theta["sd"]) * exchangeable(theta, p),
     "homcs": lambda theta, p: theta["sd"] ** 2 * exchangeable(theta, p),
+    "ar1": lambda theta, p: theta["sd"] ** 2 * decaying(theta, p),
+    "hetar1": lambda theta, p: np.outer(theta["sd"], theta["sd"]) * decaying(theta, p),
+    "toep": lambda theta, p: np.outer(theta["sd"], theta["sd"]) * autocorrelations(theta, p),
+    "homtoep": lambda theta, p: theta["sd"] ** 2 * autocorrelations(theta, p),
+    "rr": lambda theta, p: loadings(theta, p) @ loadings(theta, p).T,
     "iid": lambda theta, p: np.eye(p),
 }
 
@@ -65,6 +102,9 @@ def draw_theta(structure, size, seed=0):
     theta = {}
     for parameter in structure.parameters(size):
         lower, upper = parameter.support
+        if np.isinf(lower):
+            theta[parameter.name] = rng.normal(size=parameter.size)
+            continue
         width = 4.0 if np.isinf(upper) else upper - lower
         theta[parameter.name] = lower + width * rng.uniform(0.02, 0.98, parameter.size)
     return theta
@@ -72,12 +112,11 @@ def draw_theta(structure, size, seed=0):
 
 def priors_of(structure, size):
     """Give, by the sampled name, the priors of a model without the user's."""
-    return {
-        p.name: structure.priors(
-            p.key, structure.default_prior(p.key) or Prior("HalfStudentT", nu=3, sigma=2.5), size
-        )
-        for p in structure.parameters(size)
-    }
+    found = {}
+    for p in structure.parameters(size):
+        prior = structure.default_prior(p.key) or structure.scaled_prior(p, np.full(size, 2.5))
+        found[p.name] = structure.entry_priors(p, prior, size)
+    return found
 
 
 def test_every_structure_has_its_formula():
@@ -86,10 +125,11 @@ def test_every_structure_has_its_formula():
 
 @pytest.mark.parametrize("seed", range(5))
 def test_factor_is_lower_triangular_with_a_positive_diagonal(structure, size, seed):
-    factor = structure.factor(draw_theta(structure, size, seed), size)
+    factor, rank = structure.factor(draw_theta(structure, size, seed), size), structure.rank(size)
     assert factor.shape == (size, size)
     np.testing.assert_array_equal(factor, np.tril(factor))
-    assert (np.diag(factor) > 0).all()
+    assert (np.diag(factor)[:rank] > 0).all()
+    assert not factor[:, rank:].any()
 
 
 @pytest.mark.parametrize("seed", range(5))
@@ -159,9 +199,10 @@ def test_default_priors_have_the_parameters_support(structure, size):
             assert prior.support == pytest.approx(parameter.support)
 
 
-def test_only_standard_deviations_lack_a_default_prior(structure, size):
+def test_what_has_a_scale_lacks_a_default_prior_without_one(structure, size):
     for parameter in structure.parameters(size):
-        assert (structure.default_prior(parameter.key) is None) == (parameter.key == "sd")
+        has_scale = parameter.key in ("sd", "loading")
+        assert (structure.default_prior(parameter.key) is None) == has_scale
 
 
 def test_a_prior_may_differ_by_entry(structure, size):

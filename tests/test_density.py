@@ -14,7 +14,13 @@ from glmm_bayes.engine import kernels
 from glmm_bayes.families.links import POSITIVE, UNIT
 
 N = 36
-STRUCTURES = [name for name, kind in gb.COVARIANCES.items() if kind.axis == "columns"]
+COLUMNS = {"ordered": ["0 + f"], "rr": ["1 + x", "1 + x + f"], "any": ["1", "1 + x + f"]}
+TERMS = [
+    (name, columns)
+    for name, kind in gb.COVARIANCES.items()
+    if kind.axis == "columns"
+    for columns in COLUMNS["ordered" if kind.ordered else name if name in COLUMNS else "any"]
+]
 LINKED = [
     (family.name, parameter.name, link)
     for family in gb.FAMILIES.values()
@@ -168,9 +174,10 @@ def test_the_graph_of_a_link_of_positive_means(data, link):
 
 
 @pytest.mark.parametrize("centering", ["centered", "noncentered"])
-@pytest.mark.parametrize("columns", ["1", "1 + x + f"])
-@pytest.mark.parametrize("structure", STRUCTURES)
+@pytest.mark.parametrize(("structure", "columns"), TERMS)
 def test_a_structure_of_columns(data, structure, columns, centering):
+    if structure == "rr" and centering == "centered":
+        pytest.skip("a covariance of reduced rank has no inverse")
     formula = f"real ~ x + {structure}({columns} | g)"
     check(gb.Model(formula, data, centering=centering))
 

@@ -46,6 +46,7 @@ class Covariance(ABC):
     axis: ClassVar[Literal["columns", "levels"]]
     ordered: ClassVar[bool] = False  # whether the columns are the levels of one factor, in order
     gaps: ClassVar[bool] = False  # whether a level without data may stand between others
+    informed: ClassVar[bool] = False  # whether a start is to see how the columns vary together
     compiled: ClassVar[str | None] = None  # the name of its kernel in `engine.kernels`, if any
 
     def __init_subclass__(cls) -> None:
@@ -155,8 +156,25 @@ class Covariance(ABC):
 
     # ---- coordinates in which a maximum may lie on the edge of the parameters' space
 
-    def start(self, sd: np.ndarray, size: int) -> dict[str, np.ndarray]:
-        """Give parameters to start a search from, where the columns' effects are of size `sd`."""
+    def tries(self, size: int) -> int:
+        """Tell from how many starts a maximum is looked for: more than one where it has rivals."""
+        return 1
+
+    def start(
+        self, sd: np.ndarray, size: int, seen: np.ndarray | None = None, attempt: int = 0
+    ) -> dict[str, np.ndarray]:
+        """
+        Give parameters to start a search from.
+
+        Parameters
+        ----------
+        sd
+            `(p,)` of what size the columns' effects are.
+        seen
+            `(p, p)` how they roughly vary together; given where the structure is `informed`.
+        attempt
+            The number of the try.
+        """
         theta = {}
         for p in self.parameters(size):
             middle = np.full(p.size, 0.5 * sum(p.support) if p.key != "sd" else 0.0)

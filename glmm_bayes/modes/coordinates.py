@@ -10,6 +10,7 @@ from glmm_bayes.density import read_outer
 from glmm_bayes.draws import beta_name
 from glmm_bayes.engine.outer import Outer
 from glmm_bayes.model import Model
+from glmm_bayes.modes.reading import rough_covariance
 from glmm_bayes.terms import RandomTerm
 
 type Slopes = Sequence[np.ndarray]
@@ -144,15 +145,30 @@ class Coordinates:
 
     def start(self, sd: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Give every term's coordinates to start from, of columns with standard deviations `sd`."""
-        found = []
-        for (term, _, strict), size in zip(self._terms, sd, strict=True):
-            theta = term.structure.start(size, term.size)
-            found.append(
-                self._strict_start(term, theta)
-                if strict
-                else term.structure.loose(theta, term.size)
-            )
-        return found
+        return self.starts(sd)[0]
+
+    def starts(self, sd: Sequence[np.ndarray]) -> list[list[np.ndarray]]:
+        """Give several starts where a term's covariance has many maxima; the likeliest first."""
+        terms = [term for term, _, _ in self._terms]
+        tries = [term.structure.tries(term.size) for term in terms]
+        seen = [
+            rough_covariance(self.model, term) if term.structure.informed else None
+            for term in terms
+        ]
+        return [
+            [
+                self._started(term, strict, term.structure.start(size, term.size, C, k % many))
+                for (term, _, strict), size, C, many in zip(
+                    self._terms, sd, seen, tries, strict=True
+                )
+            ]
+            for k in range(max(tries, default=1))
+        ]
+
+    def _started(self, term: RandomTerm, strict: bool, theta: dict[str, np.ndarray]) -> np.ndarray:
+        if strict:
+            return self._strict_start(term, theta)
+        return term.structure.loose(theta, term.size)
 
     def inside(self, x: np.ndarray) -> np.ndarray:
         """Move coefficients and constants into their supports, which priors may make narrower."""

@@ -57,11 +57,14 @@ def maximise_gaussian(model: Model, *, restricted: bool) -> Mode:
     coordinates, gaussian = Coordinates.of(model), read_gaussian(model)
     sd = _first_ratios(gaussian)
     blank = [np.zeros(len(h)) for h in coordinates.held]
-    x = coordinates.join(blank, coordinates.start(sd))
     units = coordinates.units(sd)
     objective = GaussianObjective(gaussian, coordinates, restricted)
     axes = np.diag(units * coordinates.spreads)[:, coordinates.coefficients[-1].stop :]
-    x, inverse = climb(objective, coordinates, x, axes, units)
+    tops = [
+        climb(objective, coordinates, coordinates.join(blank, start), axes, units)
+        for start in coordinates.starts(sd)
+    ]
+    x, inverse = max(tops, key=lambda top: objective(top[0])[0]) if len(tops) > 1 else tops[0]
     return _concluded(objective, x, axes @ root(inverse))
 
 

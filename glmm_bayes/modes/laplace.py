@@ -26,6 +26,7 @@ from glmm_bayes.modes.search import (
 )
 from glmm_bayes.modes.trouble import bounded, boundless, cautions, problems
 
+RIVALS = 0.3  # of the decrement, where several starts are compared
 WIDEST = 100.0  # variance of a coefficient, in its unit, that is taken from the likelihood alone
 
 type Penalty = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -104,39 +105,77 @@ def maximise_laplace(
     laplace = read_laplace(model)
     integral = laplace if nagq == 1 else read_quadrature(model, laplace, nagq)
     sd = first_sizes(model, laplace.system.latent)
-    x = coordinates.join(first_coefficients(model), coordinates.start(sd))
-    units = coordinates.units(sd)
-    axes, count = np.diag(units), 0
-    mean = coordinates.coefficients[0]
-    others = np.setdiff1d(np.arange(coordinates.size), np.arange(mean.start, mean.stop))
-    if penalty is not None:
-        x, axes, count = _first_axes(laplace, coordinates, coordinates.inside(x), units, penalty)
-    elif coordinates.mean_is_free:
-        x, axes, count = _first_stage(laplace, coordinates, x, units, others)
+    units, starts, first = coordinates.units(sd), coordinates.starts(sd), first_coefficients(model)
     objective = LaplaceObjective(integral, coordinates, restricted, penalty)
-    objective.gamma = x[mean]
-    if restricted:
-        axes = axes[:, others]
-    x, inverse = climb(objective, coordinates, x, axes, units)
-    return _concluded(objective, x, axes @ root(inverse), count)
+    begun = [
+        _begun(objective, laplace, coordinates.join(first, start), units, len(starts) - 1)
+        for start in starts
+    ]
+    highest = max(begun, key=lambda each: each.height)
+    objective.gamma = highest.x[coordinates.coefficients[0]]
+    objective.forget()
+    x, inverse = climb(objective, coordinates, highest.x, highest.axes, units)
+    count = sum(each.evaluations for each in begun)
+    return _concluded(objective, x, highest.axes @ root(inverse), count)
+
+
+@dataclass(frozen=True, eq=False)
+class Begun:
+    """
+    Where a search over all parameters starts, with the axes to go along.
+
+    Attributes
+    ----------
+    height
+        Of the likelihood, the mean's coefficients integrated out, or of what is maximised; to be
+        compared with those of other starts.
+    """
+
+    x: np.ndarray
+    axes: np.ndarray
+    evaluations: int
+    height: float
+
+
+def _begun(
+    objective: LaplaceObjective, laplace: Laplace, x: np.ndarray, units: np.ndarray, rivals: int
+) -> Begun:
+    """Go from a guess to a better start, where that can be had with less or there are rivals."""
+    coordinates, axes, count = objective.coordinates, np.diag(units), 0
+    mean, height = coordinates.coefficients[0], -np.inf
+    others = np.setdiff1d(np.arange(coordinates.size), np.arange(mean.start, mean.stop))
+    laplace.u = np.zeros_like(laplace.u)
+    if objective.penalty is not None:
+        x = coordinates.inside(x)
+        x, axes, count = _first_axes(laplace, coordinates, x, units, objective.penalty)
+    elif coordinates.mean_is_free:
+        x, axes, count, height = _first_stage(laplace, coordinates, x, units, others)
+    axes = axes[:, others] if objective.joint else axes
+    if rivals and height == -np.inf:
+        objective.gamma = x[mean]
+        objective.forget()
+        x, inverse = climb(objective, coordinates, x, axes, units, tolerance=RIVALS)
+        axes, height = axes @ root(inverse), objective(x)[0]
+    return Begun(x, axes, count, height)
 
 
 def _first_stage(
     laplace: Laplace, coordinates: Coordinates, x: np.ndarray, units: np.ndarray, others: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, int]:
-    """Integrate the mean's coefficients out: a better x, axes of spread 1, and the evaluations."""
+) -> tuple[np.ndarray, np.ndarray, int, float]:
+    """Integrate the mean's coefficients out: a better x, axes of spread 1, evaluations, height."""
     mean, axes = coordinates.coefficients[0], np.diag(units)
     objective = LaplaceObjective(laplace, coordinates, joint=True)
     objective.gamma = x[mean]
     axes = axes * coordinates.spreads
     x, inverse = climb(objective, coordinates, x, axes[:, others], units, tolerance=ROUGH)
-    if np.isfinite(objective(x)[0]) and objective.last is not None:
+    height = objective(x)[0]
+    if np.isfinite(height) and objective.last is not None:
         x = x.copy()
         x[mean] = objective.gamma
         at = np.ix_(others, others)
         axes[at] = axes[at] @ root(inverse)
         axes[mean, mean] = root(objective.last.factor.coefficient_inverse())
-    return x, axes, objective.evaluations
+    return x, axes, objective.evaluations, height
 
 
 def _first_axes(

@@ -13,6 +13,8 @@ from glmm_bayes.families.expansion import RowDensity
 from glmm_bayes.model import Model
 from glmm_bayes.terms import RandomTerm
 
+ENTRIES = 4_000_000  # of the levels' cross-products that are looked at for a start
+
 
 def centred_columns(model: Model, param: str) -> np.ndarray:
     """Give a predictor's columns `(n, k)` less their means, or a one for a constant parameter."""
@@ -131,6 +133,35 @@ def _first_gamma(model: Model) -> np.ndarray:
         return gamma
     # A line through such responses leaves the parameter's support: a level one does not.
     return np.linalg.lstsq(X, np.full(len(X), np.median(eta - offset)), rcond=None)[0]
+
+
+def rough_covariance(model: Model, term: RandomTerm) -> np.ndarray:
+    """
+    Guess how the columns' effects of one term vary together, `(p, p)`, positive definite.
+
+    Every level's effects are fitted on their own, shrunk, to what the fixed part leaves of a
+    guess of the mean's predictor; columns of other predictors are taken for independent.
+    """
+    loading = next((g for g in term.loadings if g.param == "mu"), None)
+    found = np.eye(term.size)
+    if loading is None or term.index.shape[1] > 1:
+        return found
+    eta = first_eta(model) - model.design.predictors["mu"].offset
+    eta = np.where(np.isfinite(eta), eta, np.mean(eta[np.isfinite(eta)]))
+    residual = eta - centred_columns(model, "mu") @ _first_gamma(model)
+    # A start need not be better than some of the rows make it.
+    step = -(-loading.Z.size * loading.Z.shape[1] // ENTRIES)
+    Z, level, r = loading.Z[::step], term.index[::step, 0], residual[::step]
+    q, p = len(term.levels), Z.shape[1]
+    products, right = np.zeros((q, p, p)), np.zeros((q, p))
+    np.add.at(products, level, Z[:, :, None] * Z[:, None, :])
+    np.add.at(right, level, Z * r[:, None])
+    ridge = 0.5 * np.mean(Z * Z, axis=0) / max(np.mean((Z != 0).mean(axis=0)), 1e-3)
+    b = np.linalg.solve(products + np.diag(np.maximum(ridge, 1e-12)), right[:, :, None])[:, :, 0]
+    C = b.T @ b / q
+    C[np.diag_indices(p)] += 1e-3 * max(float(np.trace(C)) / p, 1e-12)
+    found[loading.columns, loading.columns] = C
+    return found
 
 
 def first_sizes(model: Model, latent: Latent) -> list[np.ndarray]:

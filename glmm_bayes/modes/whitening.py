@@ -199,7 +199,8 @@ def _times(fronts: Sequence[Front], mode: Mode, effects: Sequence[np.ndarray]) -
     """Multiply every term's effects `(q, p)` by A + Q: `(N,)`."""
     found = [np.zeros_like(b) for b in effects]
     for t, (front, b, L) in enumerate(zip(fronts, effects, mode.Lambdas.values(), strict=True)):
-        own = front.blocks[:, :, : front.p] + np.linalg.inv(L @ L.T)
+        # Of a factor with columns of zeros: what these stand for has its mode at zero.
+        own = front.blocks[:, :, : front.p] + np.linalg.pinv(L @ L.T, 1e-14, hermitian=True)
         found[t] += np.einsum("qab,qb->qa", own, b)
         level, at, above = np.arange(front.q), front.p, front.parents
         for s in front.ancestors:
