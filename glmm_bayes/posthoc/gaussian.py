@@ -9,7 +9,7 @@ from glmm_bayes.draws import Draws, split_outer
 from glmm_bayes.engine.surrogate import Surrogate, fit_surrogate
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.marginal import MarginalMode, find_marginal_mode, read_marginal
-from glmm_bayes.posthoc.proposals import Proposer, choose_proposer
+from glmm_bayes.posthoc.proposals import Proposer, choose_proposer, factors_are_dear
 from glmm_bayes.posthoc.walkers import Kept, Plan, Walker
 
 if TYPE_CHECKING:
@@ -62,9 +62,9 @@ def sample_gaussian(
     weights.
     """
     mode = find_marginal_mode(read_marginal(model))
-    proposer = choose_proposer(mode.posterior)
-    tolerance = CLOSE if proposer.exact else CLOSER
+    tolerance = CLOSER if factors_are_dear(mode.posterior) else CLOSE
     surrogate = fit_surrogate(mode.posterior, mode.psi, mode.axes, tolerance=tolerance)
+    proposer = choose_proposer(mode, surrogate)
     streams = np.random.SeedSequence(seed).spawn(chains + 1)
     each = _proposals_for_one(proposer, surrogate, np.random.default_rng(streams[-1]))
     plan = Plan(proposer, surrogate, mode.psi, draws, each)

@@ -161,8 +161,7 @@ def read_marginal(model: Model) -> MarginalPosterior:
             "fit('nuts') draws from the same posterior."
         )
     at = system.order
-    X = np.ascontiguousarray(columns[at][:, free])
-    gaussian = Gaussian(system, X, y[at], w[at], float(w.sum()))
+    gaussian = Gaussian(system, system.X, y[at], w[at], float(w.sum()))
     prior = MeanPrior.of(coordinates)
     start = coordinates.join(
         first_coefficients(model), coordinates.start(first_sizes(model, latent))

@@ -7,9 +7,13 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.engine.stacked import Stacked, is_small
-from glmm_bayes.posthoc.marginal import MarginalPosterior
+from glmm_bayes.engine.surrogate import Surrogate
+from glmm_bayes.posthoc.marginal import MarginalMode, MarginalPosterior
 
-CHUNK, MANY = 64, 1024  # draws at a time: large ones, small ones
+CHUNK, MANY = 32, 1024  # draws at a time: large ones, small ones
+ADDED, MULTIPLIED = 1e9, 1.5e10  # operations a second, of the passes over levels and of LAPACK
+DEAR = 1e-3  # seconds of a factorisation that is not done for every draw
+SCOUTS, SAFE = 1000, 0.25  # draws that tell how large Lambda may be; of what the largest allows
 
 type Propose = Callable[[np.ndarray, np.ndarray, np.random.Generator], "Proposals"]
 
@@ -56,11 +60,25 @@ class Proposer:
     exact: bool
 
 
-def choose_proposer(posterior: MarginalPosterior) -> Proposer:
+def factors_are_dear(posterior: MarginalPosterior) -> bool:
+    """Tell whether one factorisation a draw is too much; judged by sizes, never by the clock."""
+    system = posterior.collapsed.gaussian.system
+    met = getattr(system, "tp", None)
+    if met is None or not hasattr(system, "q2"):
+        return False
+    widths = np.diff(met) + system.p
+    seconds = system.k * float(np.square(widths, dtype=float).sum()) / 2 / ADDED
+    return seconds + (system.q2 + system.p) ** 3 / 3 / MULTIPLIED > DEAR
+
+
+def choose_proposer(mode: MarginalMode, surrogate: Surrogate) -> Proposer:
     """Choose by the size of the model."""
+    posterior = mode.posterior
     latent = posterior.collapsed.gaussian.system.latent
     if is_small(latent, len(posterior.collapsed.centre)):
         return Proposer(at_once(posterior), MANY, exact=True)
+    if factors_are_dear(posterior):
+        return Proposer(perturbed(mode, surrogate), CHUNK, exact=False)
     return Proposer(one_by_one(posterior), CHUNK, exact=True)
 
 
@@ -99,6 +117,40 @@ def one_by_one(posterior: MarginalPosterior) -> Propose:
                 into[i] = b
         log_posterior += posterior.correction(gamma)
         return _weighed(psi, gamma, effects, log_posterior, log_q)
+
+    return propose
+
+
+def perturbed(mode: MarginalMode, surrogate: Surrogate) -> Propose:
+    """
+    Propose from the factorisation at the mode alone.
+
+    Psi counts as drawn from its posterior, which the surrogate is to be close to; effects and
+    coefficients given psi are exact.
+    """
+    from glmm_bayes.engine.perturbed import Perturbed
+
+    posterior = mode.posterior
+    scouts = surrogate.sample(np.random.default_rng(0), SCOUTS)[0]
+    _, sigma, Lambdas, _ = posterior.parameters(scouts)
+    widest = [np.linalg.norm(L, 2, axis=(1, 2)) / sigma for L in Lambdas]
+    share = SAFE / float(np.square(widest).max(initial=1e-6))
+    _, centre, at, _ = posterior.parameters(mode.psi[None])
+    drawn = Perturbed(posterior.collapsed, float(centre[0]), [L[0] for L in at], share)
+    direct, top = one_by_one(posterior), posterior(mode.psi)[0]
+
+    def propose(psi: np.ndarray, log_q: np.ndarray, rng: np.random.Generator) -> Proposals:
+        _, sigma, Lambdas, _ = posterior.parameters(psi)
+        with np.errstate(all="ignore"):
+            found = drawn.draw(sigma, Lambdas, rng)
+        missed = np.flatnonzero(~found.solved)
+        if len(missed):
+            other = direct(psi[missed], log_q[missed], rng)
+            found.gamma[missed] = other.gamma
+            for b, instead in zip(found.effects, other.effects, strict=True):
+                b[missed] = instead
+        log_posterior = top + log_q + posterior.correction(found.gamma)
+        return _weighed(psi, found.gamma, found.effects, log_posterior, log_q)
 
     return propose
 
