@@ -108,12 +108,15 @@ def fit_polynomial(
     used
         `(m, d)` the powers of its monomials.
     z, values, gradients
-        `(S, d)` the points, `(S,)` and `(S, d)`: each point is 1 + d equations.
+        `(S, d)` the points, `(S,)` and `(S, d)`: each point is 1 + d equations, or one where the
+        gradient is NaN.
     weights
         `(S,)` what a misfit counts for, before it is squared.
     """
-    A = [products(used, z) * weights, *(slopes(used, z) * (STEEP * weights))]
-    y = [values * weights, *(gradients.T * (STEEP * weights))]
+    known = np.isfinite(gradients).all(axis=1)
+    steep = STEEP * weights[known]
+    A = [products(used, z) * weights, *(slopes(used, z[known]) * steep)]
+    y = [values * weights, *(gradients[known].T * steep)]
     rows = np.hstack(A)
     H = rows @ rows.T
     H[np.diag_indices_from(H)] += RIDGE * np.trace(H) / len(H)

@@ -1,16 +1,13 @@
 """A smooth density of few variables as a polynomial, from which draws cost nothing."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from itertools import product
-from typing import NamedTuple
 
 import numpy as np
 
 from glmm_bayes.engine.bend import REACH, Bend
-from glmm_bayes.engine.polynomial import Polynomial, fit_polynomial, powers
-
-type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
+from glmm_bayes.engine.evaluated import Evaluate, Evaluated, Many, Order, radius
+from glmm_bayes.engine.polynomial import Polynomial
 
 DROP = 2.0  # of the log density, REACH along each bent axis
 SKEWED = 3.0  # the longer side of an axis over the shorter, at most
@@ -19,14 +16,10 @@ WIDE, WIDEST = {1: 2.2, 2: 1.7}, 1.4  # spread of the design over that of a norm
 RAREST = 0.03  # of the envelope's draws that are taken
 FLOOR = 1e-4  # of the envelope that the surrogate never falls below
 FARTHEST = 2.0  # from the middle: what is farther off is as wrong as can be
-HIGHEST, MOST = 14, 600  # degree, and coefficients
-ALONE = 5  # powers of single variables beyond the degree
-DEEP = 20.0  # below the top: what lies deeper says less and less
-MORE = 1.6  # equations over coefficients
 CORNERED = 3  # variables whose design has points in all corners
 DOUBTS, SCOUTS = 8, 1024  # looks at most at where fits disagree, and of how many places
 DOUBTED, RIGHT, NEAR = 0.3, 0.5, 0.1  # disagreement worth a look; agreement; a place seen before
-CHECKS = 24  # fresh draws at which the error is looked at
+CHECKS, MANY = 24, 400  # fresh draws at which the error is looked at; where many cost little
 PLAIN, FEW, CLEARLY = 3, 8, 0.3  # degree that is tried first, its checks, and of the tolerance
 PILOTS = 4096  # draws of the envelope that find how high the surrogate rises above it
 
@@ -125,68 +118,6 @@ def _inside(z: np.ndarray, radius: float) -> np.ndarray:
 # ---- the fit
 
 
-class Order(NamedTuple):
-    """Which monomials: up to a total degree, and of single variables up to a higher one."""
-
-    total: int
-    alone: int
-
-    @classmethod
-    def usual(cls, d: int) -> "Order":
-        """Give what mostly does, for d variables."""
-        total = {1: 8, 2: 5}.get(d, 3 if d <= 8 else 2)
-        return cls(total, total + ALONE if d > 1 else 0)
-
-    @property
-    def richer(self) -> "Order":
-        """One degree more."""
-        return Order(self.total + 1, self.alone and self.alone + 1)
-
-    @property
-    def poorer(self) -> "Order":
-        """One degree less."""
-        return Order(self.total - 1, self.alone and self.alone - 1)
-
-    def powers(self, d: int) -> np.ndarray:
-        """Give the powers `(m, d)`."""
-        return powers(d, self.total, self.alone)
-
-
-@dataclass(eq=False)
-class _Evaluated:
-    """
-    The true density, relative to that at the origin, where it was evaluated so far.
-
-    Attributes
-    ----------
-    t, values, gradients
-        By point, x's place along the axes `(d,)`, the log density and its slope `(d,)` by t.
-    """
-
-    evaluate: Evaluate
-    origin: np.ndarray
-    axes: np.ndarray
-    t: list[np.ndarray] = field(default_factory=list)
-    values: list[float] = field(default_factory=list)
-    gradients: list[np.ndarray] = field(default_factory=list)
-    count: int = 0
-    base: float = 0.0
-
-    def at(self, t: np.ndarray) -> tuple[float, np.ndarray]:
-        """Evaluate at one point; what has no density is not kept."""
-        value, gradient = self.evaluate(self.origin + self.axes @ t)
-        self.count += 1
-        slope = self.axes.T @ gradient
-        if not (np.isfinite(value) and np.isfinite(slope).all()):
-            return -np.inf, slope
-        if not self.values:
-            self.base = value
-        self.t.append(t)
-        self.values.append(value - self.base)
-        self.gradients.append(slope)
-        return value - self.base, slope
-
-
 def fit_surrogate(
     evaluate: Evaluate,
     origin: np.ndarray,
@@ -194,6 +125,7 @@ def fit_surrogate(
     *,
     tolerance: float = 0.05,
     budget: int = 300,
+    many: Many | None = None,
 ) -> Surrogate:
     """
     Fit a surrogate, with more points where its own draws show that it is wrong.
@@ -208,9 +140,12 @@ def fit_surrogate(
         Of the surrogate's error.
     budget
         Evaluations, about; where they are spent, the best surrogate so far is given.
+    many
+        Gives the log density `(S,)` at many points `(S, d)`, where that costs little more than at
+        one.
     """
     d, rng = len(origin), np.random.default_rng(0)
-    seen = _Evaluated(evaluate, origin, axes)
+    seen = Evaluated(evaluate, many, origin, axes)
     seen.at(np.zeros(d))
     bend = _find_bend(seen, d)
     order = Order.usual(d)
@@ -218,36 +153,29 @@ def fit_surrogate(
     # What is as simple as that needs no design.
     if best.error <= CLEARLY * tolerance:
         return replace(best, evaluations=seen.count)
-    _spread_out(seen, bend, int(np.ceil(MORE * len(order.powers(d)) / (1 + d))))
+    _spread_out(seen, bend, seen.points_for(order))
     while True:
-        found, richer = _checked(seen, bend, order, rng, max(CHECKS, len(seen.t) // 5))
+        count = max(CHECKS, len(seen.t) // 5) if many is None else max(MANY, len(seen.t) // 3)
+        found, richer = _checked(seen, bend, order, rng, count)
         if found.error < best.error:
             best = found
-        if found.error <= tolerance or seen.count >= budget:
+        if found.error <= tolerance or seen.cost >= budget:
             return replace(best, evaluations=seen.count)
         order = order.richer if richer else order
 
 
 def _checked(
-    seen: _Evaluated, bend: Bend, order: Order, rng: np.random.Generator, count: int
+    seen: Evaluated, bend: Bend, order: Order, rng: np.random.Generator, count: int
 ) -> tuple[Surrogate, bool]:
     """Fit, look at the error at fresh draws, and tell whether a richer fit has a smaller one."""
     found = _fitted(seen, bend, order)
-    richer = [_fitted(seen, bend, order.richer)] if _determined(seen, order.richer) else []
+    richer = [_fitted(seen, bend, order.richer)] if seen.determines(order.richer) else []
     x, log_density = found.sample(rng, count)
     t = np.linalg.solve(seen.axes, (x - seen.origin).T).T
-    values = np.array([seen.at(point)[0] for point in t])
+    values = seen.at_all(t)
     misfit = _misfit(values - log_density)
     better = any(_misfit(values - other.log_density(x)) < misfit for other in richer)
     return replace(found, error=_spread(values - log_density)), better
-
-
-def _determined(seen: _Evaluated, order: Order) -> bool:
-    """Tell whether the points so far determine a polynomial, and rounding allows for one."""
-    d = len(seen.origin)
-    terms = len(order.powers(d))
-    known = MORE * terms <= len(seen.t) * (1 + d)
-    return known and order.total <= HIGHEST and terms <= MOST
 
 
 def _spread(gap: np.ndarray) -> float:
@@ -261,7 +189,7 @@ def _misfit(gap: np.ndarray) -> float:
     return float(np.mean(np.minimum(np.abs(gap - np.median(gap)), FARTHEST)))
 
 
-def _find_bend(seen: _Evaluated, d: int) -> Bend:
+def _find_bend(seen: Evaluated, d: int) -> Bend:
     left, right = np.empty(d), np.empty(d)
     for j in range(d):
         left[j] = _half_width(seen, -np.eye(d)[j])
@@ -270,11 +198,11 @@ def _find_bend(seen: _Evaluated, d: int) -> Bend:
     return Bend.reaching(np.maximum(left, wider), np.maximum(right, wider))
 
 
-def _half_width(seen: _Evaluated, direction: np.ndarray) -> float:
+def _half_width(seen: Evaluated, direction: np.ndarray) -> float:
     """Find how far along a direction the log density falls by DROP."""
     size, low, high = REACH, 0.0, np.inf
     for _ in range(6):
-        drop = -seen.at(size * direction)[0]
+        drop = -seen.at(size * direction)
         if 0.7 * DROP < drop < 1.4 * DROP:
             break
         if drop > DROP:
@@ -291,22 +219,19 @@ def _half_width(seen: _Evaluated, direction: np.ndarray) -> float:
     return size * float(np.sqrt(DROP / drop))
 
 
-def _spread_out(seen: _Evaluated, bend: Bend, count: int) -> None:
+def _spread_out(seen: Evaluated, bend: Bend, count: int) -> None:
     """Evaluate at points spread evenly as a wide normal."""
     # Imported where it is needed: SciPy is slow to load.
     from scipy.special import ndtri
 
     d = len(seen.origin)
-    radius = _radius(d)
-    for z in WIDE.get(d, WIDEST) * ndtri(_evenly(count, d)):
-        length = float(np.sqrt(z @ z))
-        seen.at(bend(z * min(1.0, radius / max(length, 1e-300))))
+    z = WIDE.get(d, WIDEST) * ndtri(_evenly(count, d))
     # Where nothing is known, a polynomial runs to infinity.
     ends = [*np.eye(d), *-np.eye(d)]
     if 1 < d <= CORNERED:
         ends += [np.array(corner) / np.sqrt(d) for corner in product((-1.0, 1.0), repeat=d)]
-    for end in ends:
-        seen.at(bend(radius * end))
+    far = radius(d) * np.array(ends).reshape(-1, d)
+    seen.at_all(bend(np.concatenate([_inside(z, radius(d)), far])))
 
 
 def _evenly(count: int, d: int) -> np.ndarray:
@@ -325,27 +250,22 @@ def _evenly(count: int, d: int) -> np.ndarray:
     return (0.5 + np.arange(1, count + 1)[:, None] * steps) % 1.0
 
 
-def _radius(d: int) -> float:
-    """Give how far the design reaches: a normal's draws lie within but for a few in 10,000."""
-    return float(np.sqrt(d)) + 3.0
-
-
-def _fitted(seen: _Evaluated, bend: Bend, order: Order) -> Surrogate:
+def _fitted(seen: Evaluated, bend: Bend, order: Order) -> Surrogate:
     d = len(seen.origin)
-    pilots, radius = _student(np.random.default_rng(1), PILOTS, d), _radius(d)
-    polynomial = _settled(seen, bend, order, _inside(pilots[:SCOUTS], radius))
+    pilots, reach = _student(np.random.default_rng(1), PILOTS, d), radius(d)
+    polynomial = _settled(seen, bend, order, _inside(pilots[:SCOUTS], reach))
     over = _envelope(pilots)
-    rise = _continued(polynomial, radius, pilots, over) - over
+    rise = _continued(polynomial, reach, pilots, over) - over
     highest = float(rise.max())
     while (share := float(np.mean(np.exp(np.minimum(rise - highest, 0.0))))) < RAREST:
         highest -= 0.1
     lowest = highest + np.log(share * FLOOR)
     return Surrogate(
-        seen.origin, seen.axes, bend, polynomial, radius, lowest, highest, share, np.nan, seen.count
+        seen.origin, seen.axes, bend, polynomial, reach, lowest, highest, share, np.nan, seen.count
     )
 
 
-def _settled(seen: _Evaluated, bend: Bend, order: Order, scouts: np.ndarray) -> Polynomial:
+def _settled(seen: Evaluated, bend: Bend, order: Order, scouts: np.ndarray) -> Polynomial:
     """
     Fit, and evaluate where a fit of a lower degree disagrees, until the fit is right there.
 
@@ -354,32 +274,17 @@ def _settled(seen: _Evaluated, bend: Bend, order: Order, scouts: np.ndarray) -> 
     """
     beyond = -_envelope(scouts)
     for _ in range(DOUBTS):
-        polynomial = _least_squares(seen, bend, order)
-        other = _least_squares(seen, bend, order.poorer)(scouts) + beyond
+        polynomial = seen.fitted(bend, order)
+        other = seen.fitted(bend, order.poorer)(scouts) + beyond
         rise = polynomial(scouts) + beyond
         higher = np.maximum(rise, other)
         gap = np.minimum(np.abs(rise - other), 5.0)
         doubt = gap * np.exp(0.5 * np.maximum(higher - higher.max(), -30.0))
         at = [int(doubt.argmax())]
         t = bend(scouts[at])[0]
-        known = min(np.abs(t - old).max(initial=0.0) for old in seen.t) < NEAR
-        if known or doubt[at] < DOUBTED:
+        if seen.is_known(t, NEAR) or doubt[at] < DOUBTED:
             break
-        value = seen.at(t)[0] + float(bend.jacobian(scouts[at])[1][0])
+        value = seen.at(t) + float(bend.jacobian(scouts[at])[1][0])
         if abs(value - polynomial(scouts[at])[0]) < RIGHT:
             break
     return polynomial
-
-
-def _least_squares(seen: _Evaluated, bend: Bend, order: Order) -> Polynomial:
-    z, values, gradients = (np.array(part) for part in (seen.t, seen.values, seen.gradients))
-    z = bend.inverse(z)
-    # Farther out the polynomial is not used, and its high powers there would be all that counts.
-    used = np.square(z).sum(axis=1) < (1.01 * _radius(z.shape[1])) ** 2
-    z, values, gradients = z[used], values[used], gradients[used]
-    rate, log_jacobian, by_z = bend.jacobian(z)
-    values, gradients = values + log_jacobian, gradients * rate + by_z
-    # The root of the density over that of the points, about: misfits count as they are drawn.
-    depth = values.max() - values
-    weights = np.exp(-0.25 * np.minimum(depth, DEEP)) / np.maximum(1.0, depth / DEEP) ** 2
-    return fit_polynomial(order.powers(z.shape[1]), z, values, gradients, weights)
