@@ -10,6 +10,7 @@ from scipy import linalg, stats
 
 from glmm_bayes.arrays import graph
 from glmm_bayes.covariance import COVARIANCES
+from glmm_bayes.engine import kernels
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
 from glmm_bayes.priors import Prior
 
@@ -310,3 +311,19 @@ class TestUnstructured:
 def test_a_misspelt_structure_gets_a_suggestion():
     with pytest.raises(UnknownNameError, match="no covariance structure 'homdia'. Did you mean"):
         COVARIANCES["homdia"]
+
+
+@pytest.mark.parametrize("name", [n for n, s in COVARIANCES.items() if s.compiled])
+def test_a_kernel_gives_the_factor_and_its_pullback(name, size):
+    structure = COVARIANCES[name]()
+    kind, theta = kernels.STRUCTURES.index(structure.compiled), draw_theta(structure, size)
+    given = [theta["sd"], *(v for k, v in theta.items() if k != "sd"), np.empty(0)][:2]
+    Lambda = np.full((size, size), np.nan)
+    kernels.fill_factor(kind, size, *given, Lambda)
+    np.testing.assert_allclose(Lambda, structure.factor(theta, size), rtol=1e-12, atol=1e-15)
+    slope = np.tril(np.random.default_rng(4).normal(size=(size, size)))
+    found = [np.ones(len(part)) for part in given]
+    kernels.pull_factor(kind, size, *given, Lambda, slope, *found)
+    expected = structure.pullback(theta, size, slope)
+    for part, other in zip(found, expected.values(), strict=False):
+        np.testing.assert_allclose(part - 1, other, rtol=1e-10, atol=1e-12)

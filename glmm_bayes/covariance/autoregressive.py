@@ -23,6 +23,7 @@ class Autoregressive(Ordered):
     """
 
     name = "ar1"
+    compiled = "ar1"
     homogeneous = True
     gaps = True
 
@@ -56,5 +57,6 @@ class HeterogeneousAutoregressive(Autoregressive):
     """`hetar1(0 + time | g)`: as `ar1`, with a standard deviation for each column."""
 
     name = "hetar1"
+    compiled = "hetar1"
     homogeneous = False
     gaps = False

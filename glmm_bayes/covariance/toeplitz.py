@@ -27,6 +27,7 @@ class Toeplitz(Ordered):
     """
 
     name = "toep"
+    compiled = "toep"
 
     @override
     def correlation(self, size: int) -> CovarianceParameter:
@@ -96,4 +97,5 @@ class HomogeneousToeplitz(Toeplitz):
     """`homtoep(0 + time | g)`: as `toep`, with one standard deviation for all columns."""
 
     name = "homtoep"
+    compiled = "homtoep"
     homogeneous = True

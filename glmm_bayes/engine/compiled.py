@@ -179,7 +179,7 @@ def _effects(joint: Joint, parts: Parts) -> tuple[Any, ...]:
     first, begin = 0, 0
     for term, kind in zip(joint.effects, parts.structures, strict=True):
         sd = term.theta["sd"].start
-        partial = term.theta["partial"].start if "partial" in term.theta else 0
+        partial = next((at.start for name, at in term.theta.items() if name != "sd"), 0)
         own = term.shares
         at = (term.at.start, term.q, term.p, int(term.centered))
         rows.append((*at, kind, sd, partial, first, len(own.outer), begin))

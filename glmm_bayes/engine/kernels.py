@@ -21,7 +21,7 @@ FAMILIES = (
     "beta",
     "beta_binomial",
 )
-STRUCTURES = ("diag", "homdiag", "us")
+STRUCTURES = ("diag", "homdiag", "us", "ar1", "hetar1", "toep", "homtoep")
 PRIORS = (
     "Normal",
     "HalfNormal",
@@ -260,10 +260,16 @@ def prior(kind, x, a, b, c):
 
 @compiled
 def fill_factor(kind, p, sd, partial, Lambda):
-    """Write a structure's factor `(p, p)`; `partial` in (0, 1), as `covariance.unstructured`."""
+    """Write a structure's factor `(p, p)`; `partial` as `covariance.unstructured` or `toeplitz`."""
+    if kind > 2:
+        _fill_ordered(1 if kind < 5 else p - 1, p, partial, Lambda)
     k = 0
     for i in range(p):
-        left, scale = 1.0, sd[0] if kind == 1 else sd[i]
+        left, scale = 1.0, sd[0] if _is_homogeneous(kind) else sd[i]
+        if kind > 2:
+            for j in range(i + 1):
+                Lambda[i, j] *= scale
+            continue
         for j in range(p):
             Lambda[i, j] = 0.0
         if kind == 2:
@@ -280,7 +286,7 @@ def pull_factor(kind, p, sd, partial, Lambda, slope, by_sd, by_partial):
     """Add to the slopes by sd and partial those by the factor, `slope` `(p, p)`."""
     k = 0
     for i in range(p):
-        at = 0 if kind == 1 else i
+        at = 0 if _is_homogeneous(kind) else i
         for j in range(i + 1):
             by_sd[at] += slope[i, j] * Lambda[i, j] / sd[at]
         if kind == 2:
@@ -295,3 +301,70 @@ def pull_factor(kind, p, sd, partial, Lambda, slope, by_sd, by_partial):
                 by_left = 0.5 * g * corr / math.sqrt(left[j]) + (1.0 - corr * corr) * by_left
                 by_partial[k + j] += 2.0 * by_corr
             k += i
+    if kind > 2:
+        C, by_C = np.zeros((p, p)), np.zeros((p, p))
+        for i in range(p):
+            scale = sd[0] if _is_homogeneous(kind) else sd[i]
+            for j in range(i + 1):
+                C[i, j], by_C[i, j] = Lambda[i, j] / scale, slope[i, j] * scale
+        _pull_ordered(1 if kind < 5 else p - 1, p, partial, C, by_C, by_partial)
+
+
+@compiled
+def _is_homogeneous(kind):
+    """Tell whether one standard deviation is all columns'."""
+    return kind == 1 or kind == 3 or kind == 6
+
+
+@compiled
+def _predicting(lags, c):
+    """Give in row t the coefficients that predict a column from t before, the nearest first."""
+    a = np.zeros((lags + 1, lags))
+    for t in range(1, lags + 1):
+        for j in range(t - 1):
+            a[t, j] = a[t - 1, j] - c[t - 1] * a[t - 1, t - 2 - j]
+        a[t, t - 1] = c[t - 1]
+    return a
+
+
+@compiled
+def _fill_ordered(lags, p, c, L):
+    """Write the factor `(p, p)` of correlations whose partial ones are c, and none after `lags`."""
+    a, left = _predicting(lags, c), 1.0
+    for t in range(p):
+        for i in range(p):
+            L[t, i] = 0.0
+        if 0 < t <= lags:
+            left *= math.sqrt((1.0 - c[t - 1]) * (1.0 + c[t - 1]))
+        m = min(t, lags)
+        for j in range(m):
+            for i in range(t - j):
+                L[t, i] += a[m, j] * L[t - 1 - j, i]
+        L[t, t] = left
+
+
+@compiled
+def _pull_ordered(lags, p, c, L, by_L, by_c):
+    """Add to the slopes by c those by the factor; these are changed."""
+    a, before = _predicting(lags, c), np.ones(lags + 1)
+    for t in range(1, lags + 1):
+        before[t] = before[t - 1] * math.sqrt((1.0 - c[t - 1]) * (1.0 + c[t - 1]))
+    by_a, old, by_left = np.zeros(lags), np.zeros(lags), 0.0
+    for t in range(p - 1, 0, -1):
+        m = min(t, lags)
+        for j in range(m):
+            for i in range(t - j):
+                by_a[j] += L[t - 1 - j, i] * by_L[t, i]
+                by_L[t - 1 - j, i] += a[m, j] * by_L[t, i]
+        by_left += by_L[t, t]
+        if t > lags:
+            continue
+        s = math.sqrt((1.0 - c[t - 1]) * (1.0 + c[t - 1]))
+        by_c[t - 1] += by_a[t - 1] - by_left * before[t - 1] * c[t - 1] / s
+        by_left *= s
+        for j in range(t):
+            old[j] = by_a[j]
+        by_a[t - 1] = 0.0
+        for j in range(t - 1):
+            by_c[t - 1] -= old[j] * a[t - 1, t - 2 - j]
+            by_a[j] = old[j] - c[t - 1] * old[t - 2 - j]
