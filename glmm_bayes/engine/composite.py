@@ -44,6 +44,12 @@ def _corners(d: int) -> np.ndarray:
     return np.stack([1 - 2 * (np.bitwise_count(runs & w) % 2).astype(int) for w in columns], axis=1)
 
 
+def up_to(d: int, degree: int) -> np.ndarray:
+    """Give the powers `(m, d)` of all monomials up to a total degree, and no others."""
+    found = powers(d, degree)
+    return found[found.sum(axis=1) <= degree]
+
+
 @dataclass(frozen=True, eq=False)
 class Interpolant:
     """
@@ -61,10 +67,10 @@ class Interpolant:
         """Fit to values `(K, M)` at points `(K, d)` by least squares."""
         d = z.shape[1]
         degree = DEGREES.get(d, 2)
-        used = powers(d, degree)
+        used = up_to(d, degree)
         while degree > 0 and d <= CORNERS and len(used) > len(z):
             degree -= 1
-            used = powers(d, degree)
+            used = up_to(d, degree)
         if d > CORNERS:
             used = used[(used > 0).sum(axis=1) <= 1]
         found = np.linalg.lstsq(products(used, z).T, values, rcond=None)[0]

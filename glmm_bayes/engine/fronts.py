@@ -22,12 +22,14 @@ def to_effects(chains, Lambdas, fronts, right, z, v, roots, reduced):
     sides. Then back, v = L'^-1 (z + K (1, -b of the ancestors)).
     """
     table, order, ancestors, parents = chains
+    # Not a constant, for which numba would compile each call anew.
+    none = len(order) * 0
     total = 0.0
     for t in order:
         row, Lambda = table[t], Lambdas[t]
         total -= _factor(row, Lambda, fronts, roots)
         _reduce(row, Lambda, fronts, right, roots, reduced)
-        levels, column = np.arange(row[1]), 0
+        levels, column = np.arange(row[1]), none
         for i in range(row[5]):
             levels, above = _levels_above(parents, ancestors, table, t, i, levels)
             _take_off(row, above, levels, column, fronts, right, reduced)
@@ -36,7 +38,7 @@ def to_effects(chains, Lambdas, fronts, right, z, v, roots, reduced):
         t = order[n]
         row = table[t]
         _begin(row, reduced, z, v)
-        levels, column = np.arange(row[1]), 0
+        levels, column = np.arange(row[1]), none
         for i in range(row[5]):
             levels, above = _levels_above(parents, ancestors, table, t, i, levels)
             _less_ancestor(row, above, levels, column, Lambdas[ancestors[t, i]], reduced, v)
@@ -53,12 +55,14 @@ def from_effects(chains, Lambdas, fronts, right, roots, reduced, v, by_v, by_z, 
     Fronts and right sides are as `to_effects` leaves them. Gives the slopes by what they were.
     """
     table, order, ancestors, parents = chains
-    by_roots, by_reduced = np.zeros_like(roots), np.zeros_like(reduced)
-    by_fronts, by_right, by_b = np.zeros_like(fronts), np.zeros_like(right), np.zeros_like(right)
+    none = len(order) * 0
+    by_roots, by_reduced = np.zeros(len(roots)), np.zeros(len(reduced))
+    by_fronts, by_right = np.zeros(len(fronts)), np.zeros(len(right))
+    by_b = np.zeros(len(right))
     for t in order:
         row = table[t]
         _from_level(row, Lambdas[t], roots, v, by_v, by_b, by_z, by_Lambda[t], by_roots, by_reduced)
-        levels, column = np.arange(row[1]), 0
+        levels, column = np.arange(row[1]), none
         for i in range(row[5]):
             levels, above = _levels_above(parents, ancestors, table, t, i, levels)
             L = Lambdas[ancestors[t, i]]
@@ -67,7 +71,7 @@ def from_effects(chains, Lambdas, fronts, right, roots, reduced, v, by_v, by_z, 
     for n in range(len(order) - 1, -1, -1):
         t = order[n]
         row = table[t]
-        levels, column = np.arange(row[1]), 0
+        levels, column = np.arange(row[1]), none
         for i in range(row[5]):
             levels, above = _levels_above(parents, ancestors, table, t, i, levels)
             _from_ancestor(row, above, levels, column, reduced, by_reduced, by_fronts, by_right)

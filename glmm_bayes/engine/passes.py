@@ -140,7 +140,7 @@ def to_effects(x, theta, b, Lambdas, floats, ints):
     at = ints[0] * 0 + 1
     terms, shares = matrix(at + 48, ints, ints), matrix(at + 63, ints, ints)
     weights = vector(at + 66, floats, ints)
-    total, start = 0.0, 0
+    total, start = 0.0, at * 0
     for t in range(len(terms)):
         here, q, p, centered, kind, sd, partial, first, count, begin = terms[t]
         Lambda = Lambdas[t, :p, :p]
@@ -223,12 +223,12 @@ def _back_standard(p, Lambda, x, at, by_b, o, by_Lambda, gradient):
 @inner
 def from_effects(x, theta, b, by_b, Lambdas, gradient, by_theta, floats, ints):
     """Carry slopes by b back to the coordinates and to the outer parameters."""
-    at, start = ints[0] * 0 + 1, 0
+    at, start = ints[0] * 0 + 1, ints[0] * 0
     terms, shares = matrix(at + 48, ints, ints), matrix(at + 63, ints, ints)
     weights = vector(at + 66, floats, ints)
     for t in range(len(terms)):
         here, q, p, centered, kind, sd, partial, first, count, begin = terms[t]
-        Lambda, by_Lambda = Lambdas[t, :p, :p], np.zeros((p, p))
+        Lambda, by_Lambda = Lambdas[t, :p, :p], np.zeros((p, p))[:p, :p]
         v, w = np.empty(p), np.empty(p)
         for r in range(q):
             o, i0 = start + r * p, here + r * p

@@ -123,6 +123,10 @@ class Stacked:
         """How many standard normals make one draw."""
         return self.collapsed.gaussian.system.latent.size + len(self.collapsed.centre)
 
+    def values(self, sigma: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
+        """Give the log marginal densities `(S,)` of the response."""
+        return self.draw(sigma, Lambdas, np.zeros((len(sigma), self.size))).value
+
     def draw(self, sigma: np.ndarray, Lambdas: Sequence[np.ndarray], z: np.ndarray) -> Stack:
         """
         Turn standard normals `(S, N + k)` into effects and coefficients.

@@ -1,6 +1,7 @@
 """What a density has beyond the nearest normal, to third order: volume, covariance, skewness."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -47,6 +48,9 @@ class OneByOne:
         """Turn standard normals `(S, Q)`."""
         near, N = self.nearest, len(self.nearest.u)
         ascent, factor = near.ascent, near.factor
+        if not near.third.any():
+            x = rooted(factor, z, N)
+            return Turned(x, np.zeros_like(x), np.zeros(len(x)))
         x, bent, cubic = np.empty_like(z), np.empty_like(z), np.empty(len(z))
         for i, row in enumerate(z):
             u, gamma = factor.solve_root(row[:N], row[N:])
@@ -61,6 +65,15 @@ class OneByOne:
             bent[i, :N], bent[i, N:] = bu, bx
             cubic[i] = cube.sum() + also.sum()
         return Turned(x, bent, cubic)
+
+
+def rooted(factor: Any, z: np.ndarray, N: int) -> np.ndarray:
+    """Turn standard normals `(S, Q)` into normals of the covariance that a factor stands for."""
+    some = z if len(z) <= z.shape[1] else np.eye(z.shape[1])
+    found = np.empty_like(some)
+    for i, row in enumerate(some):
+        found[i, :N], found[i, N:] = factor.solve_root(row[:N], row[N:])
+    return found if some is z else z @ found
 
 
 class AtOnce:

@@ -1,4 +1,4 @@
-"""The normal distribution nearest to a posterior of effects and coefficients, and how near it is."""
+"""The normal distribution nearest to a posterior of effects and coefficients."""
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -15,7 +15,12 @@ ENOUGH = 1e-7  # of the decrement: three parts in 10,000 of a standard deviation
 SETTLED = 3e-3  # of a weight: how much it may still change
 DOUBTFUL = 1.0  # a decrement beyond which a step is taken by halves
 STALLED = 0.5  # of the last change of weights: one that shrinks less means that they swing
-NODES = ((1e-9, 2), (0.7, 5), (2.0, 11), (np.inf, 21))  # of quadrature, by the widest predictor's spread
+NODES = (
+    (1e-9, 2),
+    (0.7, 5),
+    (2.0, 11),
+    (np.inf, 21),
+)  # of quadrature, by the widest predictor's spread
 SEVERAL = {2: 5, 3: 3}  # for each of so many predictors with effects
 PRIOR_NODES = 5
 
@@ -135,7 +140,7 @@ def nearest_normal(ascent: Ascent, at: Point, factor: Any, prior: Prior) -> Near
     for _ in range(MOST_STEPS):
         spread = factor.leverages()
         found = average(ascent.rows, eta, spread, ascent.random, order=2, straight=straight)
-        belief = _believed(ascent, prior, gamma, factor)
+        belief = _believed_by(ascent, prior, gamma, factor)
         if weights is None:
             weights = found.weights
         else:
@@ -154,6 +159,7 @@ def nearest_normal(ascent: Ascent, at: Point, factor: Any, prior: Prior) -> Near
         if decrement < ENOUGH and gap < SETTLED:
             settled = True
             break
+    assert weights is not None
     return concluded(ascent, factor, u, gamma, eta, weights, belief.precision, prior, settled)
 
 
@@ -172,7 +178,7 @@ def concluded(
     straight = is_quadratic(ascent.rows, eta, ascent.random)
     spread = factor.leverages()
     found = average(ascent.rows, eta, spread, ascent.random, order=3, straight=straight)
-    belief = _believed(ascent, prior, gamma, factor)
+    belief = _believed_by(ascent, prior, gamma, factor)
     k = len(precision)
     # The trace of a precision times its own covariance is the dimension.
     explained = float((weights * spread).sum() + precision @ _variances(factor, k))
@@ -314,16 +320,21 @@ def _nodes(spread: np.ndarray, straight: bool) -> Iterator[tuple[float, np.ndarr
         yield float(weights[at].prod()), np.einsum("abn,b->an", roots, nodes[at])
 
 
-def _believed(ascent: Ascent, prior: Prior, gamma: np.ndarray, factor: Any) -> Belief:
-    """Average the prior of coefficients over their normal."""
-    k = len(gamma) if ascent.joint else 0
-    none = np.zeros(k)
-    if not k:
+def believed(
+    prior: Prior, stand_in: Normal | None, gamma: np.ndarray, variances: np.ndarray
+) -> Belief:
+    """
+    Average a prior of coefficients over their normal distribution.
+
+    Parameters
+    ----------
+    stand_in
+        What is averaged in its place where the prior has ends.
+    """
+    none = np.zeros_like(gamma)
+    if not len(gamma):
         return Belief(0.0, none, none, none)
-    variances = _variances(factor, k)
-    stand_in = ascent.prior
-    if np.isfinite(prior.lower).any() or np.isfinite(prior.upper).any():
-        assert stand_in is not None
+    if stand_in is not None and (np.isfinite(prior.lower) | np.isfinite(prior.upper)).any():
         precision = np.diag(stand_in.precision)
         value = stand_in.log_density(gamma) - 0.5 * float(precision @ variances)
         return Belief(value, stand_in.slope(gamma), precision, none)
@@ -338,6 +349,11 @@ def _believed(ascent: Ascent, prior: Prior, gamma: np.ndarray, factor: Any) -> B
         bend -= w * x * g / sd
         third += w * (x * x - 1) * g / variances
     return Belief(value, slope, np.maximum(bend, 0.0), third)
+
+
+def _believed_by(ascent: Ascent, prior: Prior, gamma: np.ndarray, factor: Any) -> Belief:
+    k = len(gamma) if ascent.joint else 0
+    return believed(prior, ascent.prior, gamma[:k], _variances(factor, k))
 
 
 def _variances(factor: Any, k: int) -> np.ndarray:

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -151,7 +152,7 @@ class Whitened:
         """Give x `(size,)` of z."""
         return self._moved(z)[0]
 
-    def _moved(self, z: np.ndarray) -> tuple[np.ndarray, ...]:
+    def _moved(self, z: np.ndarray) -> tuple[Any, ...]:
         """Give x, theta, the factors, what the elimination leaves, and log |dx/dz|."""
         from glmm_bayes.engine.fronts import to_effects
 

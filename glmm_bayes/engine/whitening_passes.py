@@ -49,7 +49,7 @@ def _density(dim, z_at, gradient_at, value_at, memory):
     total += rows(theta, b, by_theta, by_b, floats, ints)
     from_effects(x, theta, b, by_b, Lambdas, by_z, by_theta, floats, ints)
     d = size - len(b)
-    by_Lambda = np.zeros_like(Lambdas)
+    by_Lambda = np.zeros(Lambdas.shape)
     by_blocks, by_right = fronts.from_effects(
         _chains(ints), Lambdas, *left, x[d:], by_z[d:], gradient[d:], by_Lambda
     )
@@ -94,8 +94,12 @@ def _moved(z, x, floats, ints):
     for t in range(len(terms)):
         p, kind, sd, partial = terms[t, 2], terms[t, 4], terms[t, 5], terms[t, 6]
         kernels.fill_factor(kind, p, theta[sd:], theta[partial:], Lambdas[t, :p, :p])
+    blocks, right = vector(at + 24, floats, ints).copy(), _right(theta, floats, ints)
     share = _share(theta, floats, ints)
-    blocks, right = share * vector(at + 24, floats, ints), share * _right(theta, floats, ints)
+    for k in range(len(blocks)):
+        blocks[k] *= share
+    for k in range(len(right)):
+        right[k] *= share
     sizes = vector(at + 33, ints, ints)
     roots, reduced = np.empty(sizes[0]), np.empty(sizes[1])
     total += fronts.to_effects(_chains(ints), Lambdas, blocks, right, z[d:], x[d:], roots, reduced)
