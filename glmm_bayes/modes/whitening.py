@@ -55,11 +55,13 @@ def _outer_covariance(mode: Mode, joint: Joint) -> np.ndarray:
 
 def _whitening(mode: Mode, joint: Joint, covariance: np.ndarray) -> Whitening:
     model, outer = mode.coordinates.model, joint.outer
+    rows = read_rows(model, mode.factor.spread.system.order)(mode.eta, 2)
     places = _places(joint)
     free = places[np.isin(places, outer.free)]
-    fronts = _fronts(mode)
-    right = _times(fronts, mode, [mode.effects[t.name] for t in model.design.terms])
-    moves = [_times(fronts, mode, b) for b in _moves(mode, joint, free)]
+    fronts = _fronts(mode, -rows.second)
+    score = mode.factor.spread.collect(rows.first[_random(mode)])
+    right = _times(fronts, [mode.effects[t.name] for t in model.design.terms], score)
+    moves = [_times(fronts, *move) for move in _moves(mode, joint, free, -rows.second)]
     noise = joint.constants.get("sigma", -1) if model.family.normal else -1
     return Whitening(
         centre=outer.unconstrain(mode.theta),
@@ -92,22 +94,19 @@ def _axes(covariance: np.ndarray, last: np.ndarray) -> np.ndarray:
 # ---- what the data say of the effects
 
 
-def _weights(mode: Mode) -> tuple[np.ndarray, np.ndarray]:
-    """Give minus the rows' second derivatives `(P, P, n)` at the mode, and `(R, R, n)` positive."""
-    system = mode.factor.spread.system
-    second = -read_rows(mode.coordinates.model, system.order)(mode.eta, 2).second
-    random = list(system.latent.predictors)
+def _random(mode: Mode) -> list[int]:
+    """Give the numbers of the predictors with effects."""
+    return list(mode.factor.spread.system.latent.predictors)
+
+
+def _fronts(mode: Mode, second: np.ndarray) -> list[Front]:
+    """Sum the rows' information about each level's effects, and its ancestors'."""
+    model, random = mode.coordinates.model, _random(mode)
     own = second[np.ix_(random, random)]
     positive = len(own) == 1 and (own >= 0).all()
-    return second, own if positive else positive_part(own)
-
-
-def _fronts(mode: Mode) -> list[Front]:
-    """Sum the rows' information about each level's effects, and its ancestors'."""
-    model, system = mode.coordinates.model, mode.factor.spread.system
-    names = [model.family.parameters[r].name for r in system.latent.predictors]
-    W = np.empty((len(names), len(names), model.nobs))
-    W[:, :, system.order] = _weights(mode)[1]
+    W = np.empty((len(random), len(random), model.nobs))
+    W[:, :, mode.factor.spread.system.order] = own if positive else positive_part(own)
+    names = [model.family.parameters[r].name for r in random]
     terms = model.design.terms
     parents, columns = nesting(terms), [_columns(term, names) for term in terms]
     found = []
@@ -175,33 +174,44 @@ def _ancestors(parents: dict[int, tuple[int, np.ndarray]], t: int) -> tuple[int,
     return tuple(found)
 
 
-def _moves(mode: Mode, joint: Joint, free: np.ndarray) -> list[list[np.ndarray]]:
-    """Give by coefficient minus how every term's effects' mode moves with it, `(q, p)`."""
+def _moves(
+    mode: Mode, joint: Joint, free: np.ndarray, second: np.ndarray
+) -> list[tuple[list[np.ndarray], list[np.ndarray]]]:
+    """
+    Tell by coefficient how every term's effects' mode moves against it.
+
+    Returns
+    -------
+    list
+        The moves `(q, p)`, and Q times them: what is left of the rows' pull, which needs no
+        inverse of a factor.
+    """
     model, only = mode.coordinates.model, mode.factor.effects_only()
-    latent, order = only.spread.system.latent, only.spread.system.order
-    second, random = _weights(mode)[0], list(latent.predictors)
-    found = []
+    spread, random = only.spread, _random(mode)
+    W, found = second[np.ix_(random, random)], []
     for a, parameter in enumerate(model.family.parameters):
         linear = joint.predictors.get(parameter.name)
         if linear is None:
             continue
-        X = centred_columns(model, parameter.name)[order]
+        X = centred_columns(model, parameter.name)[spread.system.order]
         for k, at in enumerate(range(linear.gamma.start, linear.gamma.stop)):
             if at in free:
-                right = in_units(only.spread, only.spread.collect(second[random, a] * X[:, k]))
-                u, _ = only.solve(right, np.empty(0))
-                found.append((at, latent.effects(u, only.spread.Lambdas)))
+                pull = second[random, a] * X[:, k]
+                u, _ = only.solve(in_units(spread, spread.collect(pull)), np.empty(0))
+                left = pull - np.einsum("abn,bn->an", W, spread.eta(u))
+                moved = spread.system.latent.effects(u, spread.Lambdas)
+                found.append((at, (moved, spread.collect(left))))
     # In the order in which the coefficients stand in theta.
-    return [b for _, b in sorted(found, key=lambda pair: pair[0])]
+    return [pair for _, pair in sorted(found, key=lambda pair: pair[0])]
 
 
-def _times(fronts: Sequence[Front], mode: Mode, effects: Sequence[np.ndarray]) -> np.ndarray:
-    """Multiply every term's effects `(q, p)` by A + Q: `(N,)`."""
-    found = [np.zeros_like(b) for b in effects]
-    for t, (front, b, L) in enumerate(zip(fronts, effects, mode.Lambdas.values(), strict=True)):
-        # Of a factor with columns of zeros: what these stand for has its mode at zero.
-        own = front.blocks[:, :, : front.p] + np.linalg.pinv(L @ L.T, 1e-14, hermitian=True)
-        found[t] += np.einsum("qab,qb->qa", own, b)
+def _times(
+    fronts: Sequence[Front], effects: Sequence[np.ndarray], own: Sequence[np.ndarray]
+) -> np.ndarray:
+    """Multiply every term's effects `(q, p)` by A, and add `own`: `(N,)`."""
+    found = [np.array(part) for part in own]
+    for t, (front, b) in enumerate(zip(fronts, effects, strict=True)):
+        found[t] += np.einsum("qab,qb->qa", front.blocks[:, :, : front.p], b)
         level, at, above = np.arange(front.q), front.p, front.parents
         for s in front.ancestors:
             level = above[level]
