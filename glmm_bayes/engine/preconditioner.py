@@ -7,6 +7,7 @@ import numpy as np
 
 from glmm_bayes.engine.lapack import lapack
 
+INVERTIBLE = 1e8  # of a condition number
 FEW = 48  # effects of terms whose variance may be anything: these are put right
 
 
@@ -21,6 +22,11 @@ class Part:
     at: slice
     Lambda: np.ndarray
     information: np.ndarray
+
+    @property
+    def size(self) -> int:
+        """The number of effects."""
+        return int(self.at.stop - self.at.start)
 
     def root(self, L: np.ndarray) -> np.ndarray:
         """Factor L'c L + I `(…, p, p)`, c the information."""
@@ -54,9 +60,10 @@ class Anchor:
         self.U, self.parts = U, parts
         self.roots = [part.root(part.Lambda) for part in parts]
         self.few, count = set[int](), 0
-        for t in sorted(range(len(parts)), key=lambda t: parts[t].at.stop - parts[t].at.start):
-            count += parts[t].at.stop - parts[t].at.start
-            if count <= FEW:
+        for t in sorted(range(len(parts)), key=lambda t: parts[t].size):
+            count += parts[t].size
+            # A Lambda of lower rank has no inverse at any place.
+            if count <= FEW and np.linalg.cond(parts[t].Lambda) < INVERTIBLE:
                 self.few.add(t)
         every = np.arange(len(U))
         self.where = np.concatenate([*(every[parts[t].at] for t in sorted(self.few)), every[:0]])
@@ -76,7 +83,7 @@ class Anchor:
         for t, (part, L, root) in enumerate(zip(self.parts, Lambdas, self.roots, strict=True)):
             if t in self.few:
                 ratio = np.linalg.solve(L, np.broadcast_to(part.Lambda, L.shape))
-                levels = np.eye((part.at.stop - part.at.start) // L.shape[1])
+                levels = np.eye(part.size // L.shape[1])
                 gap = np.swapaxes(ratio, 1, 2) @ ratio - np.eye(L.shape[1])
                 missing.append(np.einsum("qr,bij->bqirj", levels, gap))
             else:

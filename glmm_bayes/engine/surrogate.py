@@ -21,6 +21,7 @@ DOUBTS, SCOUTS = 8, 1024  # looks at most at where fits disagree, and of how man
 DOUBTED, RIGHT, NEAR = 0.3, 0.5, 0.1  # disagreement worth a look; agreement; a place seen before
 CHECKS, MANY = 24, 400  # fresh draws at which the error is looked at; where many cost little
 PLAIN, FEW, CLEARLY = 3, 8, 0.3  # degree that is tried first, its checks, and of the tolerance
+PATIENCE, BETTER = 3, 0.9  # rounds without an error so much smaller, after which no more are tried
 PILOTS = 4096  # draws of the envelope that find how high the surrogate rises above it
 
 
@@ -149,17 +150,22 @@ def fit_surrogate(
     seen.at(np.zeros(d))
     bend = _find_bend(seen, d)
     order = Order.usual(d)
-    best, _ = _checked(seen, bend, Order(min(order.total, PLAIN), 0), rng, FEW)
-    # What is as simple as that needs no design.
-    if best.error <= CLEARLY * tolerance:
-        return replace(best, evaluations=seen.count)
+    best: Surrogate | None = None
+    if many is None:
+        # What is as simple as that needs no design.
+        best, _ = _checked(seen, bend, Order(min(order.total, PLAIN), 0), rng, FEW)
+        if best.error <= CLEARLY * tolerance:
+            return replace(best, evaluations=seen.count)
     _spread_out(seen, bend, seen.points_for(order))
+    patience = PATIENCE
     while True:
         count = max(CHECKS, len(seen.t) // 5) if many is None else max(MANY, len(seen.t) // 3)
         found, richer = _checked(seen, bend, order, rng, count)
-        if found.error < best.error:
+        better = best is None or found.error < BETTER * best.error
+        patience = PATIENCE if better else patience - 1
+        if best is None or found.error < best.error:
             best = found
-        if found.error <= tolerance or seen.cost >= budget:
+        if found.error <= tolerance or seen.cost >= budget or not patience:
             return replace(best, evaluations=seen.count)
         order = order.richer if richer else order
 

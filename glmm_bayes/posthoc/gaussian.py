@@ -5,11 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from glmm_bayes.draws import Draws, split_outer
+from glmm_bayes.draws import Draws
 from glmm_bayes.engine.surrogate import Surrogate, fit_surrogate
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.marginal import MarginalMode, find_marginal_mode, read_marginal
-from glmm_bayes.posthoc.proposals import Proposer, choose_proposer, factors_are_dear
+from glmm_bayes.posthoc.proposals import Proposer, choose_proposer, factors_are_dear, many_densities
+from glmm_bayes.posthoc.verify_marginal import verify_marginal
 from glmm_bayes.posthoc.walkers import Kept, Plan, Walker
 
 if TYPE_CHECKING:
@@ -53,7 +54,8 @@ def sample_gaussian(
     ConvergenceError
         If the posterior cannot be evaluated where the search of its mode starts.
     NotSupportedError
-        If so many levels meet that there is no root of their equations.
+        If so many levels meet that there is no root of their equations, or if the density is not
+        the model's.
 
     Notes
     -----
@@ -63,7 +65,14 @@ def sample_gaussian(
     """
     mode = find_marginal_mode(read_marginal(model))
     tolerance = CLOSER if factors_are_dear(mode.posterior) else CLOSE
-    surrogate = fit_surrogate(mode.posterior, mode.psi, mode.axes, tolerance=tolerance)
+    surrogate = fit_surrogate(
+        mode.posterior,
+        mode.psi,
+        mode.axes,
+        tolerance=tolerance,
+        many=many_densities(mode.posterior),
+    )
+    verify_marginal(mode.posterior, surrogate)
     proposer = choose_proposer(mode, surrogate)
     streams = np.random.SeedSequence(seed).spawn(chains + 1)
     each = _proposals_for_one(proposer, surrogate, np.random.default_rng(streams[-1]))
@@ -116,9 +125,7 @@ def _named(
         part.reshape(chains * length, *part.shape[2:])
         for part in (kept.psi, kept.gamma, *kept.effects)
     )
-    beta, constants, structures = split_outer(posterior.model, posterior.theta(psi, gamma))
-    names = [term.name for term in posterior.model.design.terms]
-    found = Draws(beta, constants, structures, dict(zip(names, effects, strict=True)), chains)
+    found = posterior.named(psi, gamma, effects, chains)
     dims = ["chain", "draw"]
     statistics = xr.Dataset(
         {"lp": (dims, kept.lp), "acceptance_rate": (dims, kept.rate)},

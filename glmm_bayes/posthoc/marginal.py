@@ -1,11 +1,12 @@
 """The marginal posterior of the outer parameters of a Gaussian response, and its mode."""
 
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
 
-from glmm_bayes.draws import factors
+from glmm_bayes.draws import Draws, factors, split_outer
 from glmm_bayes.engine.collapsed import Collapsed, Solved
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.optimise import maximise
@@ -22,6 +23,7 @@ from glmm_bayes.modes.reading import (
 )
 from glmm_bayes.modes.search import Frame, Remembered, longest, polish, root
 from glmm_bayes.posthoc.target import MeanPrior
+from glmm_bayes.terms import RandomTerm
 
 STEP = 1e-5  # between values of the prior that make its slope
 ROUGH = 1e-3  # of the decrement: the Hessian's own Newton steps do the rest
@@ -110,7 +112,7 @@ class MarginalPosterior(Remembered):
         theta, log_prior = self.log_prior.densities(self.tiled(psi))
         named = {name: theta[:, at] for name, at in self.model.layout.items()}
         sigma = named[self._residual][:, 0]
-        Lambdas = [factors(term, named) for term in self.model.design.terms]
+        Lambdas = [_many_factors(term, named) for term in self.model.design.terms]
         return theta, sigma, Lambdas, log_prior
 
     def theta(self, psi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
@@ -120,6 +122,14 @@ class MarginalPosterior(Remembered):
             start = self.model.layout["beta"].start
             theta[:, start + np.flatnonzero(np.isnan(self.coordinates.held[0]))] = gamma
         return theta
+
+    def named(
+        self, psi: np.ndarray, gamma: np.ndarray, effects: Sequence[np.ndarray], chains: int
+    ) -> Draws:
+        """Give the model's names to S draws `(S, …)`, one chain after the other."""
+        beta, constants, structures = split_outer(self.model, self.theta(psi, gamma))
+        names = [term.name for term in self.model.design.terms]
+        return Draws(beta, constants, structures, dict(zip(names, effects, strict=True)), chains)
 
     def correction(self, gamma: np.ndarray) -> np.ndarray:
         """Give the log ratio `(S,)` of the prior of gamma `(S, k)` to the normal in its place."""
@@ -216,3 +226,13 @@ def _with_normal_prior(posterior: MarginalPosterior, psi: np.ndarray) -> bool:
     posterior.collapsed = Collapsed(posterior.collapsed.gaussian, new)
     posterior.forget()
     return not same
+
+
+def _many_factors(term: RandomTerm, theta: Mapping[str, np.ndarray]) -> np.ndarray:
+    """Give Lambda `(S, p, p)` for S draws; at once where it is a standard deviation's multiple."""
+    parameters = term.structure.parameters(term.size)
+    if [(p.key, p.size) for p in parameters] != [("sd", 1)]:
+        return factors(term, theta)
+    sd = theta[f"{parameters[0].name}_{term.name}"]
+    unit = term.structure.factor({parameters[0].name: np.ones(1)}, term.size)
+    return sd[:, :, None] * unit

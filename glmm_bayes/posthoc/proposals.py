@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.engine.evaluated import Many
 from glmm_bayes.engine.stacked import Stacked, is_small
 from glmm_bayes.engine.surrogate import Surrogate
 from glmm_bayes.posthoc.marginal import MarginalMode, MarginalPosterior
@@ -74,12 +75,30 @@ def factors_are_dear(posterior: MarginalPosterior) -> bool:
 def choose_proposer(mode: MarginalMode, surrogate: Surrogate) -> Proposer:
     """Choose by the size of the model."""
     posterior = mode.posterior
-    latent = posterior.collapsed.gaussian.system.latent
-    if is_small(latent, len(posterior.collapsed.centre)):
+    if _is_small(posterior):
         return Proposer(at_once(posterior), MANY, exact=True)
     if factors_are_dear(posterior):
         return Proposer(perturbed(mode, surrogate), CHUNK, exact=False)
     return Proposer(one_by_one(posterior), CHUNK, exact=True)
+
+
+def many_densities(posterior: MarginalPosterior) -> Many | None:
+    """Give the log density of many psi `(S, d)` at once, where that costs little."""
+    if not _is_small(posterior):
+        return None
+    stacked = Stacked(posterior.collapsed)
+
+    def densities(psi: np.ndarray) -> np.ndarray:
+        _, sigma, Lambdas, log_prior = posterior.parameters(psi)
+        value: np.ndarray = stacked.values(sigma, Lambdas) + log_prior
+        return value
+
+    return densities
+
+
+def _is_small(posterior: MarginalPosterior) -> bool:
+    latent = posterior.collapsed.gaussian.system.latent
+    return is_small(latent, len(posterior.collapsed.centre))
 
 
 def at_once(posterior: MarginalPosterior) -> Propose:
