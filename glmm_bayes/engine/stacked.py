@@ -112,7 +112,7 @@ class Stacked:
         levels = np.arange(G * k).reshape(G, k)
         self.C11 = own[levels[:, :, None], levels[:, None, :]]
         across = np.hstack([wZ[:, first].T @ Z[:, second], wZ[:, first].T @ g.X])
-        self.C12 = across.reshape(G, k, -1)
+        self.C12 = across.reshape(G, k, across.shape[1])
         corner = [[wZ[:, second].T @ Z[:, second], ends], [ends.T, g.X.T @ (g.w[:, None] * g.X)]]
         self.C22 = np.block(corner)
         zy = np.concatenate([*(part.ravel() for part in g.zy), np.empty(0)])
@@ -213,7 +213,7 @@ class Stacked:
         variance = sigma**2
         H[:, np.arange(N), np.arange(N)] += 1.0
         H[:, N:, N:] += variance[:, None, None] * c.prior.precision
-        flat = np.moveaxis(half, 0, 1).reshape(S, -1, Q)
+        flat = np.moveaxis(half, 0, 1).reshape(S, -1 if half.size else 0, Q)
         H -= np.swapaxes(flat, 1, 2) @ flat
         pull = c.prior.precision @ c.centre
         ends = c.gaussian.xy + variance[:, None] * pull

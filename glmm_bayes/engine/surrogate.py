@@ -236,7 +236,7 @@ def _spread_out(seen: Evaluated, bend: Bend, count: int) -> None:
     ends = [*np.eye(d), *-np.eye(d)]
     if 1 < d <= CORNERED:
         ends += [np.array(corner) / np.sqrt(d) for corner in product((-1.0, 1.0), repeat=d)]
-    far = radius(d) * np.array(ends).reshape(-1, d)
+    far = radius(d) * np.array(ends).reshape(len(ends), d)
     seen.at_all(bend(np.concatenate([_inside(z, radius(d)), far])))
 
 

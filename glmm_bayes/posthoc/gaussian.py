@@ -94,9 +94,12 @@ def _proposals_for_one(proposer: Proposer, surrogate: Surrogate, rng: np.random.
     log_weight = proposer.propose(psi, log_q, rng).log_weight
     weight = np.sort(np.exp(log_weight - log_weight.max()))
     # In equilibrium: the mean over pairs of the smaller weight, over that of all.
-    pairs = np.arange(len(weight))[::-1]
-    acceptance = 2 * float(weight @ pairs) / (len(weight) - 1) / float(weight.sum())
-    return int(np.clip(np.ceil(GOOD / max(acceptance, 1e-3)), 1, MOST))
+    pairs, total = np.arange(len(weight))[::-1], float(weight.sum())
+    acceptance = 2 * float(weight @ pairs) / (len(weight) - 1) / total
+    # How many of the weighed draws are effective: where few are, a chain stays at these.
+    share = total**2 / float(weight @ weight) / len(weight)
+    wanted = max(GOOD / max(acceptance, 1e-3), GOOD / share)
+    return int(np.clip(np.ceil(wanted), 1, MOST))
 
 
 def _walked(walkers: list[Walker], cores: int) -> int:

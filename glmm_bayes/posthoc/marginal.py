@@ -205,13 +205,15 @@ def find_marginal_mode(posterior: MarginalPosterior) -> MarginalMode:
         frame = Frame(posterior, psi, axes)
         if not np.isfinite(frame(np.zeros(len(psi)))[0]):
             raise ConvergenceError("The posterior cannot be evaluated at any starting point.")
-        best = maximise(frame, np.zeros(len(psi)), longest(axes, units), tolerance=ROUGH)
-        psi, axes = frame.x(best.x), axes @ root(best.inverse)
+        if len(psi):
+            best = maximise(frame, np.zeros(len(psi)), longest(axes, units), tolerance=ROUGH)
+            psi, axes = frame.x(best.x), axes @ root(best.inverse)
         if not _with_normal_prior(posterior, psi):
             break
-    frame, polished = polish(Frame(posterior, psi, axes))
-    if polished.positive:
-        psi, axes = frame.x(polished.y), frame.axes @ root(polished.inverse)
+    if len(psi):
+        frame, polished = polish(Frame(posterior, psi, axes))
+        if polished.positive:
+            psi, axes = frame.x(polished.y), frame.axes @ root(polished.inverse)
     posterior(psi)
     return MarginalMode(posterior, psi, axes)
 
