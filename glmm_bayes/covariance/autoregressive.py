@@ -26,6 +26,7 @@ class Autoregressive(Ordered):
     compiled = "ar1"
     homogeneous = True
     gaps = True
+    absorbs = False
 
     @override
     def correlation(self, size: int) -> CovarianceParameter:

@@ -1,7 +1,7 @@
 """What a covariance structure is: parameters, and a factor of the covariance they give."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Literal
 
@@ -47,6 +47,7 @@ class Covariance(ABC):
     ordered: ClassVar[bool] = False  # whether the columns are the levels of one factor, in order
     gaps: ClassVar[bool] = False  # whether a level without data may stand between others
     informed: ClassVar[bool] = False  # whether a start is to see how the columns vary together
+    absorbs: ClassVar[bool] = True  # whether independent noise on every effect is of the structure
     compiled: ClassVar[str | None] = None  # the name of its kernel in `engine.kernels`, if any
 
     def __init_subclass__(cls) -> None:
@@ -260,6 +261,12 @@ class Covariance(ABC):
         """Tell which coordinates `(m,)` change nothing at z, to first order: those at an edge."""
         lengths = self.growth(size) > 0
         return np.where(lengths, z == 0, not z[lengths].any())
+
+    def exits(self, z: np.ndarray, size: int, steps: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        """Give points off the edges at which z is, by steps `(m,)` of each coordinate."""
+        for k in np.flatnonzero(self.idle(z, size)):
+            for step in steps:
+                yield np.where(np.arange(len(z)) == k, z + step, z)
 
     def at_edge(self, z: np.ndarray, size: int, near: np.ndarray) -> np.ndarray:
         """Move z to the edges of which it is as near as `near` `(m,)`."""

@@ -1,7 +1,7 @@
 """What structures of columns in an order share: standard deviations, and numbers in (-1, 1)."""
 
 from abc import abstractmethod
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any, override
 
 import numpy as np
@@ -10,6 +10,7 @@ from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.base import Covariance, CovarianceParameter, sd_parameter
 from glmm_bayes.priors import Prior
 
+STEEP = 1.2  # the angle of a large correlation
 EDGE = 1e-8  # of the cosine of an angle: a correlation of plus or minus one
 
 
@@ -138,6 +139,23 @@ class Ordered(Covariance):
         after = np.append(False, np.cumsum(reached)[:-1] > 0)[: len(reached)]
         moved[k:] = np.where(after, 0.0, np.where(reached, edge, z[k:]))
         return moved
+
+    @override
+    def exits(self, z: np.ndarray, size: int, steps: Sequence[np.ndarray]) -> Iterator[np.ndarray]:
+        yield from super().exits(z, size, steps)
+        count = self._count(size)
+        at_edge = np.flatnonzero(np.abs(np.cos(z[count:])) < EDGE)
+        if not len(at_edge):
+            return
+        # What comes after changes nothing here, but where the way off the edge leads to.
+        first = count + at_edge[0]
+        for later in range(first + 1, len(z)):
+            for angle in (-STEEP, STEEP):
+                for step in steps:
+                    moved = z.copy()
+                    moved[first] += step[first]
+                    moved[later] = angle
+                    yield moved
 
     def _count(self, size: int) -> int:
         return 1 if self.homogeneous else size

@@ -38,6 +38,7 @@ class ReducedRank(Covariance):
     name = "rr"
     axis = "columns"
     informed = True
+    absorbs = False
 
     def __init__(self, d: int = 2) -> None:
         self.d = d

@@ -28,6 +28,7 @@ class Toeplitz(Ordered):
 
     name = "toep"
     compiled = "toep"
+    absorbs = False
 
     @override
     def correlation(self, size: int) -> CovarianceParameter:
@@ -98,4 +99,5 @@ class HomogeneousToeplitz(Toeplitz):
 
     name = "homtoep"
     compiled = "homtoep"
+    absorbs = True
     homogeneous = True

@@ -133,11 +133,16 @@ def inward(
     value: float,
     units: np.ndarray,
 ) -> np.ndarray | None:
-    """Give a higher point off the edge, if there is one along a coordinate."""
-    for j in np.flatnonzero(coordinates.idle(x)):
-        for step in (0.03, 0.3):
+    """Give a higher point off the edge, if there is one among what the structures propose."""
+    for term, at, strict in zip(
+        coordinates.model.design.terms, coordinates.factors, coordinates.strict, strict=True
+    ):
+        if strict:
+            continue
+        steps = [step * units[at] for step in (0.03, 0.3)]
+        for part in term.structure.exits(x[at], term.size, steps):
             moved = x.copy()
-            moved[j] += step * units[j]
+            moved[at] = part
             if objective(moved)[0] > value + 1e-7:
                 return moved
     return None

@@ -162,7 +162,7 @@ def _levels(term: RandomTerm) -> Iterator[Note]:
 
 def _confounded(model: Model, term: RandomTerm) -> Iterator[Note]:
     effects = len(term.levels) * sum(g.Z.shape[1] for g in term.loadings if g.param == "mu")
-    if effects < model.nobs or term.index.shape[1] > 1:
+    if effects < model.nobs or term.index.shape[1] > 1 or not term.structure.absorbs:
         return
     free = _dispersion(model)
     each = "a level for every row" if term.size == 1 else f"{effects} effects for {model.nobs} rows"
