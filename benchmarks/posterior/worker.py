@@ -92,7 +92,9 @@ def draw_control(task: Task, data: Any, meter: Meter) -> Drawn:
     import glmm_bayes as gb
 
     model = gb.Model(task["formula"], data, family=task["family"])
-    compiled = nutpie.compile_pymc_model(model.pymc)
+    # Without nutpie's jitter of 1: on the coefficient of a covariate such as grouseticks' height in
+    # metres its chains start where the counts are beyond all bounds, and stay there.
+    compiled = nutpie.compile_pymc_model(model.pymc, jitter_rvs=set())
     tree = nutpie.sample(
         compiled,
         tune=task["tune"],
