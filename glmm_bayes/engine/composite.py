@@ -6,10 +6,11 @@ import numpy as np
 
 from glmm_bayes.engine.polynomial import powers, products
 
-ONE = np.linspace(-2.6, 2.6, 9)
-TWO, OUTSIDE = np.linspace(-2.3, 2.3, 5), 2.9  # a square's corners are farther off than needed
-DEGREES = {0: 0, 1: 5, 2: 3}  # of the polynomials, 2 for more variables
+ONE = np.linspace(-3.2, 3.2, 9)
+TWO, OUTSIDE = np.linspace(-2.6, 2.6, 5), 3.2  # a square's corners are farther off than needed
+DEGREES = {0: 0, 1: 5, 2: 4}  # of the polynomials, 2 for more variables
 CORNERS = 8  # variables, above which the corners of a cube are too many
+BEYOND = 1.4  # of the farthest point's distance, as far as polynomials are relied on
 # Walsh functions that make the corners a design of resolution V.
 WALSH = (1, 2, 4, 8, 15, 16, 32, 51)
 
@@ -31,7 +32,9 @@ def design_points(d: int) -> np.ndarray:
         axes = np.meshgrid(*([ONE] if d == 1 else [TWO, TWO]), indexing="ij")
         grid = np.stack([axis.ravel() for axis in axes], axis=1)
         length = np.sqrt(np.square(grid).sum(axis=1))
-        return grid[np.argsort(length, kind="stable")][: int((length < OUTSIDE).sum())]
+        return grid[np.argsort(length, kind="stable")][
+            : int((length < (OUTSIDE if d == 2 else np.inf)).sum())
+        ]
     radius = np.sqrt(d + 2.0)
     arms = radius * np.concatenate([np.eye(d), -np.eye(d)])
     corners = _corners(d) * radius / np.sqrt(d) if d <= CORNERS else np.empty((0, d))
@@ -74,7 +77,7 @@ class Interpolant:
         if d > CORNERS:
             used = used[(used > 0).sum(axis=1) <= 1]
         found = np.linalg.lstsq(products(used, z).T, values, rcond=None)[0]
-        farthest = np.sqrt(np.square(z).sum(axis=1)).max(initial=0.0)
+        farthest = BEYOND * np.sqrt(np.square(z).sum(axis=1)).max(initial=0.0)
         return cls(used, found, float(farthest))
 
     def __call__(self, z: np.ndarray, columns: slice | np.ndarray = slice(None)) -> np.ndarray:

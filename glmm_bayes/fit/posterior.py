@@ -1,6 +1,6 @@
 """A posterior in draws."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, override
 
@@ -27,6 +27,8 @@ class PosteriorFit(Fit):
         The draws by name, or what makes them when they are first asked for.
     draws, statistics
         The same draws as arrays, and the sampler's statistics, where they are at hand.
+    densities
+        What makes the densities of the method's own, where it has any.
     """
 
     kind = "posterior"
@@ -50,9 +52,11 @@ class PosteriorFit(Fit):
         *,
         draws: Draws | None = None,
         statistics: "xr.Dataset | None" = None,
+        densities: "Callable[[], xr.Dataset] | None" = None,
     ) -> None:
         super().__init__(model, method, seed, elapsed, options)
         self._idata, self._draws, self._statistics = idata, draws, statistics
+        self._densities = densities
 
     @cached_property
     def idata(self) -> "xr.DataTree":
@@ -82,12 +86,27 @@ class PosteriorFit(Fit):
 
         return xr.Dataset()
 
+    @cached_property
+    def densities(self) -> "xr.Dataset | None":
+        """The method's own densities, the group `marginals` of `idata`; None if it has none."""
+        if self._densities is not None:
+            return self._densities()
+        if not callable(self._idata) and "marginals" in self.idata.children:
+            return self.idata["marginals"].to_dataset()
+        return None
+
     @override
     def diagnostics(self) -> Any:
         """Whether the draws can be trusted, in words: see `verbs.diagnostics.diagnostics`."""
         from glmm_bayes.verbs.diagnostics import diagnostics
 
         return diagnostics(self)
+
+    def marginals(self, names: "str | Sequence[str] | None" = None) -> "pd.DataFrame":
+        """Densities of single parameters on grids: see `verbs.marginals.marginals`."""
+        from glmm_bayes.verbs.marginals import marginals
+
+        return marginals(self, names)
 
     def loo(self, **options: Any) -> Any:
         """Leave-one-out cross-validation by ArviZ: see `verbs.criteria.loo`."""

@@ -4,7 +4,6 @@ from collections.abc import Callable, Iterator
 from importlib import import_module
 from typing import Any
 
-from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.registry import Registry
 
 HOMES = {
@@ -14,21 +13,17 @@ HOMES = {
     "map": "map",
     "pql": "pql",
     "posthoc": "posthoc",
+    "nested_laplace": "nested_laplace",
 }
-PLANNED = ("nested_laplace",)
 
 
 class Methods(Registry[Callable[..., Any]]):
-    """Methods by name; a planned one says what to use in its place."""
+    """Methods by name."""
 
     def __getitem__(self, name: str) -> Callable[..., Any]:
         if name in HOMES and name not in self._items:
             # It enters itself.
             import_module(f"glmm_bayes.inference.{HOMES[name]}")
-        if name in PLANNED and name not in self:
-            raise NotSupportedError(
-                f'The method {name!r} is not built yet; fit("nuts") draws from the full posterior.'
-            )
         return super().__getitem__(name)
 
     def __contains__(self, name: object) -> bool:

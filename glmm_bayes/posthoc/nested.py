@@ -1,4 +1,4 @@
-"""A posterior by nested approximations: outer parameters, then effects and coefficients given them."""
+"""A posterior by nested approximations: outer parameters, then all else given these."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -7,94 +7,85 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.draws import Draws, factors, split_outer
 from glmm_bayes.engine.composite import Interpolant, design_points
+from glmm_bayes.engine.surface import Rest, Surface, fit_surface, in_units, systematic
+from glmm_bayes.engine.surrogate import fit_surrogate
 from glmm_bayes.errors import ConvergenceError
-from glmm_bayes.posthoc.drawn import Drawn
-from glmm_bayes.posthoc.nodes import Node, Visitor
-from glmm_bayes.posthoc.target import Around
+from glmm_bayes.posthoc.given import Given, Node
+from glmm_bayes.terms import RandomTerm
 
-POOL = 4096  # draws of the outer parameters that stand for their density
-FEW = 0.4  # of the pool that is effective, below which the design is laid out anew
+POOL = 8192  # draws of the outer parameters that stand for their density
+MORE = 5  # draws of the surrogate for one of the density
+KNEE = 1.2  # log standard deviations below the middle, where the likelihood may come to rest
+ROUGH, BUDGET = 0.2, 60  # of a surrogate that only says about where the posterior is
+FEW = 0.3  # of the pool that is effective, below which it is drawn anew
 LEAST = 1e-12  # of a variance
-REACH = 2.0  # beyond sqrt(d), where the density is continued along a line
-FLATTEST = -0.5  # its slope
-INNER = 0.98  # of the pool that is not too far out to tell the spread
+STEP = 1e-5  # between densities that make a slope
 
 
 @dataclass(frozen=True, eq=False)
 class Frame:
     """
-    The outer parameters' own units: psi = middle + root z, and how far their density reaches.
+    The outer parameters' own units, v = middle + root z, and how far their density reaches.
 
     Attributes
     ----------
     sorted_z
-        `(P, d)` each column of draws in these units, sorted.
+        `(P, d)` each column of the density's draws in these units, sorted.
     """
 
+    rest: Rest
     middle: np.ndarray
     root: np.ndarray
     sorted_z: np.ndarray
 
     @classmethod
-    def of(cls, psi: np.ndarray) -> "Frame":
+    def of(cls, psi: np.ndarray, rest: Rest) -> "Frame":
         """Take draws `(P, d)` apart along the principal axes of their covariance."""
-        middle, d = psi.mean(axis=0), psi.shape[1]
-        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(psi.T)) if d else np.empty((0, 0)))
+        v = rest(rest.near(psi))
+        middle, d = v.mean(axis=0), psi.shape[1]
+        values, vectors = np.linalg.eigh(np.atleast_2d(np.cov(v.T)) if d else np.empty((0, 0)))
         root = vectors * np.sqrt(np.maximum(values, LEAST))
-        return cls(middle, root, np.sort(_in_units(psi, middle, root), axis=0))
+        return cls(rest, middle, root, np.sort(in_units(v, middle, root), axis=0))
 
     def z(self, psi: np.ndarray) -> np.ndarray:
         """Go to these units, `(S, d)`."""
-        return _in_units(psi, self.middle, self.root)
+        return in_units(self.rest(self.rest.near(psi)), self.middle, self.root)
 
     def points(self) -> np.ndarray:
         """Lay a design out, `(K, d)`, as far along each axis as the draws' quantiles are."""
         from scipy.special import ndtr
 
         wanted = design_points(len(self.middle))
-        columns = zip(wanted.T, self.sorted_z.T, strict=True)
-        z = np.stack([np.interp(ndtr(a), _grid(column), column) for a, column in columns], axis=1)
-        return self.middle + z @ self.root.T
-
-    def radius(self, psi: np.ndarray) -> np.ndarray:
-        """Tell how far out psi `(S, d)` is, each axis and side in units of its own spread."""
-        z = self.z(psi)
-        left, right = self._reach
-        return np.asarray(np.sqrt(np.square(np.where(z < 0, z / left, z / right)).sum(axis=1)))
-
-    @cached_property
-    def _reach(self) -> tuple[np.ndarray, np.ndarray]:
-        from scipy.special import ndtr
-
-        at = len(self.sorted_z) * ndtr([-2.0, 2.0])
-        low, high = self.sorted_z[at.astype(int)]
-        return np.minimum(low, -1.0) / 2, np.maximum(high, 1.0) / 2
-
-
-def _grid(column: np.ndarray) -> np.ndarray:
-    return (np.arange(len(column)) + 0.5) / len(column)
-
-
-def _in_units(psi: np.ndarray, middle: np.ndarray, root: np.ndarray) -> np.ndarray:
-    return np.linalg.solve(root, (psi - middle).T).T
+        grid = (np.arange(len(self.sorted_z)) + 0.5) / len(self.sorted_z)
+        z = np.empty_like(wanted)
+        for j, column in enumerate(self.sorted_z.T):
+            z[:, j] = np.interp(ndtr(wanted[:, j]), grid, column)
+        return self.rest.inverse(self.middle + z @ self.root.T)
 
 
 class Nested:
     """
     A posterior by integrating approximations over a design in the outer parameters psi.
 
-    At each point of the design, effects and coefficients have the nearest normal, its covariance
-    and skewness mended to third order; in between, moments are polynomials of psi. The density
-    of psi is Laplace's, by its surrogate, and a polynomial of what the nearest normal gains.
+    The log likelihood of psi is a polynomial through the target's, plus one through what is
+    gained at the points of a design. There effects and coefficients have mean, variance and
+    skewness; in between, these are polynomials of psi.
 
     Parameters
     ----------
+    target
+        The log density of psi, with its gradient.
+    given
+        All else, given psi.
     surrogate
-        Of the outer parameters' density by Laplace's method.
+        Draws psi from about where its density is.
 
     Attributes
     ----------
+    surface
+        The log likelihood of psi, without what is gained.
     nodes
         The points of the design.
     pool, weights
@@ -102,81 +93,102 @@ class Nested:
 
     Notes
     -----
-    Rue, Martino & Chopin (2009), J. Royal Statistical Society B 71, 319-392; the mean corrected
-    as in van Niekerk, Krainski, Rustand & Rue (2023), Computational Statistics & Data Analysis
-    181, 107692.
+    Rue, Martino & Chopin (2009), J. Royal Statistical Society B 71, 319-392; the mean is
+    corrected as by van Niekerk, Krainski, Rustand & Rue (2023), Computational Statistics & Data
+    Analysis 181, 107692.
     """
 
-    def __init__(self, around: Around, surrogate: Any) -> None:
-        self.around, self.surrogate = around, surrogate
-        self.visitor, self.d = Visitor(around), len(around.psi)
-        rng = np.random.default_rng(0)
-        self.pool, inner = np.zeros((1, 0)), np.zeros((1, 0))
-        if self.d:
-            self.pool, log_density = surrogate.sample(rng, POOL)
-            # The surrogate's tails are wider than they should be.
-            inner = self.pool[log_density > np.quantile(log_density, 1 - INNER)]
-        self._design(inner)
-        if 1.0 / np.square(self.weights).sum() < FEW * len(self.pool):
-            # The surrogate is not where the density is.
-            self._design(self.pool[systematic(self.weights, POOL)])
+    surface: Surface
 
-    def _design(self, psi: np.ndarray) -> None:
-        self.frame = Frame.of(psi)
-        nodes = [self.visitor.visit(point) for point in self.frame.points()]
+    def __init__(self, target: Any, given: Given, surrogate: Any) -> None:
+        self.target, self.given, self.surrogate = target, given, surrogate
+        self.pool, self.log_pool = surrogate.sample(np.random.default_rng(0), POOL)
+        self.d = self.pool.shape[1]
+        rest = find_rest(target, np.median(self.pool, axis=0))
+        if self.d:
+            self.surface = self._surveyed(rest, self._log_prior)
+        laplace = _weights(self.log_laplace(self.pool) - self.log_pool)
+        self._first = self.pool, laplace
+        self._design(rest, laplace)
+        if 1.0 / np.square(self.weights).sum() < FEW * len(self.pool):
+            self._start_again(rest)
+
+    def _design(self, rest: Rest, weights: np.ndarray) -> None:
+        self.frame = Frame.of(self.pool[systematic(weights, len(self.pool))], rest)
+        nodes = [self.given.visit(point) for point in self.frame.points()]
         self.nodes: Sequence[Node] = [node for node in nodes if node is not None]
         if not self.nodes or nodes[0] is None:
             raise ConvergenceError(
-                "Effects and coefficients cannot be approximated at the middle of the posterior; "
-                "fit('nuts') needs no approximation."
+                "Effects and coefficients have no normal approximation in the middle of the "
+                "posterior; fit('nuts') needs none."
             )
-        at = np.stack([node.psi for node in self.nodes])
+        psi = np.stack([node.psi for node in self.nodes])
+        variance = np.stack([n.variance for n in self.nodes]) / self._scales(psi) ** 2
+        log_variance = np.log(np.maximum(variance, LEAST))
         values = [
-            np.concatenate([[n.gain], n.mean, np.log(np.maximum(n.variance, LEAST)), n.skewness])
-            for n in self.nodes
+            np.concatenate([[n.gain], n.mean, v, n.skewness])
+            for n, v in zip(self.nodes, log_variance, strict=True)
         ]
-        self.through = Interpolant.through(self.frame.z(at), np.stack(values))
-        gain = self.gain(self.pool)
-        self.ceiling = float(gain.max())
-        self.weights = np.exp(gain - self.ceiling)
-        self.share = float(self.weights.mean())
-        self.weights /= self.weights.sum()
+        self.through = Interpolant.through(self.frame.z(psi), np.stack(values))
+        self.weights = _weights(self.log_density(self.pool) - self.log_pool)
+
+    def _start_again(self, rest: Rest) -> None:
+        """Draw from about where the density has turned out to be, and lay the design out there."""
+        middle, covariance = moments_of(self.pool, self.weights)
+        root = np.linalg.cholesky(covariance + LEAST * np.eye(self.d))
+        self.surrogate = fit_surrogate(self._density_with_slope, middle, root, tolerance=ROUGH)
+        self.pool, self.log_pool = self.surrogate.sample(np.random.default_rng(0), POOL)
+        weights = _weights(self.log_density(self.pool) - self.log_pool)
+        self.surface = self._surveyed(rest, lambda psi: self._log_prior(psi) + self.gain(psi))
+        self._design(rest, weights)
+
+    def _density_with_slope(self, psi: np.ndarray) -> tuple[float, np.ndarray]:
+        """Give the log density at one psi and its slope, by differences: it costs little."""
+        return _with_slope(self.log_density, psi)
 
     # ---- outer parameters
 
-    def gain(self, psi: np.ndarray) -> np.ndarray:
-        """Give what the log density of psi `(S, d)` has beyond the surrogate's, `(S,)`."""
-        found = self.through(self.frame.z(psi), slice(0, 1))[:, 0]
-        length, end = self.frame.radius(psi), np.sqrt(self.d) + REACH
-        out = length > end
-        if out.any():
-            found[out] -= np.maximum(self._tail(psi[out], length[out], end), 0.0)
-        return found
+    def _surveyed(self, rest: Rest, beside: Any) -> Surface:
+        return fit_surface(self._log_likelihood, rest, self.pool, self.log_pool, beside)
 
-    def _tail(self, psi: np.ndarray, length: np.ndarray, end: float) -> np.ndarray:
-        """Give what the surrogate is above a line through its log density along each ray."""
-        middle = self.frame.middle
-        edge, inside = (middle + (psi - middle) * (share * end / length)[:, None] for share in (1, 0.8))
-        there = self.surrogate.log_density(edge)
-        slope = (there - self.surrogate.log_density(inside)) / (0.2 * end)
-        line = there + np.minimum(slope, FLATTEST) * (length - end)
-        return self.surrogate.log_density(psi) - line
+    def _log_likelihood(self, psi: np.ndarray) -> tuple[float, np.ndarray]:
+        value, slope = self.target(psi)
+        prior, by_psi = _with_slope(self._log_prior, psi)
+        return value - prior, slope - by_psi
+
+    def _log_prior(self, psi: np.ndarray) -> np.ndarray:
+        return np.asarray(self.target.log_prior.densities(self.target.tiled(psi))[1])
+
+    def gain(self, psi: np.ndarray) -> np.ndarray:
+        """Give what the log density of psi `(S, d)` has beyond the target's, up to a constant."""
+        return self.through(self.frame.z(psi), slice(0, 1))[:, 0]
+
+    def log_laplace(self, psi: np.ndarray) -> np.ndarray:
+        """Give the target's log density of psi `(S, d)`, up to a constant."""
+        if not self.d:
+            return np.zeros(len(psi))
+        return self.surface(psi) + self._log_prior(psi)
 
     def log_density(self, psi: np.ndarray) -> np.ndarray:
         """Give the log density of psi `(S, d)`, up to a constant."""
-        return self.surrogate.log_density(psi) + np.minimum(self.gain(psi), self.ceiling)
+        return self.log_laplace(psi) + self.gain(psi)
 
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
-        """Draw psi `(size, d)`, from the surrogate by rejection."""
+        """Draw psi `(size, d)`: by resampling from more draws of the surrogate."""
         if not self.d:
             return np.zeros((size, 0))
-        kept, missing = [], size
-        while missing > 0:
-            psi, _ = self.surrogate.sample(rng, min(int(1.1 * missing / self.share) + 16, 100_000))
-            taken = np.log(rng.random(len(psi))) < self.gain(psi) - self.ceiling
-            kept.append(psi[taken])
-            missing -= int(taken.sum())
-        return np.concatenate(kept)[:size]
+        psi, log_proposal = self.surrogate.sample(rng, MORE * size)
+        weights = _weights(self.log_density(psi) - log_proposal)
+        return psi[rng.permutation(systematic(weights, size))]
+
+    @cached_property
+    def moved(self) -> float:
+        """How far gains move the means of psi, at most, in standard deviations."""
+        if not self.d:
+            return 0.0
+        middle, covariance = moments_of(*self._first)
+        gap = self.weights @ self.pool - middle
+        return float(np.abs(gap / np.sqrt(np.diag(covariance))).max())
 
     # ---- effects and coefficients
 
@@ -189,60 +201,111 @@ class Nested:
         self, psi: np.ndarray, columns: slice | np.ndarray = slice(None)
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Give mean, standard deviation and skewness `(S, m)` of some numbers given psi."""
-        z, at, M = self.frame.z(psi), np.arange(self.size)[columns], self.size
-        mean, log_variance, skewness = (self.through(z, 1 + j * M + at) for j in range(3))
-        return mean, np.exp(0.5 * log_variance), skewness
+        z, at = self.frame.z(psi), np.arange(self.size)[columns]
+        mean, log_variance, skewness = (self.through(z, 1 + j * self.size + at) for j in range(3))
+        return mean, self._scales(psi)[:, at] * np.exp(0.5 * log_variance), skewness
 
-    def draw(self, rng: np.random.Generator, chains: int, draws: int) -> Drawn:
+    def _scales(self, psi: np.ndarray) -> np.ndarray:
+        """Give the effects' standard deviations without any data `(S, M)`; 1 for coefficients."""
+        found = np.ones((len(psi), len(self.nodes[0].mean)))
+        theta = self.target.log_prior.densities(self.target.tiled(psi))[0]
+        named = {name: theta[:, at] for name, at in self.target.model.layout.items()}
+        k = self.given.k
+        for term, at in zip(self.target.model.design.terms, self.given.latent.places, strict=True):
+            spread = prior_spread(term, named)
+            found[:, k + at.start : k + at.stop] = np.tile(spread, len(term.levels))
+        return found
+
+    def draw(self, rng: np.random.Generator, chains: int, draws: int) -> tuple[Draws, Any]:
         """
         Draw everything, independently.
 
-        Deviations from the mean are drawn at the nearest point of the design, and have the
-        standard deviations at psi itself.
+        Returns
+        -------
+        draws, statistics
+            `log_marginal` is the log density of psi, up to a constant.
         """
-        psi, Q = self.sample(rng, chains * draws), self.visitor.k + self.visitor.N
-        nearest = self._nearest(psi)
+        import xarray as xr
+
+        psi = self.sample(rng, chains * draws)
+        given = self._drawn(rng, psi)
+        gamma = _inside(given[:, : self.given.k], self.target.prior)
+        effects = given[:, self.given.k :]
+        model = self.target.model
+        beta, constants, structures = split_outer(model, self.target.theta(psi, gamma))
+        b = {
+            term.name: effects[:, at].reshape(-1, len(term.levels), term.size)
+            for term, at in zip(model.design.terms, self.given.latent.places, strict=True)
+        }
+        value = (["chain", "draw"], self.log_density(psi).reshape(chains, draws))
+        coords = {"chain": np.arange(chains), "draw": np.arange(draws)}
+        statistics = xr.Dataset({"log_marginal": value}, coords)
+        return Draws(beta, constants, structures, b, chains), statistics
+
+    def _drawn(self, rng: np.random.Generator, psi: np.ndarray) -> np.ndarray:
+        """
+        Draw coefficients and effects `(S, k + N)` given psi `(S, d)`.
+
+        Deviations from the mean are those at the nearest point of the design, in the standard
+        deviations at psi itself.
+        """
+        nearest, Q = self._nearest(psi), self.given.k + self.given.N
         found = np.empty((len(psi), Q))
         for j, node in enumerate(self.nodes):
             at = np.flatnonzero(nearest == j)
-            if not len(at):
-                continue
-            deviations = self.visitor.deviations(node, rng, len(at))
-            mean, sd, _ = self.moments(psi[at], slice(0, Q))
-            own = self.moments(node.psi[None], slice(0, Q))[1]
-            found[at] = mean + deviations * sd / own
-        gamma = _inside(found[:, : self.visitor.k], self.around.target.prior)
-        latent, effects = self.visitor.system.latent, found[:, self.visitor.k :]
-        b = [
-            effects[:, at].reshape(chains, draws, term.q, term.p)
-            for term, at in zip(latent.terms, latent.places, strict=True)
-        ]
-        log_density = self.log_density(psi) if self.d else np.zeros(len(psi))
-        statistics = {"log_marginal": log_density.reshape(chains, draws)}
-        return Drawn(
-            psi.reshape(chains, draws, -1), gamma.reshape(chains, draws, -1), b, statistics
-        )
+            if len(at):
+                deviations = self.given.deviations(node, rng, len(at))
+                mean, sd, _ = self.moments(psi[at], slice(0, Q))
+                own = self.moments(node.psi[None], slice(0, Q))[1]
+                found[at] = mean + deviations * sd / own
+        return found
 
     def _nearest(self, psi: np.ndarray) -> np.ndarray:
         z = self.frame.z(psi)
         points = self.frame.z(np.stack([node.psi for node in self.nodes]))
-        apart = np.square(z).sum(axis=1)[:, None] - 2 * z @ points.T + np.square(points).sum(axis=1)
+        apart = np.square(points).sum(axis=1) - 2 * z @ points.T
         return np.asarray(apart.argmin(axis=1))
 
-    @cached_property
-    def moved(self) -> float:
-        """How far the density's means are from Laplace's, at most, in standard deviations."""
-        if not self.d:
-            return 0.0
-        gap = self.weights @ self.pool - self.pool.mean(axis=0)
-        return float(np.abs(gap / self.pool.std(axis=0)).max())
+
+def find_rest(target: Any, middle: np.ndarray) -> Rest:
+    """Tell which outer parameters are the logarithms of terms' standard deviations."""
+    model, coordinates = target.model, target.coordinates
+    knee = np.full(coordinates.size, np.nan)
+    for term, at in zip(model.design.terms, coordinates.factors, strict=True):
+        parameters = term.structure.parameters(term.size)
+        places = [model.layout[f"{p.name}_{term.name}"] for p in parameters]
+        value = np.concatenate([np.empty(0), *(coordinates.outer.value[s] for s in places)])
+        logs = np.concatenate(
+            [np.empty(0, bool), *(np.full(p.size, p.support == (0.0, np.inf)) for p in parameters)]
+        )
+        knee[at] = np.where(logs[np.isnan(value)], -KNEE, np.nan)
+    return Rest(knee[target.outer] + middle)
 
 
-def systematic(weights: np.ndarray, size: int) -> np.ndarray:
-    """Give positions `(size,)`, each as often as its weight says, rounded."""
-    ends = np.cumsum(weights)
-    at = np.searchsorted(ends, (np.arange(size) + 0.5) / size * ends[-1])
-    return np.minimum(at, len(weights) - 1)
+def prior_spread(term: RandomTerm, theta: dict[str, np.ndarray]) -> np.ndarray:
+    """Give the standard deviations `(S, p)` of a term's columns, without any data."""
+    name = f"sd_{term.name}"
+    if name in theta:
+        return np.broadcast_to(theta[name], (len(theta[name]), term.size))
+    return np.asarray(np.sqrt(np.square(factors(term, theta)).sum(axis=2)))
+
+
+def moments_of(psi: np.ndarray, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give mean `(d,)` and covariance `(d, d)` of weighted draws."""
+    middle = weights @ psi
+    return middle, (psi - middle).T @ (weights[:, None] * (psi - middle))
+
+
+def _with_slope(density: Any, psi: np.ndarray) -> tuple[float, np.ndarray]:
+    moves = STEP * np.vstack([np.zeros(len(psi)), np.eye(len(psi)), -np.eye(len(psi))])
+    value, *beside = density(psi + moves)
+    up, down = np.split(np.array(beside), 2)
+    return float(value), (up - down) / (2 * STEP)
+
+
+def _weights(log_weights: np.ndarray) -> np.ndarray:
+    found = np.exp(log_weights - log_weights.max())
+    return found / found.sum()
 
 
 def _inside(gamma: np.ndarray, prior: Any) -> np.ndarray:
