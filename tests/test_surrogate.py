@@ -258,8 +258,8 @@ def test_from_beside_the_mode():
 
 def test_bend_is_inverted():
     bend = Bend.reaching(np.array([1.0, 6.0, 2.0]), np.array([3.0, 2.0, 2.0]))
-    np.testing.assert_allclose(bend(np.full(3, -2.0)), [-1, -6, -2])
-    np.testing.assert_allclose(bend(np.full(3, 2.0)), [3, 2, 2])
+    np.testing.assert_allclose(bend(np.full(3, -3.0)), [-1, -6, -2])
+    np.testing.assert_allclose(bend(np.full(3, 3.0)), [3, 2, 2])
     z = np.random.default_rng(11).normal(size=(40, 3)) * 3
     np.testing.assert_allclose(bend.inverse(bend(z)), z, atol=1e-10)
     h = 1e-5

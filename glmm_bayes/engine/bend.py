@@ -4,7 +4,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-REACH = 2.0  # where a bend is told what to give
+REACH = 3.0  # where a bend is told what to give
 
 
 @dataclass(frozen=True, eq=False)

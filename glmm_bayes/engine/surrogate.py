@@ -9,7 +9,7 @@ from glmm_bayes.engine.bend import REACH, Bend
 from glmm_bayes.engine.evaluated import Evaluate, Evaluated, Many, Order, radius
 from glmm_bayes.engine.polynomial import Polynomial
 
-DROP = 2.0  # of the log density, REACH along each bent axis
+DROP = 4.5  # of the log density, REACH along each bent axis
 SKEWED = 3.0  # the longer side of an axis over the shorter, at most
 TAIL = 5.0  # degrees of freedom of the envelope, and of what lies beyond the design
 WIDE, WIDEST = {1: 2.2, 2: 1.7}, 1.4  # spread of the design over that of a normal
