@@ -16,7 +16,7 @@ from glmm_bayes.posthoc.walkers import Kept, Plan, Walker
 if TYPE_CHECKING:
     import xarray as xr
 
-CLOSE, CLOSER = 0.1, 0.02  # the surrogate's error: where acceptance pays for it; where nothing does
+CLOSE, CLOSER = 0.1, 0.025  # the surrogate's error: where acceptance pays for it; where nothing does
 TRIED, MOST = 300, 20  # proposals that tell how many are needed for one draw; these at most
 GOOD = 0.6  # acceptance from which on each proposal is a step worth keeping
 
