@@ -9,14 +9,21 @@ from glmm_bayes.draws import Draws
 from glmm_bayes.engine.surrogate import Surrogate, fit_surrogate
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.marginal import MarginalMode, find_marginal_mode, read_marginal
-from glmm_bayes.posthoc.proposals import Proposer, choose_proposer, factors_are_dear, many_densities
+from glmm_bayes.posthoc.proposals import (
+    MANY,
+    Proposer,
+    choose_proposer,
+    factors_are_dear,
+    many_densities,
+)
 from glmm_bayes.posthoc.verify_marginal import verify_marginal
 from glmm_bayes.posthoc.walkers import Kept, Plan, Walker
 
 if TYPE_CHECKING:
     import xarray as xr
 
-CLOSE, CLOSER = 0.1, 0.025  # the surrogate's error: where acceptance pays for it; where nothing does
+# The surrogate's error: where acceptance pays for it, and where nothing does.
+CLOSE, CLOSER = 0.1, 0.025
 TRIED, MOST = 300, 20  # proposals that tell how many are needed for one draw; these at most
 GOOD = 0.6  # acceptance from which on each proposal is a step worth keeping
 
@@ -36,8 +43,8 @@ def sample_gaussian(
         With effects and coefficients normal given the rest: see `can_be_collapsed`.
     seed
         Makes the draws reproducible, with any number of cores.
-    draws, chains
-        Draws kept of each chain, and chains.
+    draws, chains, cores
+        Draws kept of each chain, and chains, of which some walk at once where the model is large.
 
     Returns
     -------
@@ -84,7 +91,8 @@ def sample_gaussian(
         Walker(plan, c, kept, np.random.default_rng(stream))
         for c, stream in enumerate(streams[:chains])
     ]
-    done = _walked(walkers, cores)
+    # Small matrices by the thousand hold up each other's threads.
+    done = _walked(walkers, 1 if proposer.chunk == MANY else cores)
     return _named(mode, kept if done == draws else kept.first(done), proposer, surrogate)
 
 
