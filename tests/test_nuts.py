@@ -12,6 +12,7 @@ import pytest
 import glmm_bayes as gb
 from glmm_bayes.errors import ConvergenceWarning, NotSupportedError, UnknownNameError
 from glmm_bayes.inference import nuts as room
+from glmm_bayes.inference.by_nutpie import completed
 
 SMALL = {"chains": 2, "draws": 200, "tune": 300, "progressbar": False}
 FORMULAS = ["y ~ x + (1 + x | g) + (1 | h)", "sigma ~ 1 + (1 | h)"]
@@ -154,7 +155,8 @@ def test_one_chain_cannot_be_judged(model):
     ("options", "error", "words"),
     [
         ({"sampler": "nutpy"}, UnknownNameError, "no sampler 'nutpy'. Did you mean 'nutpie'?"),
-        ({"sampler": "collapsed"}, NotSupportedError, "not built yet; use sampler='nutpie'"),
+        ({"start": "modes"}, UnknownNameError, "start='modes' is not known. Did you mean 'mode'?"),
+        ({"sampler": "pymc", "start": "mode"}, NotSupportedError, "is not for sampler='pymc'"),
         ({"draws": 0}, UnknownNameError, "draws=0 must be a whole number of at least 1"),
         ({"draws": 10.5}, UnknownNameError, "draws=10.5"),
         ({"tune": 0}, UnknownNameError, "tune=0"),
@@ -174,12 +176,6 @@ def test_wrong_options(model, options, error, words):
     assert words in str(caught.value)
 
 
-@pytest.mark.parametrize("method", ["posthoc", "nested_laplace"])
-def test_methods_to_come(model, method):
-    with pytest.raises(NotSupportedError, match=f"'{method}' is not built yet"):
-        model.fit(method)
-
-
 @pytest.mark.parametrize("sampler", ["numpyro", "blackjax"])
 def test_a_missing_package_is_named_with_its_install_line(model, monkeypatch, sampler):
     found = find_spec
@@ -187,6 +183,37 @@ def test_a_missing_package_is_named_with_its_install_line(model, monkeypatch, sa
     with pytest.raises(NotSupportedError) as caught:
         model.fit(sampler=sampler)
     assert f"needs the package {sampler}: pip install" in str(caught.value)
+
+
+# ---- interruptions
+
+
+def test_an_interrupted_fit_has_the_draws_that_all_its_chains_have():
+    x = np.zeros((4, 10, 3))
+    x[1, 7:], x[2, 4:], x[3] = np.nan, np.nan, np.nan
+    chains, done = completed(x)
+    np.testing.assert_array_equal(chains, [0, 1, 2])
+    assert done == 4
+    with pytest.raises(KeyboardInterrupt):
+        completed(np.full((2, 10, 3), np.nan))
+
+
+def test_an_interrupted_fit_says_so(model, monkeypatch):
+    import nutpie
+
+    whole = nutpie.sample
+
+    def interrupted(*args, **options):
+        tree = whole(*args, **options)
+        tree["posterior"]["x"][1, 30:] = np.nan
+        return tree
+
+    monkeypatch.setattr(nutpie, "sample", interrupted)
+    fit = fitted(model, draws=50, tune=100)
+    assert "Interrupted: 2 of 2 chains have 30 of the 50 draws" in fit.diagnostics().problems[0]
+    assert fit.idata["posterior"].sizes["draw"] == 30
+    assert fit.idata["sample_stats"].sizes["draw"] == 30
+    assert np.isfinite(fit.idata["posterior"]["beta"]).all()
 
 
 # ---- posteriors known in closed form

@@ -10,12 +10,10 @@ import xarray as xr
 from glmm_bayes.density import Evaluate, compiled_density, read_density
 from glmm_bayes.draws import Draws, from_unconstrained
 from glmm_bayes.engine.joint import Joint
-from glmm_bayes.errors import ConvergenceError, NotSupportedError, UnknownNameError
+from glmm_bayes.errors import ConvergenceError, NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.whitening import find_whitening
-from glmm_bayes.registry import suggestion
 
-STARTS = ("auto", "mode", "prior")
 # What a search may meet with, in which case there is sampling without it.
 NO_MODE = (ConvergenceError, NotSupportedError, ArithmeticError, ValueError, MemoryError)
 STATISTICS = {
@@ -59,11 +57,7 @@ def prepare(model: Model, seed: int, start: str) -> Prepared:
     ------
     ConvergenceError
         If the mode is asked for and cannot be found.
-    UnknownNameError
-        If there is no such start.
     """
-    if start not in STARTS:
-        raise UnknownNameError(f"start={start!r} is not known. {suggestion(str(start), STARTS)}")
     why = "as asked for"
     if start == "mode" or (start == "auto" and model.asked_centering == "auto"):
         try:
@@ -145,22 +139,46 @@ def initial_point(
 def sample(
     model: Model, seed: int, settings: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Draws, xr.Dataset]:
-    """Draw by nutpie."""
-    import nutpie
-
+    """Draw from the model's own density."""
     prepared = prepare(model, seed, settings["start"])
     size = prepared.joint.size
+    compiled = nutpie_model(size, prepared.evaluate, by_chain(prepared.initial))
+    x, statistics = run(compiled, seed, settings, options)
+    statistics.attrs["notes"] = prepared.note
+    return from_unconstrained(model, prepared.joint, x.reshape(-1, size), len(x)), statistics
 
-    def initial(seed: Any) -> np.ndarray:
-        # nutpie hands out one seed a chain, of its own kind.
-        rng = np.random.default_rng(np.frombuffer(repr(seed).encode(), dtype=np.uint8))
-        return prepared.initial(rng)
+
+def by_chain(
+    initial: Callable[[np.random.Generator], np.ndarray],
+) -> Callable[[Any], np.ndarray]:
+    """Make starting points of the seeds that nutpie hands out, one a chain, of its own kind."""
+
+    def start(seed: Any) -> np.ndarray:
+        return initial(np.random.default_rng(np.frombuffer(repr(seed).encode(), dtype=np.uint8)))
+
+    return start
+
+
+def run(
+    compiled: Any, seed: int, settings: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[np.ndarray, xr.Dataset]:
+    """
+    Sample a density of nutpie's.
+
+    Returns
+    -------
+    x
+        `(chains, draws, size)` what it keeps by that name.
+    statistics
+        By our names; after an interruption cut as the draws are, and marked.
+    """
+    import nutpie
 
     accept = settings["target_accept"]
     extra = {} if accept is None else {"target_accept": accept}
     with np.errstate(all="ignore"):
         tree = nutpie.sample(
-            nutpie_model(size, prepared.evaluate, initial),
+            compiled,
             draws=settings["draws"],
             tune=settings["tune"],
             chains=settings["chains"],
@@ -175,9 +193,31 @@ def sample(
     statistics = tree["sample_stats"].to_dataset()
     kept = {old: new for old, new in STATISTICS.items() if old in statistics}
     statistics = statistics[list(kept)].rename(kept)
-    statistics.attrs["notes"] = prepared.note
-    draws = from_unconstrained(model, prepared.joint, x.reshape(-1, size), len(x))
-    return draws, statistics
+    chains, done = completed(x)
+    if done < settings["draws"] or len(chains) < settings["chains"]:
+        x, statistics = x[chains, :done], statistics.isel(chain=chains, draw=slice(done))
+        statistics = statistics.assign_coords(chain=np.arange(len(chains)))
+        statistics.attrs["problems"] = (
+            f"Interrupted: {len(chains)} of {settings['chains']} chains have {done} of the "
+            f"{settings['draws']} draws asked for."
+        )
+    return x, statistics
+
+
+def completed(x: np.ndarray) -> tuple[np.ndarray, int]:
+    """
+    Give the chains that have draws, and how many all of these have.
+
+    Raises
+    ------
+    KeyboardInterrupt
+        If there is none: then warming up was interrupted.
+    """
+    lengths = np.isfinite(x).all(axis=2).sum(axis=1)
+    chains = np.flatnonzero(lengths)
+    if not len(chains):
+        raise KeyboardInterrupt("before the first draw")
+    return chains, int(lengths[chains].min())
 
 
 def nutpie_model(size: int, evaluate: Evaluate, initial: Callable[[Any], np.ndarray]) -> Any:
@@ -187,19 +227,9 @@ def nutpie_model(size: int, evaluate: Evaluate, initial: Callable[[Any], np.ndar
     What nutpie keeps as `x` are the joint density's coordinates, whichever are sampled.
     """
     memory = getattr(evaluate, "memory", None)
-    place = getattr(evaluate, "place", np.copy)
     if memory is None:
-        from nutpie.compiled_pyfunc import from_pyfunc
-
-        return from_pyfunc(
-            size,
-            lambda: evaluate,
-            lambda *_: lambda x: {"x": place(x)},
-            [np.dtype(float)],
-            [(size,)],
-            ["x"],
-            make_initial_point_fn=initial,
-        )
+        place = getattr(evaluate, "place", np.copy)
+        return python_model(size, lambda: evaluate, place, initial)
     from nutpie.compile_pymc import CompiledPyMCModel
 
     density, expand = getattr(evaluate, "functions")  # noqa: B009
@@ -219,4 +249,24 @@ def nutpie_model(size: int, evaluate: Evaluate, initial: Callable[[Any], np.ndar
         _n_dim=size,
         _shapes={"x": (size,)},
         _coords={},
+    )
+
+
+def python_model(
+    size: int,
+    density: Callable[[], Evaluate],
+    place: Callable[[np.ndarray], np.ndarray],
+    initial: Callable[[Any], np.ndarray],
+) -> Any:
+    """Hand a density that is Python's to nutpie: `density` makes one for each chain."""
+    from nutpie.compiled_pyfunc import from_pyfunc
+
+    return from_pyfunc(
+        size,
+        density,
+        lambda *_: lambda x: {"x": place(x)},
+        [np.dtype(float)],
+        [(size,)],
+        ["x"],
+        make_initial_point_fn=initial,
     )

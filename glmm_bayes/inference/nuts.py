@@ -7,7 +7,6 @@ from collections.abc import Callable, Mapping
 from importlib.util import find_spec
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from glmm_bayes.draws import Draws, from_dataset
@@ -17,10 +16,14 @@ from glmm_bayes.errors import (
     UnknownNameError,
 )
 from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.inference.checks import check_counts, chosen_seed
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
 from glmm_bayes.results import posterior_tree
+
+STARTS = ("auto", "mode", "prior")
+STARTS_OF = {"nutpie": STARTS, "collapsed": ("auto", "mode")}
 
 
 def nuts(
@@ -53,6 +56,14 @@ def nuts(
     sampler
         `"nutpie"` (also `"auto"`) draws from our own density, compiled once for all models;
         `"pymc"`, `"numpyro"` and `"blackjax"` from `model.pymc`, which is compiled each time.
+        `"collapsed"` draws coefficients, covariance parameters and constants from their marginal
+        density, and the random effects given these: exactly for a normal response, else by
+        Laplace's approximation, which the fit says.
+    start
+        Of our own density: `"mode"` searches the posterior's mode, starts around it and samples
+        in coordinates that its curvature and each level's own data whiten; `"prior"` starts as
+        the priors are spread, and samples in the coordinates of `centering`; `"auto"` is
+        `"mode"`, unless `centering` was chosen by hand or there is no mode.
     progressbar
         Whether progress is shown.
     **options
@@ -72,19 +83,16 @@ def nuts(
     -----
     Hoffman & Gelman (2014), J. Machine Learning Research 15, 1593-1623; Betancourt (2017).
     """
-    _check_numbers(1, draws=draws, tune=tune, chains=chains)
-    _check_numbers(1, **({} if cores is None else {"cores": cores}))
-    _check_numbers(0, **({} if seed is None else {"seed": seed}))
-    if seed is None:
-        seed = int(np.random.SeedSequence().generate_state(1)[0])
-    name = _available(sampler)
+    check_counts(1, draws=draws, tune=tune, chains=chains)
+    check_counts(1, **({} if cores is None else {"cores": cores}))
+    seed, name = chosen_seed(seed), _available(sampler)
     settings = {
         "draws": draws,
         "tune": tune,
         "chains": chains,
         "cores": cores or min(chains, os.cpu_count() or 1),
         "target_accept": _checked_acceptance(target_accept),
-        "start": start,
+        "start": _checked_start(name, start),
         "progressbar": progressbar,
     }
     began = time.perf_counter()
@@ -96,21 +104,21 @@ def nuts(
         raise UnknownNameError(
             f"sampler={name!r} does not take {', '.join(map(repr, options))}: {error}."
         ) from error
-    idata = posterior_tree(model, found, statistics, seed)
-    used = {"sampler": sampler, **settings, **options}
-    fit = PosteriorFit(model, idata, "nuts", seed, time.perf_counter() - began, used)
+    fit = PosteriorFit(
+        model,
+        lambda: posterior_tree(model, found, statistics, seed),
+        "nuts",
+        seed,
+        time.perf_counter() - began,
+        {"sampler": sampler, **settings, **options},
+        draws=found,
+        statistics=statistics,
+    )
     _warn(fit)
     return fit
 
 
 METHODS.add("nuts", nuts)
-
-
-def _check_numbers(least: int, **counts: Any) -> None:
-    for name, value in counts.items():
-        whole = isinstance(value, int | np.integer) and not isinstance(value, bool)
-        if not whole or value < least:
-            raise UnknownNameError(f"{name}={value!r} must be a whole number of at least {least}.")
 
 
 def _checked_acceptance(target: float | None) -> float | None:
@@ -119,16 +127,25 @@ def _checked_acceptance(target: float | None) -> float | None:
     return target
 
 
+def _checked_start(sampler: str, start: str) -> str:
+    if start not in STARTS:
+        raise UnknownNameError(f"start={start!r} is not known. {suggestion(str(start), STARTS)}")
+    if start not in STARTS_OF.get(sampler, ("auto", "prior")):
+        raise NotSupportedError(
+            f"start={start!r} is not for sampler={sampler!r}; use start='auto'."
+        )
+    return start
+
+
 def _available(sampler: str) -> str:
-    """Give the sampler's package, or say how it is had."""
+    """Give the sampler's name, or say how its package is had."""
     name = "nutpie" if sampler == "auto" else sampler
-    if name == "collapsed":
-        raise NotSupportedError("sampler='collapsed' is not built yet; use sampler='nutpie'.")
     if name not in SAMPLERS:
         raise UnknownNameError(f"There is no sampler {name!r}. {suggestion(name, SAMPLERS)}")
-    if find_spec(name) is None:
+    package = "nutpie" if name == "collapsed" else name
+    if find_spec(package) is None:
         raise NotSupportedError(
-            f'sampler={name!r} needs the package {name}: pip install "glmm-bayes[samplers]".'
+            f'sampler={name!r} needs the package {package}: pip install "glmm-bayes[samplers]".'
         )
     return name
 
@@ -143,6 +160,14 @@ def _by_nutpie(
     model: Model, seed: int, settings: Mapping[str, Any], options: Mapping[str, Any]
 ) -> tuple[Draws, xr.Dataset]:
     from glmm_bayes.inference.by_nutpie import sample
+
+    return sample(model, seed, settings, options)
+
+
+def _collapsed(
+    model: Model, seed: int, settings: Mapping[str, Any], options: Mapping[str, Any]
+) -> tuple[Draws, xr.Dataset]:
+    from glmm_bayes.inference.collapsed import sample
 
     return sample(model, seed, settings, options)
 
@@ -183,4 +208,5 @@ SAMPLERS: dict[str, Callable[..., tuple[Draws, xr.Dataset]]] = {
     "pymc": _by_pymc("pymc"),
     "numpyro": _by_pymc("numpyro"),
     "blackjax": _by_pymc("blackjax"),
+    "collapsed": _collapsed,
 }

@@ -34,11 +34,24 @@ def find_whitening(model: Model, joint: Joint) -> Whitening:
         If there is no mode with a curvature.
     """
     with one_thread(), np.errstate(all="ignore"):
-        mode = maximise_penalised(Coordinates.unconstrained(model))
-        covariance = _outer_covariance(mode, joint)
-        if not np.isfinite(covariance).all():
-            raise ConvergenceError(mode.problems[0] if mode.problems else "it has no curvature")
+        mode, covariance = _searched(model, joint)
         return _whitening(mode, joint, covariance)
+
+
+def outer_frame(model: Model, joint: Joint) -> tuple[np.ndarray, np.ndarray]:
+    """Give the mode of the outer parameters, and axes of their spread: as in `Whitening`."""
+    with one_thread(), np.errstate(all="ignore"):
+        mode, covariance = _searched(model, joint)
+        last = np.isin(joint.outer.free, _places(joint))
+        return joint.outer.unconstrain(mode.theta), _axes(covariance, last)
+
+
+def _searched(model: Model, joint: Joint) -> tuple[Mode, np.ndarray]:
+    mode = maximise_penalised(Coordinates.unconstrained(model))
+    covariance = _outer_covariance(mode, joint)
+    if not np.isfinite(covariance).all():
+        raise ConvergenceError(mode.problems[0] if mode.problems else "it has no curvature")
+    return mode, covariance
 
 
 def _outer_covariance(mode: Mode, joint: Joint) -> np.ndarray:
