@@ -219,6 +219,10 @@ FITS = [
     Fit("cov_tundra_car1", "lme4_REML_weights", NEE, tundra, method="reml",
         unlike=("beta_errors",)),
     Fit("cov_tundra_car1", "lme4_ML_weights", NEE, tundra, unlike=("beta_errors",)),
+    Fit("cov_mite_rr", "rr1_nbinom2",
+        "count ~ species + species:cw + rr(0 + species | site, d=1)", mite, "negbinomial"),
+    Fit("cov_mite_rr", "rr2_nbinom2",
+        "count ~ species + species:cw + rr(0 + species | site, d=2)", mite, "negbinomial"),
     Fit("cov_mite_rr", "diag_poisson", "count ~ species + species:cw + diag(0 + species | site)",
         mite, "poisson"),
     Fit("diag_residuals", "cbpp_binomial", CBPP, cbpp, "binomial"),
@@ -387,4 +391,12 @@ NO_RESIDUAL = [
         sleepstudy, priors={"sigma": SMALL}),
     Fit("cov_sleepstudy_glmmTMB", "diag_R", "Reaction ~ Days + diag(0 + Dayf | Subject)",
         sleepstudy, priors={"sigma": SMALL}),
+    Fit("cov_sleepstudy_glmmTMB", "ar1_R", "Reaction ~ Days + ar1(0 + Dayf | Subject)",
+        sleepstudy, priors={"sigma": 0.01}),
+    Fit("cov_sleepstudy_glmmTMB", "toep_hetero_R", "Reaction ~ Days + toep(0 + Dayf | Subject)",
+        sleepstudy, priors={"sigma": 0.01}),
+    # glmmTMB stops at -874.057 here; nlme has the structure among the residuals.
+    Fit("cov_sleepstudy_glmmTMB", "nlme_intercept_plus_AR1_ML",
+        "Reaction ~ Days + (1 | Subject) + ar1(0 + Dayf | Subject)", sleepstudy,
+        priors={"sigma": 0.01}),
 ]  # fmt: skip

@@ -1,6 +1,7 @@
 """Columns whose effects are made of fewer factors."""
 
 from collections.abc import Iterator, Mapping
+from functools import lru_cache
 from typing import Any, override
 
 import numpy as np
@@ -32,7 +33,7 @@ class ReducedRank(Covariance):
     A Normal(0, sigma) prior is one of loadings before they are rotated: those below the diagonal
     have it too, and the square of the k-th on it, k = 1 … d, is Gamma((d - k + 1) / 2,
     1 / (2 sigma^2)). L L' has then a distribution in which no column comes first: Leung & Drton
-    (2016), Annals of the Institute of Statistical Mathematics 68, 1215-1237.
+    (2016), Statistics & Probability Letters 111, 60-66.
     """
 
     name = "rr"
@@ -94,12 +95,7 @@ class ReducedRank(Covariance):
         return found | ({"entry": slope[d:]} if "entry" in theta else {})
 
     def _places(self, size: int) -> np.ndarray:
-        """Tell where each entry of the factor `(p, p)` stands among loadings and a last zero."""
-        places, rows, columns = np.full((size, size), -1), *self._below(size)
-        diagonal = np.arange(self.rank(size))
-        places[diagonal, diagonal] = diagonal
-        places[rows, columns] = len(diagonal) + np.arange(len(rows))
-        return np.where(places < 0, len(diagonal) + len(rows), places)
+        return _places(size, self.rank(size))
 
     def _below(self, size: int) -> tuple[np.ndarray, np.ndarray]:
         rows, columns = np.tril_indices(size, -1, self.rank(size))
@@ -125,7 +121,7 @@ class ReducedRank(Covariance):
         plain = prior.distribution == "Normal" and np.ndim(prior.arguments.get("mu", 0.0)) == 0
         if not plain or prior.arguments.get("mu", 0.0) != 0 or np.size(sigma) not in (1, size):
             raise refuse_prior(
-                self.name, "loading", prior, "gb.Prior('Normal', mu=0, sigma=1), rotation's own,"
+                self.name, "loading", prior, "gb.Prior('Normal', mu=0, sigma=…), any scale,"
             )
         scale = np.broadcast_to(np.asarray(sigma, dtype=float), size)
         if parameter.name == "entry":
@@ -241,3 +237,13 @@ class ReducedRank(Covariance):
     def _columns(self, size: int) -> np.ndarray:
         """Tell whose factor each loading is of."""
         return np.append(np.arange(self.rank(size)), self._below(size)[1])
+
+
+@lru_cache
+def _places(size: int, d: int) -> np.ndarray:
+    """Tell where each entry of the factor `(p, p)` stands among the loadings and a last zero."""
+    rows, columns = np.tril_indices(size, -1, d)
+    places = np.full((size, size), d + len(rows))
+    places[range(d), range(d)] = np.arange(d)
+    places[rows, columns] = d + np.arange(len(rows))
+    return places

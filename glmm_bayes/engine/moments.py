@@ -45,7 +45,8 @@ def rough_sizes(latent: Latent, residual: np.ndarray) -> list[np.ndarray]:
     whole = max(float(np.mean(r * r)), 1e-300)
     sizes: list[list[float]] = [[] for _ in latent.terms]
     for (t, _, z), value in zip(columns, found[:-1], strict=True):
-        unit = whole / max(float(np.mean(z * z)), 1e-300)
+        # A column of zeros, as far as is looked, says nothing.
+        unit = whole / (float(np.mean(z * z)) or 1.0)
         sizes[t].append(float(np.sqrt(min(max(value, LEAST**2 * unit), unit))))
     return [np.array(size) for size in sizes]
 

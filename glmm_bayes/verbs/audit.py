@@ -329,7 +329,13 @@ def _separation_note(found: Separation, names: list[str], responses: int | None)
 
 
 def _unused(model: Model) -> Iterator[Note]:
-    for name, levels in model.design.rows.unused_levels.items():
+    random = [g.matrix for term in model.design.terms for g in term.loadings]
+    for name, unused in model.design.rows.unused_levels.items():
+        # As a step of an order, a level is in the model though no row has it.
+        known = {level for m in random if name in m.levels for level in m.levels[name].index}
+        levels = [level for level in unused if level not in known]
+        if not levels:
+            continue
         yield Note(
             "note",
             name,
