@@ -1,13 +1,14 @@
 """Points in few variables, spread as a normal, and polynomials through what is found at them."""
 
 from dataclasses import dataclass
+from itertools import product
 
 import numpy as np
 
 from glmm_bayes.engine.polynomial import powers, products
 
 ONE = np.linspace(-3.2, 3.2, 9)
-TWO, OUTSIDE = np.linspace(-2.6, 2.6, 5), 3.2  # a square's corners are farther off than needed
+TWO, OUTSIDE = np.linspace(-2.6, 2.6, 5), 3.3  # a square's corners are farther off than needed
 DEGREES = {0: 0, 1: 5, 2: 4}  # of the polynomials, 2 for more variables
 CORNERS = 8  # variables, above which the corners of a cube are too many
 BEYOND = 1.4  # of the farthest point's distance, as far as polynomials are relied on
@@ -26,15 +27,11 @@ def design_points(d: int) -> np.ndarray:
     Transactions on Modeling and Computer Simulation 15, 362-377. All but the first are
     sqrt(d + 2) from the middle. For more than eight variables there are no corners.
     """
-    if d == 0:
-        return np.zeros((1, 0))
     if d <= 2:
-        axes = np.meshgrid(*([ONE] if d == 1 else [TWO, TWO]), indexing="ij")
-        grid = np.stack([axis.ravel() for axis in axes], axis=1)
+        grid = np.array(list(product(ONE if d == 1 else TWO, repeat=d)))
         length = np.sqrt(np.square(grid).sum(axis=1))
-        return grid[np.argsort(length, kind="stable")][
-            : int((length < (OUTSIDE if d == 2 else np.inf)).sum())
-        ]
+        near = np.argsort(length, kind="stable")
+        return grid[near[length[near] < OUTSIDE]]
     radius = np.sqrt(d + 2.0)
     arms = radius * np.concatenate([np.eye(d), -np.eye(d)])
     corners = _corners(d) * radius / np.sqrt(d) if d <= CORNERS else np.empty((0, d))

@@ -1,7 +1,8 @@
-"""A log likelihood of few variables as a polynomial, where standard deviations may go to zero."""
+"""A log likelihood of few variables as a polynomial, where some may lead to simpler models."""
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
+from typing import Any
 
 import numpy as np
 
@@ -10,14 +11,16 @@ from glmm_bayes.engine.polynomial import Polynomial, products, slopes
 
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
-FARTHEST = 4.0  # to the left of a knee: there the likelihood has come to rest
+FARTHEST = 4.0  # from a knee: there the likelihood has come to rest
 DEGREES = {0: 0, 1: 8, 2: 7, 3: 5, 4: 4, 5: 4, 6: 3, 7: 3, 8: 3}  # 2 for more variables
 MORE = 0.9  # equations over coefficients, to begin with, of points that are chosen one way
 STEEP = 0.5  # what a slope's misfit weighs beside a value's
 STEEPEST = -0.1  # slope of a line on which it goes on, beyond the points
-LIGHT, NONE = 12.0, 30.0  # below the highest: weights fall no longer; points are left out
+LIGHT, NONE = 12.0, 25.0  # below the highest: weights fall no longer; points are left out
+FALL = 0.35  # of the log density, by which log weights fall
 FRESH, ROUNDS = 8, 8  # points a round at most, at which the fit is looked at and then mended
 CLOSE, NEAR = 0.03, 0.15  # of fresh points' log density, where it is high, and lower
+FLATTEST = 0.5  # slope of a surrogate's continuation
 SUSPECTS, HIGH = 4, 5.0  # points a round whose weight is so many times the mean
 INSIDE, LOOKED_AT = 0.997, 2000  # of a pool's draws: not the farthest out; how many are enough
 
@@ -25,46 +28,49 @@ INSIDE, LOOKED_AT = 0.997, 2000  # of a pool's draws: not the farthest out; how 
 @dataclass(frozen=True, eq=False)
 class Rest:
     """
-    Coordinates in which a likelihood comes to rest: v = log(1 + exp(2 (psi - knee))) / 2.
+    Coordinates v of psi `(…, d)` in which a likelihood comes to rest, one by one.
 
-    psi is the logarithm of a standard deviation. To the right of the knee v goes as psi does, to
-    the left it falls to zero as the variance does, of which the likelihood is a smooth function.
+    The logarithm psi of a standard deviation has an end of rest on the left: v goes as psi to the
+    right of a knee, and falls to zero as the variance does to the left, of which the likelihood
+    is a smooth function. The logarithm of what leads to a simpler family, such as the degrees of
+    freedom of Student's t, has one on the right, where v rises to zero as minus its inverse.
 
     Attributes
     ----------
-    knee
-        `(d,)`, NaN for what does not come to rest: there v is psi.
+    low, high
+        `(d,)` the knees of what rests on the left, on the right; NaN for what does not.
     """
 
-    knee: np.ndarray
-
-    @property
-    def bent(self) -> np.ndarray:
-        """Which coordinates are bent."""
-        return ~np.isnan(self.knee)
+    low: np.ndarray
+    high: np.ndarray
 
     def __call__(self, psi: np.ndarray) -> np.ndarray:
         """Give v."""
-        v = psi.copy()
-        v[..., self.bent] = 0.5 * np.logaddexp(0.0, 2 * (psi - self.knee)[..., self.bent])
-        return v
+        left = 0.5 * np.logaddexp(0.0, 2 * (psi - self.low))
+        right = -np.logaddexp(0.0, self.high - psi)
+        return self._chosen(psi, left, right)
 
     def inverse(self, v: np.ndarray) -> np.ndarray:
-        """Give psi; no farther to the left than where nothing changes any more."""
-        psi, least = v.copy(), 0.5 * np.log1p(np.exp(-2 * FARTHEST))
-        inside = np.maximum(v[..., self.bent], least)
-        psi[..., self.bent] = self.knee[self.bent] + 0.5 * np.log(np.expm1(2 * inside))
-        return psi
+        """Give psi; no farther out than where nothing changes any more."""
+        with np.errstate(all="ignore"):
+            left = self.low + 0.5 * np.log(np.expm1(2 * v))
+            right = self.high - np.log(np.expm1(-v))
+        left = np.where(v > 0, np.maximum(left, self.low - FARTHEST), self.low - FARTHEST)
+        right = np.where(v < 0, np.minimum(right, self.high + FARTHEST), self.high + FARTHEST)
+        return self._chosen(v, left, right)
 
     def slope(self, psi: np.ndarray) -> np.ndarray:
         """Give dv / dpsi."""
-        found = np.ones_like(psi)
-        found[..., self.bent] = 1 / (1 + np.exp(-2 * (psi - self.knee)[..., self.bent]))
-        return found
+        left = 1 / (1 + np.exp(-2 * (psi - self.low)))
+        right = 1 / (1 + np.exp(psi - self.high))
+        return self._chosen(np.ones_like(psi), left, right)
 
     def near(self, psi: np.ndarray) -> np.ndarray:
-        """Bring back what is so far on the left that nothing changes any more."""
-        return np.fmax(psi, self.knee - FARTHEST)
+        """Bring back what is so far out that nothing changes any more."""
+        return np.fmin(np.fmax(psi, self.low - FARTHEST), self.high + FARTHEST)
+
+    def _chosen(self, plain: np.ndarray, left: np.ndarray, right: np.ndarray) -> np.ndarray:
+        return np.where(~np.isnan(self.low), left, np.where(~np.isnan(self.high), right, plain))
 
 
 @dataclass(frozen=True, eq=False)
@@ -141,14 +147,15 @@ class Survey:
         low = height - height.max()
         used = low > -NONE
         psi, values = psi[used], values[used] - values.max()
-        weights = np.exp(0.25 * np.maximum(low[used], -LIGHT))
+        weights = np.exp(FALL * np.maximum(low[used], -LIGHT))
         z = in_units(surface.rest(psi), surface.middle, surface.root)
         by_z = (np.stack(self.by_psi)[used] / surface.rest.slope(psi)) @ surface.root
         powers = surface.polynomial.powers
         A = [products(powers, z) * weights, *(slopes(powers, z) * (STEEP * weights))]
         y = [values * weights, *(by_z.T * (STEEP * weights))]
         coefficients = np.linalg.lstsq(np.hstack(A).T, np.concatenate(y), rcond=1e-9)[0]
-        radius = float(np.sqrt(np.square(z).sum(axis=1)).max(initial=0.0))
+        length = np.sqrt(np.square(z).sum(axis=1))
+        radius = float(length[low[used] > -LIGHT].max(initial=0.0))
         return Surface(
             surface.rest, surface.middle, surface.root, Polynomial(powers, coefficients), radius,
             np.nan,
@@ -221,6 +228,40 @@ def _laid_out(z: np.ndarray, log_density: np.ndarray, count: int) -> np.ndarray:
 
 def _scaled(log_weights: np.ndarray) -> np.ndarray:
     return np.exp(log_weights - log_weights.max())
+
+
+@dataclass(frozen=True, eq=False)
+class Guarded:
+    """
+    A surrogate's log density that falls, beyond where it knows anything, along a line.
+
+    Attributes
+    ----------
+    middle, root
+        `(d,)`, `(d, d)`: of its draws, psi = middle + root z.
+    radius
+        Of z.
+    """
+
+    surrogate: Any
+    middle: np.ndarray
+    root: np.ndarray
+    radius: float
+
+    def __call__(self, psi: np.ndarray) -> np.ndarray:
+        """Give the log density `(S,)` at `(S, d)`, up to a constant."""
+        found = self.surrogate.log_density(psi)
+        length = np.sqrt(np.square(in_units(psi, self.middle, self.root)).sum(axis=1))
+        out = length > self.radius
+        if out.any():
+            share = (self.radius / length[out])[:, None]
+            edge, inside = (
+                self.surrogate.log_density(self.middle + part * share * (psi[out] - self.middle))
+                for part in (1.0, 0.8)
+            )
+            slope = np.minimum((edge - inside) / (0.2 * self.radius), -FLATTEST)
+            found[out] = np.minimum(found[out], edge + slope * (length[out] - self.radius))
+        return found
 
 
 def systematic(weights: np.ndarray, size: int) -> np.ndarray:

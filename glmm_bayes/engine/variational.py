@@ -148,7 +148,12 @@ def nearest_normal(ascent: Ascent, at: Point, factor: Any, prior: Prior) -> Near
             share = 0.5 if change > STALLED * gap else share
             gap = change
             weights = weights + share * (found.weights - weights)
-        factor = _factored(ascent, weights, belief.precision)
+        try:
+            factor = _factored(ascent, weights, belief.precision)
+        except np.linalg.LinAlgError:
+            # A row alone need not be concave; where all together are not, each is made so.
+            weights = positive_part(weights)
+            factor = _factored(ascent, weights, belief.precision)
         du, dx, decrement = _step(ascent, factor, found.first, belief.slope, u)
         if not np.isfinite(decrement):
             raise np.linalg.LinAlgError("the bound has no slope")
@@ -229,12 +234,12 @@ def _moved(ascent: Ascent, eta: np.ndarray, du: np.ndarray, dx: np.ndarray) -> n
 
 def _factored(ascent: Ascent, weights: np.ndarray, precision: np.ndarray) -> Any:
     blank = Normal(np.zeros_like(precision), np.diag(precision))
-    return replace(ascent, prior=blank).factored(positive_part(weights))
+    return replace(ascent, prior=blank).factored(weights)
 
 
 def _change(old: np.ndarray, new: np.ndarray) -> float:
     """Give the largest relative change of a row's weights."""
-    size = np.maximum(np.einsum("aan->n", new), 1e-300)
+    size = np.maximum(np.abs(np.einsum("aan->n", new)), 1e-300)
     largest = np.abs(new - old).max(axis=(0, 1)) / size
     # A weight that is next to nothing may double.
     counts = size > 1e-3 * size.max()
@@ -286,7 +291,7 @@ def average(
         middle = _parts(rows(eta, order), random, block, order)
         totals = [np.where(whole, a, b) for a, b in zip(totals, middle, strict=True)]
     value, first, second, *third = totals
-    return Averages(value, first, positive_part(-second), third[0] if third else None)
+    return Averages(value, first, -second, third[0] if third else None)
 
 
 def _parts(found: Any, random: Sequence[int], block: Any, order: int) -> list[np.ndarray]:

@@ -89,7 +89,7 @@ class Given(ABC):
         """Go from effects in standard units and coefficients `(S, N + k)`, linearly."""
         gamma = x[:, self.N :]
         effects = [
-            (x[:, at].reshape(-1, term.p) @ L.T).reshape(len(x), -1)
+            (x[:, at].reshape(-1, term.p) @ L.T).reshape(len(x), term.size)
             for term, at, L in zip(self.latent.terms, self.latent.places, Lambdas, strict=True)
         ]
         return np.concatenate([gamma, *effects, gamma @ self.turn], axis=1)

@@ -19,7 +19,7 @@ MOST_EFFECTS = 2000
 WIDE = 5.0  # standard deviations on either side of the mean
 BELOW = 1e-6  # of the highest density: a grid ends there
 SKEWED = 0.9  # of a skew normal distribution, at most
-STEP = 1e-3  # of a standard deviation, to see what a number depends on
+STEP, ROUNDING = 1e-3, 1e-11  # of a standard deviation, to see what a number depends on; of it
 
 type Curve = tuple[np.ndarray, np.ndarray]
 
@@ -71,7 +71,7 @@ def _of_outer(nested: Nested) -> Found:
         flat = values.to_numpy().reshape(1 + nested.d, -1)
         found = []
         for i, entry in enumerate(flat.T):
-            of = np.flatnonzero(entry[1:] != entry[0])
+            of = np.flatnonzero(np.abs(entry[1:] - entry[0]) > ROUNDING * (1 + abs(entry[0])))
             if len(of) > 1 and drawn is None:
                 drawn = _named(nested, nested.pool[systematic(nested.weights, len(nested.pool))])
             if len(of) == 0:

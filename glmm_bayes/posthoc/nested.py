@@ -1,6 +1,6 @@
 """A posterior by nested approximations: outer parameters, then all else given these."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -9,7 +9,7 @@ import numpy as np
 
 from glmm_bayes.draws import Draws, factors, split_outer
 from glmm_bayes.engine.composite import Interpolant, design_points
-from glmm_bayes.engine.surface import Rest, Surface, fit_surface, in_units, systematic
+from glmm_bayes.engine.surface import Guarded, Rest, fit_surface, in_units, systematic
 from glmm_bayes.engine.surrogate import fit_surrogate
 from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.posthoc.given import Given, Node
@@ -17,11 +17,15 @@ from glmm_bayes.terms import RandomTerm
 
 POOL = 8192  # draws of the outer parameters that stand for their density
 MORE = 5  # draws of the surrogate for one of the density
-KNEE = 1.2  # log standard deviations below the middle, where the likelihood may come to rest
+KNEE = 1.2  # of a logarithm, from the middle: there the likelihood may begin to come to rest
 ROUGH, BUDGET = 0.2, 60  # of a surrogate that only says about where the posterior is
+MOST_SURVEYED, UNFIT = 5, 0.3  # variables of a surface; its error, where it does not fit
+CLOSE, REACH = 0.05, 2.0  # a surrogate's error in its place; beyond sqrt(d), where it guesses
 FEW = 0.3  # of the pool that is effective, below which it is drawn anew
 LEAST = 1e-12  # of a variance
 STEP = 1e-5  # between densities that make a slope
+
+type Density = Callable[[np.ndarray], np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,9 +73,9 @@ class Nested:
     """
     A posterior by integrating approximations over a design in the outer parameters psi.
 
-    The log likelihood of psi is a polynomial through the target's, plus one through what is
-    gained at the points of a design. There effects and coefficients have mean, variance and
-    skewness; in between, these are polynomials of psi.
+    The log likelihood of psi is a polynomial through the target's (for many psi, a surrogate),
+    plus one through what is gained at the points of a design. There effects and coefficients have
+    mean, variance and skewness; in between, these are polynomials of psi.
 
     Parameters
     ----------
@@ -84,8 +88,8 @@ class Nested:
 
     Attributes
     ----------
-    surface
-        The log likelihood of psi, without what is gained.
+    log_target, error
+        The target's log density of many psi, without what is gained, and its standard error.
     nodes
         The points of the design.
     pool, weights
@@ -98,18 +102,14 @@ class Nested:
     Analysis 181, 107692.
     """
 
-    surface: Surface
-
     def __init__(self, target: Any, given: Given, surrogate: Any) -> None:
         self.target, self.given, self.surrogate = target, given, surrogate
         self.pool, self.log_pool = surrogate.sample(np.random.default_rng(0), POOL)
         self.d = self.pool.shape[1]
         rest = find_rest(target, np.median(self.pool, axis=0))
-        if self.d:
-            self.surface = self._surveyed(rest, self._log_prior)
-        laplace = _weights(self.log_laplace(self.pool) - self.log_pool)
-        self._first = self.pool, laplace
-        self._design(rest, laplace)
+        self.log_target, self.error = self._surveyed(rest, self._log_prior)
+        self._first = self.pool, _weights(self.log_target(self.pool) - self.log_pool)
+        self._design(rest, self._first[1])
         if 1.0 / np.square(self.weights).sum() < FEW * len(self.pool):
             self._start_again(rest)
 
@@ -139,7 +139,10 @@ class Nested:
         self.surrogate = fit_surrogate(self._density_with_slope, middle, root, tolerance=ROUGH)
         self.pool, self.log_pool = self.surrogate.sample(np.random.default_rng(0), POOL)
         weights = _weights(self.log_density(self.pool) - self.log_pool)
-        self.surface = self._surveyed(rest, lambda psi: self._log_prior(psi) + self.gain(psi))
+        if self.d <= MOST_SURVEYED:
+            self.log_target, self.error = self._surveyed(
+                rest, lambda psi: self._log_prior(psi) + self.gain(psi)
+            )
         self._design(rest, weights)
 
     def _density_with_slope(self, psi: np.ndarray) -> tuple[float, np.ndarray]:
@@ -148,8 +151,23 @@ class Nested:
 
     # ---- outer parameters
 
-    def _surveyed(self, rest: Rest, beside: Any) -> Surface:
-        return fit_surface(self._log_likelihood, rest, self.pool, self.log_pool, beside)
+    def _surveyed(self, rest: Rest, beside: Density) -> tuple[Density, float]:
+        """
+        Give the target's log density `(S,)` as a function of psi `(S, d)`, and its error.
+
+        A surface of the log likelihood, and the prior; of many variables, or where no surface
+        fits, a closer surrogate.
+        """
+        if not self.d:
+            return lambda psi: np.zeros(len(psi)), 0.0
+        if self.d <= MOST_SURVEYED:
+            surface = fit_surface(self._log_likelihood, rest, self.pool, self.log_pool, beside)
+            if surface.error < UNFIT:
+                return lambda psi: surface(psi) + self._log_prior(psi), surface.error
+        middle, covariance = moments_of(self.pool, np.full(len(self.pool), 1 / len(self.pool)))
+        root = np.linalg.cholesky(covariance)
+        close = fit_surrogate(self.target, np.median(self.pool, axis=0), root, tolerance=CLOSE)
+        return Guarded(close, middle, root, np.sqrt(self.d) + REACH), close.error
 
     def _log_likelihood(self, psi: np.ndarray) -> tuple[float, np.ndarray]:
         value, slope = self.target(psi)
@@ -163,15 +181,9 @@ class Nested:
         """Give what the log density of psi `(S, d)` has beyond the target's, up to a constant."""
         return self.through(self.frame.z(psi), slice(0, 1))[:, 0]
 
-    def log_laplace(self, psi: np.ndarray) -> np.ndarray:
-        """Give the target's log density of psi `(S, d)`, up to a constant."""
-        if not self.d:
-            return np.zeros(len(psi))
-        return self.surface(psi) + self._log_prior(psi)
-
     def log_density(self, psi: np.ndarray) -> np.ndarray:
         """Give the log density of psi `(S, d)`, up to a constant."""
-        return self.log_laplace(psi) + self.gain(psi)
+        return self.log_target(psi) + self.gain(psi)
 
     def sample(self, rng: np.random.Generator, size: int) -> np.ndarray:
         """Draw psi `(size, d)`: by resampling from more draws of the surrogate."""
@@ -268,18 +280,27 @@ class Nested:
 
 
 def find_rest(target: Any, middle: np.ndarray) -> Rest:
-    """Tell which outer parameters are the logarithms of terms' standard deviations."""
-    model, coordinates = target.model, target.coordinates
-    knee = np.full(coordinates.size, np.nan)
-    for term, at in zip(model.design.terms, coordinates.factors, strict=True):
+    """
+    Tell which outer parameters lead to simpler models, and about where.
+
+    The logarithms of terms' standard deviations on the left; on the right those of the family's
+    constants that have no unit, such as the negative binomial's, which goes to Poisson's.
+    """
+    model, c = target.model, target.coordinates
+    low, high = np.full(c.size, np.nan), np.full(c.size, np.nan)
+    for parameter, at in zip(model.family.parameters, c.coefficients, strict=True):
+        endless = parameter.support[1] == np.inf and not parameter.scaled
+        if parameter.name in model.constants and endless:
+            high[at] = KNEE
+    for term, at in zip(model.design.terms, c.factors, strict=True):
         parameters = term.structure.parameters(term.size)
         places = [model.layout[f"{p.name}_{term.name}"] for p in parameters]
-        value = np.concatenate([np.empty(0), *(coordinates.outer.value[s] for s in places)])
-        logs = np.concatenate(
-            [np.empty(0, bool), *(np.full(p.size, p.support == (0.0, np.inf)) for p in parameters)]
+        value = np.concatenate([np.empty(0), *(c.outer.value[s] for s in places)])
+        logs = np.repeat(
+            [p.support == (0.0, np.inf) for p in parameters], [p.size for p in parameters]
         )
-        knee[at] = np.where(logs[np.isnan(value)], -KNEE, np.nan)
-    return Rest(knee[target.outer] + middle)
+        low[at] = np.where(logs[np.isnan(value)], -KNEE, np.nan)
+    return Rest(low[target.outer] + middle, high[target.outer] + middle)
 
 
 def prior_spread(term: RandomTerm, theta: dict[str, np.ndarray]) -> np.ndarray:

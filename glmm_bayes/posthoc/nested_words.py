@@ -57,9 +57,9 @@ def problems(nested: Nested) -> tuple[str, ...]:
             f"Third-order terms move outer parameters by {nested.moved:.1f} posterior standard "
             f"deviations, so that higher ones may matter: compare with fit('posthoc')."
         )
-    if nested.d and nested.surface.error > VAGUE:
+    if nested.d and nested.error > VAGUE:
         found.append(
             f"The density of the outer parameters is no polynomial of low degree (error "
-            f"{nested.surface.error:.2f} of its logarithm): use fit('posthoc') or fit('nuts')."
+            f"{nested.error:.2f} of its logarithm): use fit('posthoc') or fit('nuts')."
         )
     return tuple(found)

@@ -85,8 +85,7 @@ def _of_approximation(densities: "xr.Dataset") -> Iterator[tuple[str, Curve]]:
             if symmetric and at[0] >= at[1]:
                 continue
             inside = ", ".join(part[k] for part, k in zip(labels, at, strict=True))
-            curve = curves[:, :, *at]
-            yield f"{head}[{inside}]", (curve[0], curve[1])
+            yield f"{head}[{inside}]", (curves[0][:, *at], curves[1][:, *at])
 
 
 def _drawn(fit: PosteriorFit) -> dict[str, np.ndarray]:
