@@ -47,7 +47,7 @@ class Way:
 
 _WAYS = (
     Way("posthoc", "glmm_bayes posthoc", "posthoc", "ours"),
-    Way("nuts", "glmm_bayes nuts", "nuts", "ours", "nutpie"),
+    Way("nuts", "glmm_bayes nuts", "nuts", "ours", "auto"),
     Way("nuts-pymc", "glmm_bayes nuts, pymc", "nuts", "ours", "pymc"),
     Way("control", "nutpie on model.pymc", "control", "control", "nutpie"),
     Way("bambi-pymc", "bambi, pymc", "bambi", "peer", "pymc", ("bambi",)),

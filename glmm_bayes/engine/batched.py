@@ -66,6 +66,8 @@ class Batched:
         others = corrected.others
         moved = fixed[others] - self.problem.base[others][:, None]
         first, W = corrected.working(moved if len(others) else np.empty((0, *fixed.shape[1:])))
+        if corrected.is_fixed:  # the same scores and weights for all draws
+            first, W = first[:, None], W[:, :, None]
         shape = (len(R), len(R), *fixed.shape[1:])
         W, first = np.broadcast_to(W, shape), np.broadcast_to(first, shape[1:])
         t = np.einsum("abmn,bmn->amn", W, (corrected.eta[:, None] - fixed)[R]) + first

@@ -202,4 +202,5 @@ def _whitening(whitening: Whitening) -> tuple[np.ndarray, ...]:
         whitening.slopes,
         np.array([*whitening.sizes, whitening.noise], dtype=np.int64),
         np.array([whitening.noise_at]),
+        *whitening.turn,
     )

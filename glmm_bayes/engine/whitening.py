@@ -62,6 +62,9 @@ class Whitening:
     noise, noise_at
         Where the standard deviation sigma of a normal response stands among the outer parameters,
         and its value at the mode: A and right are over sigma^2. Else -1, and 1.
+    directions, stretch
+        `(r, N)` orthonormal directions of the effects' z, which are longer by so much `(r,)` of
+        themselves than they would be: what crossed terms have in common. None for no such.
 
     Notes
     -----
@@ -82,6 +85,8 @@ class Whitening:
     slopes: np.ndarray
     noise: int = -1
     noise_at: float = 1.0
+    directions: np.ndarray | None = None
+    stretch: np.ndarray | None = None
 
     @cached_property
     def chains(self) -> Chains:
@@ -106,6 +111,13 @@ class Whitening:
         return np.concatenate([np.empty(0), *(front.blocks.ravel() for front in self.fronts)])
 
     @cached_property
+    def turn(self) -> tuple[np.ndarray, np.ndarray]:
+        """The directions and the stretch, of which there may be none."""
+        if self.directions is None or self.stretch is None:
+            return np.empty((0, len(self.right))), np.empty(0)
+        return self.directions, self.stretch
+
+    @cached_property
     def sizes(self) -> tuple[int, int]:
         """How many numbers the roots and the reduced columns have."""
         roots = sum(front.q * front.p**2 for front in self.fronts)
@@ -117,7 +129,7 @@ class Whitened:
     """
     The density of z under a joint density of x, whose terms are all in standard units.
 
-    The derivative of the outer parameters by z is left out, being constant.
+    Of log |dx/dz| what does not change is left out: the axes' and the directions' part.
     """
 
     joint: Joint
@@ -145,6 +157,7 @@ class Whitened:
             for k, g in found.items():
                 by_theta[term.theta[k]] += g
         slope = joint.outer.jacobian(x[:d], theta)[2]
+        gradient[d:] = self._turned(gradient[d:])
         gradient[:d] = w.axes.T @ (by_x[:d] + by_theta[joint.outer.free] * slope)
         return value + log_rate, gradient
 
@@ -168,9 +181,13 @@ class Whitened:
         fronts, right = share * w.blocks, share * self._right(theta)
         roots, reduced = (np.empty(size) for size in w.sizes)
         log_rate = to_effects(
-            w.chains, Lambdas, fronts, right, np.ascontiguousarray(z[d:]), x[d:], roots, reduced
+            w.chains, Lambdas, fronts, right, self._turned(z[d:]), x[d:], roots, reduced
         )
         return x, theta, Lambdas, (fronts, right, roots, reduced), log_rate
+
+    def _turned(self, z: np.ndarray) -> np.ndarray:
+        directions, stretch = self.whitening.turn
+        return z + (stretch * (directions @ z)) @ directions
 
     def _right(self, theta: np.ndarray) -> np.ndarray:
         w = self.whitening

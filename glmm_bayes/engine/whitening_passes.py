@@ -53,6 +53,7 @@ def _density(dim, z_at, gradient_at, value_at, memory):
     by_blocks, by_right = fronts.from_effects(
         _chains(ints), Lambdas, *left, x[d:], by_z[d:], gradient[d:], by_Lambda
     )
+    _turn(gradient[d:], floats, ints)
     _to_theta(theta, by_blocks, by_right, Lambdas, by_Lambda, by_theta, floats, ints)
     _to_outer(by_theta, slope, by_x, gradient, floats, ints)
     value[0] = total
@@ -102,7 +103,9 @@ def _moved(z, x, floats, ints):
         right[k] *= share
     sizes = vector(at + 33, ints, ints)
     roots, reduced = np.empty(sizes[0]), np.empty(sizes[1])
-    total += fronts.to_effects(_chains(ints), Lambdas, blocks, right, z[d:], x[d:], roots, reduced)
+    y = z[d:].copy()
+    _turn(y, floats, ints)
+    total += fronts.to_effects(_chains(ints), Lambdas, blocks, right, y, x[d:], roots, reduced)
     return theta, slope, by_x, by_theta, total, (blocks, right, roots, reduced)
 
 
@@ -150,11 +153,32 @@ def _to_theta(theta, by_blocks, by_right, Lambdas, by_Lambda, by_theta, floats, 
 
 
 @inner
+def _turn(y, floats, ints):
+    """Stretch y along the directions: y + V' (s V y)."""
+    at = ints[0] * 0 + 1 + FIRST
+    directions, stretch = matrix(at + 39, floats, ints), vector(at + 42, floats, ints)
+    shares = np.empty(len(stretch))
+    for k in range(len(stretch)):
+        shares[k] = stretch[k] * _dot(directions[k], y)
+    for k in range(len(stretch)):
+        row, share = directions[k], shares[k]
+        for i in range(len(y)):
+            y[i] += share * row[i]
+
+
+@inner
 def _dot(a, b):
-    total = 0.0
-    for i in range(len(a)):
-        total += a[i] * b[i]
-    return total
+    # Four sums, since each addition has to wait for the last one to its sum.
+    one, two, three, four = 0.0, 0.0, 0.0, 0.0
+    whole = len(a) - len(a) % 4
+    for i in range(0, whole, 4):
+        one += a[i] * b[i]
+        two += a[i + 1] * b[i + 1]
+        three += a[i + 2] * b[i + 2]
+        four += a[i + 3] * b[i + 3]
+    for i in range(whole, len(a)):
+        one += a[i] * b[i]
+    return (one + two) + (three + four)
 
 
 @inner

@@ -84,8 +84,8 @@ def nested_laplace(
                 f"The posterior has no approximation here ({error}); fit('nuts') needs none."
             ) from error
         found, statistics = nested.draw(np.random.default_rng(seed), chains, draws)
-    statistics.attrs["notes"] = "\n".join(notes(nested))
-    statistics.attrs["problems"] = "\n".join(problems(nested))
+    words = {"notes": "\n".join(notes(nested)), "problems": "\n".join(problems(nested))}
+    statistics.attrs |= words | {"independent": 1}
 
     def densities() -> xr.Dataset:
         with one_thread(), np.errstate(all="ignore"):
@@ -107,9 +107,8 @@ def nested_laplace(
         statistics=statistics,
         densities=densities,
     )
-    if statistics.attrs["problems"]:
-        words = statistics.attrs["problems"].replace("\n", " ")
-        warnings.warn(words, ConvergenceWarning, stacklevel=3)
+    if words["problems"]:
+        warnings.warn(words["problems"].replace("\n", " "), ConvergenceWarning, stacklevel=3)
     return fit
 
 

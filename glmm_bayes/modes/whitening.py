@@ -1,11 +1,14 @@
 """From a posterior's mode to the coordinates in which NUTS samples best."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 
+from glmm_bayes.density import compiled_density
 from glmm_bayes.engine.joint import Joint
 from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.lanczos import uneven_directions
 from glmm_bayes.engine.newton import in_units, positive_part
 from glmm_bayes.engine.whitening import Front, Whitening
 from glmm_bayes.errors import ConvergenceError
@@ -17,6 +20,7 @@ from glmm_bayes.modes.reading import centred_columns, read_rows
 from glmm_bayes.terms import RandomTerm
 
 STEP = 1e-5  # of a search's coordinate, for how the unconstrained ones move with it
+PACE = 1e-3  # of a unit of z, between the gradients that give the curvature
 
 
 def find_whitening(model: Model, joint: Joint) -> Whitening:
@@ -35,7 +39,24 @@ def find_whitening(model: Model, joint: Joint) -> Whitening:
     """
     with one_thread(), np.errstate(all="ignore"):
         mode, covariance = _searched(model, joint)
-        return _whitening(mode, joint, covariance)
+        found = _whitening(mode, joint, covariance)
+        density = compiled_density(model, joint, found)
+        directions, curvature = uneven_directions(_curvature(density, joint), len(found.right))
+        if not len(curvature):
+            return found
+        return replace(found, directions=directions, stretch=curvature**-0.5 - 1.0)
+
+
+def _curvature(
+    density: Callable[[np.ndarray], tuple[float, np.ndarray]], joint: Joint
+) -> Callable[[np.ndarray], np.ndarray]:
+    """Give products with minus the Hessian by the effects' z at the mode, by differences."""
+
+    def multiply(v: np.ndarray) -> np.ndarray:
+        z = np.concatenate([np.zeros(joint.outer.size), PACE * v])
+        return (density(-z)[1] - density(z)[1])[joint.outer.size :] / (2 * PACE)
+
+    return multiply
 
 
 def outer_frame(model: Model, joint: Joint) -> tuple[np.ndarray, np.ndarray]:

@@ -13,11 +13,9 @@ def notes(nested: Nested) -> tuple[str, ...]:
     """Say that this is an approximation, of what kind, and how far it is from simpler ones."""
     d, count = nested.d, len(nested.nodes)
     kind = "grid" if d <= 2 else "central composite design"
-    over = f"a {kind} of {count} points in {d} outer parameters" if d else "no outer parameters"
-    found = [
-        f"an approximation, in the manner of INLA, over {over}; the draws are independent; "
-        f"fit('posthoc') is exact"
-    ]
+    over = f"a {kind} of {count} points in {d} outer parameter{'s' if d > 1 else ''}"
+    over = over if d else "no outer parameters"
+    found = [f"an approximation, in the manner of INLA, over {over}; fit('posthoc') is exact"]
     shift = nested.nodes[0].shift
     if len(shift) and np.abs(shift).max() > 0:
         found.append(_shifted(nested, shift))

@@ -232,9 +232,9 @@ def _named(methods: Sequence[str] | Mapping[str, str]) -> dict[str, str]:
     return named
 
 
-def _signature(method: str) -> inspect.Signature | None:
+def _signature(method: str) -> inspect.Signature:
     """
-    Look a method's arguments up; None if it is planned and has none yet.
+    Look a method's arguments up.
 
     Raises
     ------
@@ -243,8 +243,6 @@ def _signature(method: str) -> inspect.Signature | None:
     """
     try:
         return inspect.signature(METHODS["ml" if method == QUADRATURE else method])
-    except NotSupportedError:
-        return None
     except UnknownNameError as error:
         known = suggestion(str(method), [*METHODS, QUADRATURE])
         raise UnknownNameError(f"There is no method {method!r}. {known}") from error
@@ -259,8 +257,6 @@ def _checked_options(
                 f"options= has {name!r}, which is not among the methods. {suggestion(name, named)}"
             )
         signature = _signature(named[name])
-        if signature is None:
-            continue
         try:
             signature.bind(None, **given)
         except TypeError as error:

@@ -135,10 +135,13 @@ def summary(fit: Fit, *, level: float = 0.95) -> Summary:
 
 def posterior_facts(fit: PosteriorFit, level: float) -> tuple[tuple[str, str], ...]:
     """Say how the draws were made, and what the columns are."""
-    draws = fit.draws
+    draws, length = fit.draws, fit.draws.size // fit.draws.chains
+    each = f"{length} draws after warm-up"
+    if fit.statistics.attrs.get("independent"):
+        each = f"{length} independent draws"
     drawn = (
-        f"{fit.method}: {draws.chains} chain{'s' if draws.chains > 1 else ''} of "
-        f"{draws.size // draws.chains} draws after warm-up; seed {fit.seed}; {fit.elapsed:.1f} s"
+        f"{fit.method}: {draws.chains} chain{'s' if draws.chains > 1 else ''} of {each}; "
+        f"seed {fit.seed}; {fit.elapsed:.1f} s"
     )
     shown = f"posterior mean, standard deviation and {100 * level:g}% equal-tailed interval"
     notes = str(fit.statistics.attrs.get("notes", "")).splitlines()
