@@ -72,9 +72,7 @@ def _linear(model: Model, param: str) -> Linear:
     )
 
 
-def _effects(
-    model: Model, term: RandomTerm, start: int, centred: bool, shares: Shares
-) -> Effects:
+def _effects(model: Model, term: RandomTerm, start: int, centred: bool, shares: Shares) -> Effects:
     q, p = len(term.levels), term.size
     theta = {
         parameter.name: model.layout[f"{parameter.name}_{term.name}"]

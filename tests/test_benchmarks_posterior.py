@@ -92,7 +92,7 @@ def test_a_posterior_of_ours_is_measured_cold_and_warm():
     assert len(found.fits) == 2
     # All of it is sampling.
     assert found.sampling_cpu == found.next_cpu > 0
-    assert found.warm > 0 and found.cold > 0
+    assert min(found.warm, found.cold) > 0
     assert found.version == gb.__version__
     assert found.peak > 1e7
     assert found.ess is not None

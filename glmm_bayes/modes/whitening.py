@@ -7,8 +7,8 @@ import numpy as np
 
 from glmm_bayes.density import compiled_density
 from glmm_bayes.engine.joint import Joint
-from glmm_bayes.engine.lapack import one_thread
 from glmm_bayes.engine.lanczos import uneven_directions
+from glmm_bayes.engine.lapack import one_thread
 from glmm_bayes.engine.newton import in_units, positive_part
 from glmm_bayes.engine.whitening import Front, Whitening
 from glmm_bayes.errors import ConvergenceError
