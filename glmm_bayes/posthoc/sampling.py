@@ -25,7 +25,7 @@ from glmm_bayes.posthoc.verify import verify
 CLOSE = 0.1  # log density: the surrogate's error, which acceptance pays for
 FEW = 8  # outer parameters and coefficients that one polynomial takes together
 PILOT, ENOUGH = 1000, 0.3  # weighed draws, and the share of effective ones that makes moves idle
-POOR = 0.15  # effective draws a draw, below which another way is tried
+POOR = 0.1  # effective draws a draw, below which another way is tried
 APART = 1.05  # R-hat of chains that have not found the same posterior
 
 
