@@ -181,6 +181,19 @@ def test_the_edge_is_near_and_stays(columns, size):
         np.testing.assert_allclose(covariance(columns, far, size), expected, rtol=1e-12)
 
 
+def test_ways_off_an_edge_change_the_covariance_a_little(columns, size):
+    z = anywhere(columns, size)
+    steps = [0.03 * np.ones(len(z)), 0.3 * np.ones(len(z))]
+    assert not list(columns.exits(z, size, steps))
+    for edge in edges(columns, size):
+        ways = list(columns.exits(edge, size, steps))
+        assert bool(ways) == columns.idle(edge, size).any()
+        for way in ways:
+            assert way.shape == edge.shape
+            moved = covariance(columns, way, size) - covariance(columns, edge, size)
+            assert np.abs(moved).max() < 0.5 * (1 + np.abs(covariance(columns, edge, size)).max())
+
+
 def test_an_edge_is_exact(columns, size):
     """A standard deviation at an edge is no small number, but 0.0."""
     z = columns.at_edge(anywhere(columns, size), size, np.full(len(anywhere(columns, size)), 1e3))

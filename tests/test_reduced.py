@@ -94,6 +94,9 @@ def test_a_factor_too_many_is_exactly_zero():
     )
     fit, one = quiet(gb.Model(TERM.format(2), data)), gb.Model(TERM.format(1), data).fit("ml")
     assert not loadings(fit, 2)[:, 1].any()
+    assert [part.words for part in fit.singular] == [
+        "the effects of f[a] and f[b] and f[c] and f[d] on g are estimated of less than 2 factors"
+    ]
     assert fit.loglik == pytest.approx(one.loglik, abs=1e-7)
     np.testing.assert_allclose(np.abs(loadings(fit, 1)), np.abs(loadings(one, 1)), atol=1e-4)
 

@@ -9,9 +9,8 @@ import numpy as np
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.base import Covariance, CovarianceParameter, refuse_prior
 from glmm_bayes.errors import FormulaError
-from glmm_bayes.priors import Prior
+from glmm_bayes.priors import REAL, Prior
 
-REAL = (-np.inf, np.inf)
 OTHER_TRIES = 3  # starts of a search beside the first
 LEAST = 1e-3  # of a column's variance, in a start
 

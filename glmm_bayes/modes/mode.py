@@ -291,7 +291,5 @@ def _edges_of(term: RandomTerm, L: np.ndarray) -> Iterator[Singular]:
     rank = min(term.structure.rank(term.size), len(values))
     if values[-rank] < 1e-10 * values[-1]:
         columns = " and ".join(term.columns[k] for k in inside)
-        yield Singular(
-            term.name,
-            f"the effects of {columns} on {term.label} are estimated as perfectly correlated",
-        )
+        found = "as perfectly correlated" if rank == len(values) else f"of less than {rank} factors"
+        yield Singular(term.name, f"the effects of {columns} on {term.label} are estimated {found}")

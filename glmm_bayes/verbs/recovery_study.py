@@ -88,7 +88,7 @@ class Study:
             raise DataError("Every parameter is held fixed by `priors`: nothing is estimated.")
         return cls(
             # Of the data only the rows and columns used travel to other processes.
-            changed(model, data=model.design.rows.frame),
+            changed(model, data=model.design.rows.whole),
             method,
             METHODS[method],
             dict(options),
