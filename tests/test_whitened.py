@@ -11,7 +11,7 @@ from whitened_cases import CASES, VARIANTS, N, Point, around_of, model_of, point
 import glmm_bayes as gb
 from glmm_bayes.density import read_density
 from glmm_bayes.engine.batched import Batched
-from glmm_bayes.engine.corrected import expected
+from glmm_bayes.engine.variational import average
 from glmm_bayes.engine.whitened import Whole
 from glmm_bayes.engine.whitened_blocks import Blocks
 from glmm_bayes.modes.coordinates import Coordinates
@@ -170,8 +170,9 @@ def equations(point: Point) -> Equations:
         eta = point.setting.fixed.copy()
         eta[R] += J @ found.centre
         h = (h + np.einsum("anj,jk,bnk->abn", J, np.linalg.inv(found.H), J)) / 2
-        score, W = expected(problem.corrected.rows, eta, h, R)
-        found = solved(point, J, score[R], semidefinite(W), eta)
+        rows = problem.corrected.rows
+        means = average(rows, eta, h, R, order=2, straight=len(R) > 1)
+        found = solved(point, J, means.first, semidefinite(means.weights), eta)
     return found
 
 

@@ -1,18 +1,15 @@
-"""A normal approximation at the posterior's mean of effects and coefficients, not at their mode."""
+"""Rows as a normal response about the posterior's mean of effects and coefficients."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import cached_property, lru_cache
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.newton import Ascent, Point, Rows, in_units, positive_part
+from glmm_bayes.engine.newton import Ascent, Point, Rows, positive_part
+from glmm_bayes.engine.variational import Prior, average, nearest_normal
 
-MOST_STEPS = 30
-ENOUGH = 1e-5  # of the decrement
-DOUBTFUL = 1.0  # a decrement beyond which a step is taken by halves
-NODES = {1.0: 5, 4.0: 9, np.inf: 21}  # of quadrature, for variances of predictors up to these
 STEP = 1e-3  # of a predictor without effects, between the curvatures that give their slopes
 
 
@@ -34,8 +31,6 @@ class Corrected:
     shift
         `(k,)` how far the coefficients' centre is from their mode, in posterior standard
         deviations: how biased a normal approximation at the mode is.
-    steps
-        How many the correction took.
     """
 
     rows: Rows
@@ -43,12 +38,14 @@ class Corrected:
     eta: np.ndarray
     spread: np.ndarray
     shift: np.ndarray
-    steps: int
 
     @cached_property
     def _expected(self) -> tuple[np.ndarray, np.ndarray]:
-        first, W = expected(self.rows, self.eta, self.spread, self.random)
-        return first[self.random], positive_part(W)
+        return self._averaged(self.eta)
+
+    def _averaged(self, eta: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        found = average(self.rows, eta, self.spread, self.random, order=2)
+        return found.first, positive_part(found.weights)
 
     @cached_property
     def others(self) -> list[int]:
@@ -64,8 +61,8 @@ class Corrected:
             for move in (STEP, -STEP):
                 eta = self.eta.copy()
                 eta[a] += move
-                first, W = expected(self.rows, eta, self.spread, self.random)
-                sides.append((first[self.random], _size(positive_part(W))))
+                first, W = self._averaged(eta)
+                sides.append((first, _size(W)))
             (r1, s1), (r0, s0) = sides
             found.append(((r1 - r0) / (2 * STEP), (np.log(s1) - np.log(s0)) / (2 * STEP)))
         return found
@@ -99,94 +96,25 @@ class Corrected:
         return scale * turned, scale * W
 
 
-def correct(ascent: Ascent, at: Point, factor: Any) -> Corrected:
+def correct(ascent: Ascent, at: Point, factor: Any, prior: Prior) -> Corrected:
     """
-    Go from the mode to the best normal approximation's mean.
-
-    The stationary point of the Gaussian variational bound: the expected score is zero, and the
-    precision is the expected curvature, both under the normal itself.
+    Go from the mode to the nearest normal's mean; stay at the mode where there is none.
 
     Parameters
     ----------
     at, factor
         The mode of effects and coefficients, and its negative Hessian factored.
-
-    Notes
-    -----
-    Opper & Archambeau (2009), Neural Computation 21, 786-792; the fixed point's Newton steps as
-    in Challis & Barber (2013), J. Machine Learning Research 14, 2239-2286.
+    prior
+        Of the coefficients.
     """
-    u, gamma, eta = at.u, at.gamma, at.eta
-    h, steps, last = factor.leverages(), 0, np.inf
-    while steps < MOST_STEPS:
-        first, W = expected(ascent.rows, eta, h, ascent.random)
-        try:
-            new = ascent.factored(positive_part(W))
-        except np.linalg.LinAlgError:
-            break
-        steps += 1
-        gu = in_units(ascent.spread, ascent.spread.collect(first[ascent.random])) - u
-        gx = ascent.X.T @ first[0] if ascent.joint else np.empty(0)
-        if ascent.prior is not None:
-            gx = gx + ascent.prior.slope(gamma)
-        du, dx = new.solve(gu, gx)
-        decrement = float(gu @ du + gx @ dx)
-        if not np.isfinite(decrement):
-            break
-        size = 1.0 if decrement < DOUBTFUL or decrement < 0.5 * last else 0.5
-        factor, last = new, decrement
-        eta = eta.copy()
-        eta[ascent.random] += size * ascent.spread.eta(du)
-        u = u + size * du
-        if ascent.joint:
-            gamma = gamma + size * dx
-            eta[0] += size * (ascent.X @ dx)
-        # Where more variance makes for less weight, the two would take turns for ever.
-        h = 0.5 * (h + factor.leverages())
-        if decrement < ENOUGH:
-            break
-    shift = np.empty(0)
-    if ascent.joint:
-        shift = (gamma - at.gamma) / np.sqrt(np.diag(factor.coefficient_inverse()))
-    return Corrected(ascent.rows, ascent.random, eta, h, shift, steps)
-
-
-def expected(
-    rows: Rows, eta: np.ndarray, spread: np.ndarray, random: Sequence[int]
-) -> tuple[np.ndarray, np.ndarray]:
-    """
-    Average the score `(P, n)` and the weights `(R, R, n)` over normal predictors.
-
-    By Gauss-Hermite quadrature for one predictor with effects; for R, by the 2 R points of the
-    cubature of degree three.
-    """
-    first, W = np.zeros_like(eta), np.zeros_like(spread)
-    for weight, move in _nodes(spread):
-        moved = eta.copy()
-        moved[random] += move
-        found = rows(moved, 2)
-        first += weight * found.first
-        W -= weight * found.second[np.ix_(random, random)]
-    return first, W
-
-
-def _nodes(spread: np.ndarray) -> list[tuple[float, np.ndarray]]:
-    R = len(spread)
-    if R == 1:
-        most = float(spread.max(initial=0.0))
-        nodes, weights = _quadrature(next(n for bound, n in NODES.items() if not most > bound))
-        sd = np.sqrt(np.maximum(spread[0], 0.0))
-        return [(w, node * sd) for node, w in zip(nodes, weights, strict=True)]
-    values, vectors = np.linalg.eigh(np.moveaxis(spread, 2, 0))
-    roots = vectors * np.sqrt(R * np.maximum(values, 0.0))[:, None, :]
-    arms = [roots[:, :, a].T for a in range(R)]
-    return [(0.5 / R, side * arm) for arm in arms for side in (1.0, -1.0)]
-
-
-@lru_cache
-def _quadrature(count: int) -> tuple[np.ndarray, np.ndarray]:
-    nodes, weights = np.polynomial.hermite_e.hermegauss(count)
-    return nodes, weights / weights.sum()
+    try:
+        near = nearest_normal(ascent, at, factor, prior)
+    except np.linalg.LinAlgError:
+        shift = np.zeros(ascent.X.shape[1] if ascent.joint else 0)
+        return Corrected(ascent.rows, ascent.random, at.eta, factor.leverages(), shift)
+    k = len(near.precision)
+    shift = (near.gamma - at.gamma)[:k] / np.sqrt(near.variances)
+    return Corrected(ascent.rows, ascent.random, near.eta, near.spread, shift)
 
 
 def _size(W: np.ndarray) -> np.ndarray:

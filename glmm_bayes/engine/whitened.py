@@ -7,8 +7,9 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.corrected import Corrected, expected
+from glmm_bayes.engine.corrected import Corrected
 from glmm_bayes.engine.newton import Normal, in_units, positive_part
+from glmm_bayes.engine.variational import average
 
 
 @dataclass(frozen=True, eq=False)
@@ -98,8 +99,10 @@ class Problem:
         eta[R] += factor.spread.eta(u)
         eta[0] += self.X @ gamma
         h = 0.5 * ((self.corrected.spread if h is None else h) + factor.leverages())
-        first, W = expected(self.corrected.rows, eta, h, R)
-        return self._equations(first[R], positive_part(W), (eta - fixed)[R]), h
+        # Of several predictors few nodes will do: what is proposed need not be exact.
+        found = average(self.corrected.rows, eta, h, R, order=2, straight=len(R) > 1)
+        W = positive_part(found.weights)
+        return self._equations(found.first, W, (eta - fixed)[R]), h
 
     def _equations(self, first: np.ndarray, W: np.ndarray, rest: np.ndarray) -> "Working":
         t = np.einsum("abn,bn->an", W, rest) + first

@@ -357,7 +357,7 @@ def find_around(target: Target, start: np.ndarray | None = None) -> Around:
 
 def _problem(target: Target, psi: np.ndarray) -> Problem:
     laplace = target.laplace
-    corrected = correct(*target.ascended(psi))
+    corrected = correct(*target.ascended(psi), target.prior)
     # Other predictors with effects have coefficients of their own in psi.
     varies = len(laplace.random) > 1 or not target.integrated
     assert laplace.prior is not None
