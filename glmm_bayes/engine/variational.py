@@ -28,8 +28,13 @@ PRIOR_NODES = 5
 class Prior(Protocol):
     """A prior of the first predictor's coefficients, each independent of the others."""
 
-    lower: np.ndarray
-    upper: np.ndarray
+    @property
+    def lower(self) -> np.ndarray:
+        """Give the least value of each coefficient `(k,)`."""
+
+    @property
+    def upper(self) -> np.ndarray:
+        """Give the largest value of each coefficient `(k,)`."""
 
     def log_density(self, gamma: np.ndarray) -> Any:
         """Give the log density up to a constant."""
