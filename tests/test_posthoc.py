@@ -11,8 +11,8 @@ from truth import cbpp_posterior, moments
 import glmm_bayes as gb
 from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupportedError
 from glmm_bayes.posthoc import sampling
-from glmm_bayes.posthoc.independent import Weighed
 from glmm_bayes.posthoc.sampling import Plan
+from glmm_bayes.posthoc.weighed import Weights
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 QUIET = {"progressbar": False}
@@ -78,7 +78,7 @@ def test_weighed_draws_agree_and_say_how_good_they_are():
 
 
 def test_a_bad_verdict_leads_to_chains(monkeypatch):
-    monkeypatch.setattr(sampling, "RELIED_ON", -10.0)
+    monkeypatch.setattr("glmm_bayes.posthoc.weighed.RELIED_ON", -10.0)
     fit = cbpp().fit("posthoc", exact=False, seed=4, **QUIET)
     assert "exact Metropolis-Hastings" in fit.statistics.attrs["notes"]
     left = cbpp().fit("posthoc", exact=False, fallback=False, seed=4, **QUIET)
@@ -88,8 +88,10 @@ def test_a_bad_verdict_leads_to_chains(monkeypatch):
 def test_weights_rise_with_the_log_weight():
     x = 2 * np.random.default_rng(0).normal(size=4000)
     log_weight = -0.5 * x**2 + 0.5 * (x / 2) ** 2
-    w, k = Weighed(x[:, None], np.empty((4000, 0)), [], log_weight, log_weight).smoothed
-    assert k < 0.5
+    weights = Weights(log_weight)
+    w = weights.smoothed
+    assert weights.pareto_k < 0.5
+    assert weights.reliable
     assert np.sqrt(w @ x**2) == pytest.approx(1.0, abs=4.5 / np.sqrt(4000))
     assert np.all(np.diff(w[np.argsort(log_weight)]) >= -1e-12)
 

@@ -19,8 +19,7 @@ from glmm_bayes.model import Model
 from glmm_bayes.modes.reading import read_gaussian, read_laplace
 from glmm_bayes.modes.search import FAILURES
 from glmm_bayes.modes.whitening import outer_frame
-
-RELIED_ON = 0.7  # Pareto's k, up to which weights are
+from glmm_bayes.posthoc.weighed import Weights
 
 
 class Marginal(Protocol):
@@ -228,7 +227,8 @@ def sample(
         first = density()
         compiled = python_model(len(centre), density, first.place, by_chain(_start(first)))
         x, statistics = run(compiled, seed, settings, options)
-        draws, log_weights = _with_effects(first, x, np.random.default_rng(seed))
+        # Not by `first`: where it has been last depends on which chain started last.
+        draws, log_weights = _with_effects(density(), x, np.random.default_rng(seed))
     statistics.attrs["notes"] = _said(first.marginal, log_weights)
     return draws, statistics
 
@@ -272,29 +272,11 @@ def _with_effects(
 def _said(marginal: Marginal, log_weights: np.ndarray) -> str:
     if marginal.is_exact:
         return "Random effects integrated out, and drawn given the other parameters, exactly."
-    k, effective = _reliance(log_weights)
+    weights = Weights(log_weights)
     told = (
         "Random effects integrated out, and drawn, by Laplace's approximation: fit('posthoc') is "
-        f"exact. Weights that would make these draws exact have Pareto k {k:.2f}, "
-        f"{effective:.0f} effective of {len(log_weights)}"
+        f"exact. Weights that would make these draws exact have {weights}"
     )
-    if k < RELIED_ON:
+    if weights.reliable:
         return f"{told}: the approximation is close."
     return f"{told}, which does not bear the approximation out: see fit('ml').laplace_check()."
-
-
-def _reliance(log_weights: np.ndarray) -> tuple[float, float]:
-    """
-    Give Pareto's k of importance weights, and their effective number.
-
-    Vehtari, Simpson, Gelman, Yao & Gabry (2024), J. Machine Learning Research 25(72).
-    """
-    from arviz_stats.base import array_stats
-
-    relative = log_weights - log_weights.max()
-    if np.ptp(relative) < 1e-9:
-        return -np.inf, float(len(relative))
-    # ArviZ takes log likelihoods of what is left out, whose negatives are the log weights.
-    smoothed, k = array_stats.psislw(-relative)
-    weights = np.exp(smoothed - smoothed.max())
-    return float(k), float(weights.sum() ** 2 / (weights**2).sum())

@@ -165,8 +165,8 @@ def _drawn(
     first = used = surveyed.prepared(Plan(integrated=True, depth=0))
     if not exact:
         used, drawn, weighed = draw_approximately(surveyed, first, settings)
-        words.append(how_approximately(weighed))
-        exact = fallback and not can_be_trusted(weighed, settings)
+        words.append(how_approximately(weighed.weights))
+        exact = fallback and not can_be_trusted(weighed.weights, settings)
     if exact:
         used, drawn = draw_exactly(surveyed, first, settings)
     found, statistics = drawn.named(used.around)

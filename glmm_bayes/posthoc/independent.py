@@ -1,7 +1,5 @@
 """Independent draws from the corrected approximation, with weights that make them exact."""
 
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -9,64 +7,11 @@ import numpy as np
 from glmm_bayes.engine.batched import Batched, is_small
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.target import Around
+from glmm_bayes.posthoc.weighed import Weighed
 
 FIRST = 25  # draws that are walked through before any is kept
 EACH = 4  # draws that are walked through for each one kept
 TAIL, WIDER = 30.0, 1.05  # degrees of freedom, and times a standard deviation
-RELIED_ON = 0.7  # Pareto's k, up to which weights are
-
-
-@dataclass(frozen=True, eq=False)
-class Weighed:
-    """
-    S independent draws of everything.
-
-    Attributes
-    ----------
-    psi, gamma
-        `(S, d)` outer parameters, `(S, k)` the mean's free coefficients.
-    effects
-        By term, b `(S, q, p)`.
-    log_posterior
-        `(S,)` the joint log density, effects in standard units, up to a constant.
-    log_weight
-        `(S,)` that over the density of the draws.
-    """
-
-    psi: np.ndarray
-    gamma: np.ndarray
-    effects: list[np.ndarray]
-    log_posterior: np.ndarray
-    log_weight: np.ndarray
-
-    @cached_property
-    def smoothed(self) -> tuple[np.ndarray, float]:
-        """
-        The weights `(S,)`, of sum one, their tail smoothed, and Pareto's k of it.
-
-        Vehtari, Simpson, Gelman, Yao & Gabry (2024), J. Machine Learning Research 25(72).
-        """
-        from arviz_stats.base import array_stats
-
-        weights, finite = np.zeros(len(self.log_weight)), np.isfinite(self.log_weight)
-        relative = self.log_weight[finite] - self.log_weight[finite].max(initial=-np.inf)
-        if not len(relative) or np.ptp(relative) < 1e-9:
-            weights[finite] = 1.0 / max(len(relative), 1)
-            return weights, -np.inf if len(relative) else np.inf
-        # ArviZ takes log likelihoods of what is left out, whose negatives are the log weights.
-        log_weights, k = array_stats.psislw(-relative)
-        weights[finite] = np.exp(log_weights - log_weights.max())
-        return weights / weights.sum(), float(k)
-
-    @property
-    def pareto_k(self) -> float:
-        """Pareto's k of the weights: above 0.7 they are not to be relied on."""
-        return self.smoothed[1]
-
-    @property
-    def effective(self) -> float:
-        """How many unweighted draws tell as much."""
-        return 1.0 / float(np.square(self.smoothed[0]).sum())
 
 
 def draw_and_weigh(around: Around, surrogate: Any, rng: np.random.Generator, size: int) -> Weighed:
@@ -162,7 +107,7 @@ def _walked(log_weight: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, np.
 def resampled(weighed: Weighed, rng: np.random.Generator, chains: int) -> Drawn:
     """Draw from weighed draws as often as their smoothed weights say, in random order."""
     size = len(weighed.psi)
-    ends = np.cumsum(weighed.smoothed[0])
+    ends = np.cumsum(weighed.weights.smoothed)
     at = np.searchsorted(ends, (np.arange(size) + rng.random()) / size * ends[-1])
     at = rng.permutation(np.minimum(at, size - 1)).reshape(chains, -1)
     statistics = {"lp": weighed.log_posterior[at], "log_weight": weighed.log_weight[at]}

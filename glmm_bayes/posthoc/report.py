@@ -4,10 +4,11 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.posthoc.independent import RELIED_ON, Weighed
 from glmm_bayes.posthoc.target import Around
+from glmm_bayes.posthoc.weighed import Weights
 
 LARGE_SHIFT = 0.3  # posterior standard deviations
+FEW = 0.1  # effective draws a draw
 MOVES = {
     "all": "everything at once",
     "outer": "parameters",
@@ -44,13 +45,12 @@ def how_collapsed(statistics: Any) -> tuple[str, ...]:
     )
 
 
-def how_approximately(weighed: Weighed) -> str:
+def how_approximately(weights: Weights) -> str:
     """Give Pareto's k and the effective number of draws together, and what they say."""
-    k, effective, size = weighed.pareto_k, weighed.effective, len(weighed.psi)
-    told = f"Pareto k {k:.2f}, {effective:.0f} effective of {size} weighed draws"
-    if k >= RELIED_ON:
+    told = f"{weights} weighed draws"
+    if not weights.reliable:
         return f"{told}: the approximation misses part of the posterior, and no weights mend it"
-    if effective < 0.1 * size:
+    if weights.effective < FEW * len(weights.log):
         return f"{told}: the weights are reliable, but few draws carry them"
     return f"{told}: the weighed draws stand for the posterior"
 

@@ -12,15 +12,10 @@ from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.chains import run_chains
 from glmm_bayes.posthoc.drawn import Drawn
-from glmm_bayes.posthoc.independent import (
-    RELIED_ON,
-    Weighed,
-    draw_and_weigh,
-    independence_chains,
-    resampled,
-)
+from glmm_bayes.posthoc.independent import draw_and_weigh, independence_chains, resampled
 from glmm_bayes.posthoc.target import Around, find_around, read_target
 from glmm_bayes.posthoc.verify import verify
+from glmm_bayes.posthoc.weighed import Weighed, Weights
 
 CLOSE = 0.1  # log density: the surrogate's error, which acceptance pays for
 FEW = 8  # outer parameters and coefficients that one polynomial takes together
@@ -152,18 +147,18 @@ def draw_approximately(
         return draw_and_weigh(prepared.around, prepared.surrogate, rng, size)
 
     best, found = first, weighed(first)
-    for plan in () if can_be_trusted(found, settings) else surveyed.plans(first):
+    for plan in () if can_be_trusted(found.weights, settings) else surveyed.plans(first):
         other = surveyed.prepared(plan)
         again = weighed(other)
-        if again.pareto_k < found.pareto_k:
+        if again.weights.pareto_k < found.weights.pareto_k:
             best, found = other, again
     rng = np.random.default_rng([settings.seed, 1])
     return best, resampled(found, rng, settings.chains), found
 
 
-def can_be_trusted(weighed: Weighed, settings: Settings) -> bool:
+def can_be_trusted(weights: Weights, settings: Settings) -> bool:
     """Tell whether weighed draws stand for the posterior: reliable weights, enough of them."""
-    return weighed.pareto_k < RELIED_ON and weighed.effective > 100 * settings.chains
+    return weights.reliable and weights.effective > 100 * settings.chains
 
 
 def _drawn(prepared: Prepared, settings: Settings) -> Drawn:
@@ -171,8 +166,8 @@ def _drawn(prepared: Prepared, settings: Settings) -> Drawn:
     if is_small(around.problem):
         # A stream of its own: the draws that are kept do not decide how they are drawn.
         rng = np.random.default_rng([settings.seed, 2])
-        pilot = draw_and_weigh(around, surrogate, rng, PILOT)
-        if pilot.pareto_k < RELIED_ON and pilot.effective > ENOUGH * PILOT:
+        pilot = draw_and_weigh(around, surrogate, rng, PILOT).weights
+        if pilot.reliable and pilot.effective > ENOUGH * PILOT:
             return independence_chains(
                 around, surrogate, seed=settings.seed, draws=settings.draws, chains=settings.chains
             )
