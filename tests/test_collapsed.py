@@ -11,7 +11,7 @@ import glmm_bayes as gb
 from glmm_bayes.density import read_density
 from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupportedError
 from glmm_bayes.inference import collapsed as room
-from glmm_bayes.inference.collapsed import Collapsed, outer_frame, read_marginal
+from glmm_bayes.inference.collapsed import OuterDensity, outer_frame, read_marginal
 from glmm_bayes.verbs.tables import outer_draws
 
 N = 60
@@ -42,7 +42,7 @@ def data():
 def read(model):
     """Give the joint density, and the collapsed one."""
     joint = read_density(model, dict.fromkeys([term.name for term in model.design.terms], False))
-    return joint, Collapsed(model, joint, read_marginal(model), *outer_frame(model, joint))
+    return joint, OuterDensity(model, joint, read_marginal(model), *outer_frame(model, joint))
 
 
 def differences(function, x, h=1e-4):

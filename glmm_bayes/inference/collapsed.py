@@ -139,7 +139,7 @@ def read_marginal(model: Model) -> Marginal:
 
 
 @dataclass(frozen=True, eq=False)
-class Collapsed:
+class OuterDensity:
     """
     The log density of the outer parameters, along axes from a centre.
 
@@ -220,9 +220,9 @@ def sample(
                 f"There is no mode to start from ({error}); use sampler='nutpie'."
             ) from error
 
-        def density() -> Collapsed:
+        def density() -> OuterDensity:
             # Of its own for each chain: where Newton's method starts is where it has been last.
-            return Collapsed(model, joint, read_marginal(model), centre, axes)
+            return OuterDensity(model, joint, read_marginal(model), centre, axes)
 
         first = density()
         compiled = python_model(len(centre), density, first.place, by_chain(_start(first)))
@@ -233,7 +233,7 @@ def sample(
     return draws, statistics
 
 
-def _start(density: Collapsed) -> Callable[[np.random.Generator], np.ndarray]:
+def _start(density: OuterDensity) -> Callable[[np.random.Generator], np.ndarray]:
     """Make starts that are spread wider than the posterior."""
 
     def start(rng: np.random.Generator) -> np.ndarray:
@@ -249,7 +249,7 @@ def _start(density: Collapsed) -> Callable[[np.random.Generator], np.ndarray]:
 
 
 def _with_effects(
-    density: Collapsed, x: np.ndarray, rng: np.random.Generator
+    density: OuterDensity, x: np.ndarray, rng: np.random.Generator
 ) -> tuple[Draws, np.ndarray]:
     """Draw the effects given outer parameters `(chains, draws, d)`; and the log weights `(S,)`."""
     joint, model = density.joint, density.model
