@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from glmm_bayes.priors import Prior
     from glmm_bayes.verbs.compare import compare
     from glmm_bayes.verbs.compare_methods import compare_methods
+    from glmm_bayes.verbs.datagrid import datagrid
     from glmm_bayes.verbs.recovery import check_recovery
     from glmm_bayes.verbs.storage import load
 
@@ -43,6 +44,7 @@ _HOMES = {
     "compare": "verbs.compare",
     "compare_methods": "verbs.compare_methods",
     "check_recovery": "verbs.recovery",
+    "datagrid": "verbs.datagrid",
     **dict.fromkeys(("load_dataset", "list_datasets"), "datasets"),
     **dict.fromkeys(("COVARIANCES", "Covariance", "CovarianceParameter"), "covariance"),
     **dict.fromkeys(
@@ -93,6 +95,7 @@ __all__ = [
     "check_recovery",
     "compare",
     "compare_methods",
+    "datagrid",
     "list_datasets",
     "load",
     "load_dataset",

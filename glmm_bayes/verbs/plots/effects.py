@@ -11,15 +11,13 @@ from matplotlib.figure import Figure
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.fit import Fit
 from glmm_bayes.registry import suggestion
-from glmm_bayes.verbs.plots.grid import (
-    Grid,
+from glmm_bayes.verbs.datagrid import (
     categorical,
     fixed_variables,
     grouping_variables,
-    make_grid,
-    nearest,
     values_of,
 )
+from glmm_bayes.verbs.plots.grid import Grid, make_grid, nearest
 from glmm_bayes.verbs.plots.look import (
     INK,
     PALE,

@@ -8,11 +8,18 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.data import is_factor, labels
+from glmm_bayes.data import labels
 from glmm_bayes.design import Design
-from glmm_bayes.encoding import columns_of
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.datagrid import (
+    categorical,
+    grouping_variables,
+    like,
+    repeated,
+    typical,
+    values_of,
+)
 
 POINTS = 100
 CURVES = 30
@@ -41,19 +48,6 @@ class Grid:
     held: dict[str, Any] = field(default_factory=dict)
 
 
-def fixed_variables(design: Design) -> tuple[str, ...]:
-    """List the columns of the data in the fixed part of mu."""
-    known = list(design.rows.frame.columns)
-    return columns_of([design.formula.predictors["mu"].fixed], known, design.context)
-
-
-def grouping_variables(design: Design) -> set[str]:
-    """List the columns that only group rows."""
-    parts = design.formula.predictors.values()
-    groups = {f for part in parts for term in part.random for f in term.group.factors}
-    return (groups & set(design.predictor_columns)) - set(fixed_variables(design))
-
-
 def make_grid(design: Design, x: str, by: str | None) -> Grid:
     """
     Vary one or two columns and hold the others: numbers at their mean, factors at their mode.
@@ -73,40 +67,25 @@ def make_grid(design: Design, x: str, by: str | None) -> Grid:
             )
     data = design.rows.frame
     grouping = grouping_variables(design)
-    typical = {c: _typical(data[c], c in grouping) for c in design.predictor_columns}
+    held_at = {c: _typical(data[c], c in grouping) for c in design.predictor_columns}
     curves = () if by is None else _curves(data[by], grouped=by in grouping)
     places = _places(data[x])
     rows = [(place, curve) for curve in curves or (None,) for place in places]
-    frame = pd.DataFrame({c: _repeated(data[c], v, len(rows)) for c, v in typical.items()})
-    frame[x] = _like(data[x], [place for place, _ in rows])
+    frame = pd.DataFrame({c: repeated(data[c], v, len(rows)) for c, v in held_at.items()})
+    frame[x] = like(data[x], [place for place, _ in rows])
     if by is not None:
-        frame[by] = _like(data[by], [curve for _, curve in rows])
-    held = {c: v for c, v in typical.items() if c not in {x, by, *grouping}}
+        frame[by] = like(data[by], [curve for _, curve in rows])
+    held = {c: v for c, v in held_at.items() if c not in {x, by, *grouping}}
     return Grid(frame, x, by, curves, held)
 
 
-def categorical(column: pd.Series) -> bool:
-    """Tell whether a column is shown as separate values: labels and truth values."""
-    return is_factor(column) or pd.api.types.is_bool_dtype(column.dtype)
-
-
-def values_of(column: pd.Series) -> list[Any]:
-    """List a factor's values in the order of its levels."""
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return list(column.cat.categories)
-    return sorted(column.unique())
-
-
 def _typical(column: pd.Series, grouping: bool) -> Any:
-    if not (grouping or categorical(column)):
-        return _rounded_mean(column)
-    counts = column.value_counts(sort=False)
-    return max(values_of(column), key=lambda value: counts[value])
+    value = typical(column, grouping)
+    return value if grouping or categorical(column) else _rounded(value, float(column.std()))
 
 
-def _rounded_mean(column: pd.Series) -> float:
-    """Give the mean to a thousandth of the standard deviation, so that it can be quoted exactly."""
-    mean, sd = float(column.mean()), float(column.std())
+def _rounded(mean: float, sd: float) -> float:
+    """Round a mean to a thousandth of the standard deviation, so that it can be quoted exactly."""
     # Adding 0.0 makes a zero of a negative zero.
     return round(mean, 3 - math.floor(math.log10(sd))) + 0.0 if sd > 0 else mean
 
@@ -128,18 +107,6 @@ def _curves(column: pd.Series, *, grouped: bool) -> tuple[Any, ...]:
             f"give another variable."
         )
     return tuple(found)
-
-
-def _like(column: pd.Series, values: Sequence[Any]) -> Any:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return pd.Categorical(values, dtype=column.dtype)
-    return np.asarray(values) if categorical(column) else np.asarray(values, dtype=float)
-
-
-def _repeated(column: pd.Series, value: Any, n: int) -> Any:
-    if isinstance(column.dtype, pd.CategoricalDtype):
-        return pd.Categorical([value] * n, dtype=column.dtype)
-    return np.repeat(value, n)
 
 
 def nearest(column: pd.Series, curves: Sequence[Any]) -> np.ndarray:
