@@ -6,9 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 
 from glmm_bayes.engine.dense import Dense
+from glmm_bayes.engine.latent import Latent
+from glmm_bayes.engine.stacked import stable_roots
 from glmm_bayes.engine.whitened import Problem
 
-MOST_COLUMNS, MOST_ROWS = 48, 2000  # beyond, one draw after the other is as fast
+# Beyond, one draw after the other is as fast: columns of what is only drawn, of what is mended to
+# third order too, and rows.
+DRAWN, MENDED, MOST_ROWS = 48, 72, 2000
 CHUNK = 256  # draws at a time
 
 
@@ -36,10 +40,9 @@ class Batch:
     log_normals: np.ndarray
 
 
-def is_small(problem: Problem) -> bool:
-    """Tell whether matrices one a draw are worth it."""
-    latent = problem.system.latent
-    return latent.size + problem.X.shape[1] <= MOST_COLUMNS and latent.n <= MOST_ROWS
+def is_small(latent: Latent, k: int, columns: int = DRAWN) -> bool:
+    """Tell whether dense matrices, with k coefficients, are worth it."""
+    return latent.size + k <= columns and latent.n <= MOST_ROWS
 
 
 class Batched:
@@ -127,7 +130,7 @@ class Batched:
         H[:, N:, N:] += problem.prior.precision
         right = self._left(Lambdas, np.broadcast_to(right, z.shape)[..., None])
         bad = ~np.isfinite(H).all(axis=(1, 2))
-        root, bad = _roots(H, bad)
+        root, bad = stable_roots(H, bad)
         rotated = np.linalg.solve(np.swapaxes(root, 1, 2), z[..., None])
         v = (np.linalg.solve(H, right) + rotated)[..., 0]
         u, gamma = v[:, :N], v[:, N:]
@@ -164,14 +167,3 @@ class Batched:
             eta[a] += flat @ Z.T
         eta[0] += gamma @ problem.X.T
         return effects, eta
-
-
-def _roots(H: np.ndarray, bad: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Factor matrices `(m, Q, Q)`; for those `(m,)` that have no root, give the unit matrix's."""
-    H[bad] = np.eye(H.shape[1])
-    try:
-        return np.linalg.cholesky(H), bad
-    except np.linalg.LinAlgError:
-        bad = bad | (np.linalg.eigvalsh(H)[:, 0] <= 1e-14 * np.abs(H).max(axis=(1, 2)))
-        H[bad] = np.eye(H.shape[1])
-        return np.linalg.cholesky(H), bad

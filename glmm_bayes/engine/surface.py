@@ -264,8 +264,15 @@ class Guarded:
         return found
 
 
-def systematic(weights: np.ndarray, size: int) -> np.ndarray:
-    """Give positions `(size,)`, each as often as its weight says, rounded."""
+def systematic(weights: np.ndarray, size: int, offset: float = 0.5) -> np.ndarray:
+    """
+    Give positions `(size,)`, each as often as its weight says, rounded.
+
+    Parameters
+    ----------
+    offset
+        From 0 to 1, which way it is rounded: where that is random, each is expected as often.
+    """
     ends = np.cumsum(weights)
-    at = np.searchsorted(ends, (np.arange(size) + 0.5) / size * ends[-1])
+    at = np.searchsorted(ends, (np.arange(size) + offset) / size * ends[-1])
     return np.minimum(at, len(weights) - 1)

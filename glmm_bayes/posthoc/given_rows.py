@@ -6,6 +6,7 @@ from functools import cached_property
 
 import numpy as np
 
+from glmm_bayes.engine.batched import MENDED, is_small
 from glmm_bayes.engine.dense import Dense
 from glmm_bayes.engine.newton import Ascent
 from glmm_bayes.engine.thirdorder import AtOnce, OneByOne, Turned
@@ -13,7 +14,6 @@ from glmm_bayes.engine.variational import Nearest, nearest_normal, revived
 from glmm_bayes.posthoc.given import Given, Node, bent_draws
 from glmm_bayes.posthoc.target import Target
 
-MOST_COLUMNS, MOST_ROWS = 72, 2000  # of dense matrices, with which all draws come at once
 AT_ONCE = 1024  # draws from which the third order is computed there
 FEWEST, MOST = 128, 1024  # and one by one
 VAGUE = 0.15  # error of the log of an integral for which so many are enough
@@ -77,7 +77,7 @@ class NearNormal(Given):
     @cached_property
     def _dense(self) -> Dense | None:
         """The columns written out, for small models."""
-        if self.N + self.k > MOST_COLUMNS or self.latent.n > MOST_ROWS:
+        if not is_small(self.latent, self.k, MENDED):
             return None
         return Dense.build(self.latent, self.laplace.X[0])
 

@@ -4,7 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.batched import Batched, is_small
+from glmm_bayes.engine import batched
+from glmm_bayes.engine.batched import Batched
+from glmm_bayes.engine.surface import systematic
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.target import Around
 from glmm_bayes.posthoc.weighed import Weighed
@@ -12,6 +14,11 @@ from glmm_bayes.posthoc.weighed import Weighed
 FIRST = 25  # draws that are walked through before any is kept
 EACH = 4  # draws that are walked through for each one kept
 TAIL, WIDER = 30.0, 1.05  # degrees of freedom, and times a standard deviation
+
+
+def is_small(around: Around) -> bool:
+    """Tell whether effects and coefficients are drawn for many outer parameters at once."""
+    return batched.is_small(around.problem.system.latent, around.problem.X.shape[1])
 
 
 def draw_and_weigh(around: Around, surrogate: Any, rng: np.random.Generator, size: int) -> Weighed:
@@ -26,14 +33,14 @@ def draw_and_weigh(around: Around, surrogate: Any, rng: np.random.Generator, siz
     z *= np.sqrt(TAIL / rng.chisquare(TAIL, (size, 1)))
     power = 0.5 * (TAIL + z.shape[1])
     log_proposal = log_psi - power * np.log1p(np.square(z / WIDER).sum(axis=1) / TAIL)
-    way = _at_once if is_small(around.problem) else _one_by_one
+    way = _at_once if is_small(around) else _one_by_one
     return way(around, psi, z, log_proposal)
 
 
 def _at_once(around: Around, psi: np.ndarray, z: np.ndarray, log_proposal: np.ndarray) -> Weighed:
-    batched, target = Batched(around.problem), around.target
+    many, target = Batched(around.problem), around.target
     theta, log_prior = target.log_prior.densities(target.tiled(psi))
-    drawn = batched.draw(around.many_factors(theta), target.fixed_at(psi), log_prior, z)
+    drawn = many.draw(around.many_factors(theta), target.fixed_at(psi), log_prior, z)
     log_weight = drawn.log_normals - log_proposal
     return Weighed(psi, drawn.gamma, list(drawn.effects), drawn.log_density, log_weight)
 
@@ -106,9 +113,7 @@ def _walked(log_weight: np.ndarray, chance: np.ndarray) -> tuple[np.ndarray, np.
 
 def resampled(weighed: Weighed, rng: np.random.Generator, chains: int) -> Drawn:
     """Draw from weighed draws as often as their smoothed weights say, in random order."""
-    size = len(weighed.psi)
-    ends = np.cumsum(weighed.weights.smoothed)
-    at = np.searchsorted(ends, (np.arange(size) + rng.random()) / size * ends[-1])
-    at = rng.permutation(np.minimum(at, size - 1)).reshape(chains, -1)
+    drawn = systematic(weighed.weights.smoothed, len(weighed.psi), rng.random())
+    at = rng.permutation(drawn).reshape(chains, -1)
     statistics = {"lp": weighed.log_posterior[at], "log_weight": weighed.log_weight[at]}
     return Drawn(weighed.psi[at], weighed.gamma[at], [b[at] for b in weighed.effects], statistics)

@@ -6,13 +6,17 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.batched import is_small
 from glmm_bayes.engine.surrogate import fit_surrogate
 from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.chains import run_chains
 from glmm_bayes.posthoc.drawn import Drawn
-from glmm_bayes.posthoc.independent import draw_and_weigh, independence_chains, resampled
+from glmm_bayes.posthoc.independent import (
+    draw_and_weigh,
+    independence_chains,
+    is_small,
+    resampled,
+)
 from glmm_bayes.posthoc.target import Around, find_around, read_target
 from glmm_bayes.posthoc.verify import verify
 from glmm_bayes.posthoc.weighed import Weighed, Weights
@@ -163,7 +167,7 @@ def can_be_trusted(weights: Weights, settings: Settings) -> bool:
 
 def _drawn(prepared: Prepared, settings: Settings) -> Drawn:
     around, surrogate = prepared.around, prepared.surrogate
-    if is_small(around.problem):
+    if is_small(around):
         # A stream of its own: the draws that are kept do not decide how they are drawn.
         rng = np.random.default_rng([settings.seed, 2])
         pilot = draw_and_weigh(around, surrogate, rng, PILOT).weights
