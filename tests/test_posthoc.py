@@ -46,22 +46,22 @@ def test_the_truth_itself_is_well_known():
 
 def test_small_models_draw_everything_at_once():
     fit = cbpp().fit("posthoc", seed=2, **QUIET)
-    assert "acceptance_all" in fit.statistics
+    assert "acceptance_rate" in fit.statistics
     agrees(fit)
 
 
 @pytest.mark.parametrize("plan", [Plan(True, 0), Plan(True, 2), Plan(False, 0), Plan(False, 2)])
 def test_chains_of_moves_agree(plan, monkeypatch):
-    monkeypatch.setattr(sampling, "is_small", lambda problem: False)
+    monkeypatch.setattr(sampling, "are_drawn_at_once", lambda around: False)
     surveyed = sampling.Surveyed(cbpp(), None)
     monkeypatch.setattr(sampling, "POOR", 0.0)
     settings = sampling.Settings(3, 1000, 100, 4, 1, False)
     with np.errstate(all="ignore"):
         first = surveyed.prepared(plan)
         used, chains = sampling.draw_exactly(surveyed, first, settings)
-        found, statistics = chains.named(used.around)
+        found, statistics = chains.named(used.around.target)
     assert used.plan == plan
-    assert "acceptance_levels" in statistics
+    assert "acceptance_rate_levels" in statistics
     fit = gb.PosteriorFit(
         cbpp(), lambda: None, "posthoc", 3, 0.0, draws=found, statistics=statistics
     )
@@ -152,7 +152,7 @@ def test_names_and_dimensions_are_those_of_nuts():
 
 @pytest.mark.filterwarnings("ignore::glmm_bayes.errors.ConvergenceWarning")  # few draws
 def test_seeds_reproduce_with_any_number_of_cores(monkeypatch):
-    monkeypatch.setattr(sampling, "is_small", lambda problem: False)
+    monkeypatch.setattr(sampling, "are_drawn_at_once", lambda around: False)
     monkeypatch.setattr("glmm_bayes.posthoc.chains.LARGE", 0)
     fits = [
         cbpp().fit("posthoc", draws=200, seed=7, cores=cores, **QUIET).draws for cores in (1, 2, 1)
@@ -163,15 +163,15 @@ def test_seeds_reproduce_with_any_number_of_cores(monkeypatch):
 
 
 def test_an_interrupted_run_keeps_what_it_has(monkeypatch):
-    monkeypatch.setattr(sampling, "is_small", lambda problem: False)
+    monkeypatch.setattr(sampling, "are_drawn_at_once", lambda around: False)
     from glmm_bayes.engine.walk import Chain
 
     advance = Chain.advance
 
-    def stopped(self, steps):
+    def stopped(self):
         if self.kept >= 75:
             raise KeyboardInterrupt
-        advance(self, steps)
+        advance(self)
 
     monkeypatch.setattr(Chain, "advance", stopped)
     with pytest.warns(ConvergenceWarning, match="Interrupted: each chain has 75 of the 1000"):

@@ -12,18 +12,19 @@ from test_posteriors import CASES, LIMIT, monte_carlo_errors, peers_name
 import glmm_bayes as gb
 from glmm_bayes.engine.surrogate import fit_surrogate
 from glmm_bayes.posthoc import gaussian
+from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.gaussian import sample_gaussian
 from glmm_bayes.posthoc.marginal import can_be_collapsed, find_marginal_mode, read_marginal
-from glmm_bayes.posthoc.proposals import (
-    Proposals,
-    Proposer,
+from glmm_bayes.posthoc.proposals import Proposer
+from glmm_bayes.posthoc.proposals_gaussian import (
     at_once,
     factors_are_dear,
     many_densities,
     one_by_one,
     perturbed,
 )
-from glmm_bayes.posthoc.walkers import Kept, Plan, Walker
+from glmm_bayes.posthoc.walkers import STATISTICS, Course, run_walkers
+from glmm_bayes.posthoc.weighed import Weighed
 from glmm_bayes.verbs.tables import outer_draws, reliability
 
 CHAINS, DRAWS = 4, 1000
@@ -251,8 +252,8 @@ def test_sizes_tell_when_a_factorisation_is_dear(monkeypatch):
 
 def test_large_models_say_what_their_surrogate_lacks(monkeypatch):
     blocked(monkeypatch)
-    monkeypatch.setattr("glmm_bayes.posthoc.proposals.DEAR", 0.0)
-    monkeypatch.setattr("glmm_bayes.posthoc.proposals.is_small", lambda *_: False)
+    monkeypatch.setattr("glmm_bayes.posthoc.proposals_gaussian.DEAR", 0.0)
+    monkeypatch.setattr("glmm_bayes.posthoc.proposals_gaussian.is_small", lambda *_: False)
     draws, statistics = drawn(crossed(), draws=100)
     assert statistics.attrs["exact"] == 0
     assert 0 < statistics.attrs["surrogate_error"] < 0.05
@@ -419,45 +420,44 @@ class Toy:
         if self.calls > self.stop:
             raise KeyboardInterrupt
         value = norm.logpdf(psi[:, 0])
-        return Proposals(psi, 2 * psi, [psi[:, :, None]], value, value - log_q)
+        return Weighed.by(psi, 2 * psi, [psi[:, :, None]], value, log_q)
 
 
-def toy_walkers(toy, *, draws, each=1, chains=3, chunk=16):
-    plan = Plan(Proposer(toy.propose, chunk, True), toy, np.zeros(1), draws, each)
-    kept = Kept.of(chains, draws, 1, 1, [(1, 1)])
-    streams = np.random.SeedSequence(0).spawn(chains)
-    return [Walker(plan, c, kept, np.random.default_rng(s)) for c, s in enumerate(streams)], kept
+def toy_chains(toy, *, draws, each=1, chunk=16):
+    shape = (3, draws)
+    effects = [np.empty((*shape, 1, 1))]
+    room = Drawn(np.empty((*shape, 1)), np.empty((*shape, 1)), effects, {
+        name: np.empty(shape) for name in STATISTICS
+    })  # fmt: skip
+    course = Course(Proposer(toy.propose, chunk, True), toy, np.zeros(1), each)
+    streams = np.random.SeedSequence(0).spawn(3)
+    return run_walkers(course, room, streams, cores=1, progressbar=False)
 
 
 @pytest.mark.parametrize(("each", "chunk"), [(1, 16), (3, 16), (3, 7), (5, 4), (1, 10_000)])
 def test_chains_have_their_target(each, chunk):
-    walkers, kept = toy_walkers(Toy(), draws=4000, each=each, chunk=chunk)
-    while walkers[-1].draws < 4000:
-        for walker in walkers:
-            walker.advance()
-    x = kept.psi.ravel()
+    drawn = toy_chains(Toy(), draws=4000, each=each, chunk=chunk)
+    x = drawn.psi.ravel()
     ess = reliability(x[:, None], 3)["ess_bulk"][0]
     assert kstest(x, "norm").statistic < 1.95 / np.sqrt(0.8 * ess)
     # All that belongs to a draw has stayed together.
-    np.testing.assert_array_equal(kept.gamma, 2 * kept.psi)
-    np.testing.assert_array_equal(kept.effects[0][..., 0], kept.psi)
-    np.testing.assert_allclose(kept.lp, norm.logpdf(kept.psi[..., 0]))
-    assert 0.3 < kept.rate.mean() < 0.9
+    np.testing.assert_array_equal(drawn.gamma, 2 * drawn.psi)
+    np.testing.assert_array_equal(drawn.effects[0][..., 0], drawn.psi)
+    np.testing.assert_allclose(drawn.statistics["lp"], norm.logpdf(drawn.psi[..., 0]))
+    assert 0.3 < drawn.statistics["acceptance_rate"].mean() < 0.9
 
 
 def test_interrupted_chains_give_what_they_have():
-    walkers, kept = toy_walkers(Toy(stop=20), draws=1000)
-    done = gaussian._walked(walkers, 1)
+    drawn = toy_chains(Toy(stop=20), draws=1000)
+    done = drawn.psi.shape[1]
     assert 4 <= done < 1000
-    short = kept.first(done)
-    assert short.psi.shape == (3, done, 1)
-    np.testing.assert_array_equal(short.gamma, 2 * short.psi)
+    assert drawn.statistics["lp"].shape == (3, done)
+    np.testing.assert_array_equal(drawn.gamma, 2 * drawn.psi)
 
 
 def test_interrupted_before_any_draw():
-    walkers, _ = toy_walkers(Toy(stop=1), draws=1000)
     with pytest.raises(KeyboardInterrupt):
-        gaussian._walked(walkers, 1)
+        toy_chains(Toy(stop=1), draws=1000)
 
 
 def test_many_densities_are_those_of_single_ones():

@@ -8,6 +8,7 @@ import numpy as np
 
 from glmm_bayes.engine.whitened import Place
 
+BLOCK = 25  # steps that a chain walks before the next one's turn
 QUARTER = np.pi / 2  # a whole rotation: positions become momenta
 AIMED = 0.8  # acceptance of rotations
 MOST_LEAPS, REVIEW = 5, 15  # kicks of one rotation; steps after which their number is looked at
@@ -131,7 +132,7 @@ class Chain:
         """The number of draws so far."""
         return max(0, self.done - self.warm)
 
-    def advance(self, steps: int) -> None:
+    def advance(self, steps: int = BLOCK) -> None:
         """Walk on, but not beyond the end."""
         for i in range(self.done, min(self.done + steps, self.length)):
             record = self._step(i)

@@ -159,6 +159,7 @@ def _drawn(
             draws=settings.draws,
             chains=settings.chains,
             cores=settings.cores,
+            progressbar=settings.progressbar,
         )
         return found, statistics, how_collapsed(statistics)
     surveyed, words = Surveyed(model, start), []
@@ -169,7 +170,7 @@ def _drawn(
         exact = fallback and not can_be_trusted(weighed.weights, settings)
     if exact:
         used, drawn = draw_exactly(surveyed, first, settings)
-    found, statistics = drawn.named(used.around)
+    found, statistics = drawn.named(used.around.target)
     if exact:
         words.append(how_exactly(statistics))
     return found, statistics, (*words, *how_far_shifted(first.around))

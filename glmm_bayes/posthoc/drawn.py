@@ -1,13 +1,25 @@
 """Draws around a mode as they come of chains, and by name."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
 
 from glmm_bayes.draws import Draws, split_outer
-from glmm_bayes.posthoc.target import Around
+from glmm_bayes.model import Model
+
+if TYPE_CHECKING:
+    import xarray as xr
+
+
+class Named(Protocol):
+    """What gives the model's names to outer parameters."""
+
+    model: Model
+
+    def theta(self, psi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+        """Give the outer parameters `(S, m)` in the model's layout of draws."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -22,7 +34,7 @@ class Drawn:
     effects
         By term, b `(C, D, q, p)`.
     statistics
-        `(C, D)` by name.
+        `(C, D)` by name: `lp`, and how proposals were accepted.
     """
 
     psi: np.ndarray
@@ -30,7 +42,35 @@ class Drawn:
     effects: Sequence[np.ndarray]
     statistics: Mapping[str, np.ndarray]
 
-    def named(self, around: Around) -> tuple[Draws, Any]:
+    @classmethod
+    def room(
+        cls,
+        model: Model,
+        shape: tuple[int, int],
+        d: int,
+        k: int,
+        statistics: Iterable[str],
+    ) -> "Drawn":
+        """Make room for chains of draws `(C, D)`, which are put into the arrays."""
+        sizes = [(len(term.levels), term.size) for term in model.design.terms]
+        return cls(
+            np.empty((*shape, d)),
+            np.empty((*shape, k)),
+            [np.empty((*shape, *size)) for size in sizes],
+            {name: np.empty(shape) for name in statistics},
+        )
+
+    def first(self, draws: int) -> "Drawn":
+        """Give the first draws of every chain, and the statistics that any of them has."""
+        statistics = {name: value[:, :draws] for name, value in self.statistics.items()}
+        return Drawn(
+            self.psi[:, :draws],
+            self.gamma[:, :draws],
+            [b[:, :draws] for b in self.effects],
+            {name: value for name, value in statistics.items() if not np.isnan(value).all()},
+        )
+
+    def named(self, posterior: Named) -> tuple[Draws, "xr.Dataset"]:
         """Give the model's names to the draws, and put the statistics into a Dataset."""
         import xarray as xr
 
@@ -39,8 +79,8 @@ class Drawn:
             part.reshape(chains * length, *part.shape[2:])
             for part in (self.psi, self.gamma, *self.effects)
         )
-        model = around.target.model
-        beta, constants, structures = split_outer(model, around.target.theta(psi, gamma))
+        model = posterior.model
+        beta, constants, structures = split_outer(model, posterior.theta(psi, gamma))
         names = [term.name for term in model.design.terms]
         b = dict(zip(names, effects, strict=True))
         found = Draws(beta, constants, structures, b, chains)

@@ -1,6 +1,5 @@
 """Draw from the posterior of a Gaussian response: all but few parameters integrated exactly."""
 
-from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -8,16 +7,17 @@ import numpy as np
 from glmm_bayes.draws import Draws
 from glmm_bayes.engine.surrogate import Surrogate, fit_surrogate
 from glmm_bayes.model import Model
-from glmm_bayes.posthoc.marginal import MarginalMode, find_marginal_mode, read_marginal
-from glmm_bayes.posthoc.proposals import (
-    MANY,
-    Proposer,
+from glmm_bayes.posthoc.drawn import Drawn
+from glmm_bayes.posthoc.independent import draw_and_weigh
+from glmm_bayes.posthoc.marginal import find_marginal_mode, read_marginal
+from glmm_bayes.posthoc.proposals import Proposer
+from glmm_bayes.posthoc.proposals_gaussian import (
     choose_proposer,
     factors_are_dear,
     many_densities,
 )
 from glmm_bayes.posthoc.verify_marginal import verify_marginal
-from glmm_bayes.posthoc.walkers import Kept, Plan, Walker
+from glmm_bayes.posthoc.walkers import STATISTICS, Course, run_walkers
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -29,7 +29,13 @@ GOOD = 0.6  # acceptance from which on each proposal is a step worth keeping
 
 
 def sample_gaussian(
-    model: Model, *, seed: int, draws: int, chains: int, cores: int = 1
+    model: Model,
+    *,
+    seed: int,
+    draws: int,
+    chains: int,
+    cores: int = 1,
+    progressbar: bool = False,
 ) -> tuple[Draws, "xr.Dataset"]:
     """
     Draw by chains of independent proposals.
@@ -45,6 +51,8 @@ def sample_gaussian(
         Makes the draws reproducible, with any number of cores.
     draws, chains, cores
         Draws kept of each chain, and chains, of which some walk at once where the model is large.
+    progressbar
+        Whether progress is shown.
 
     Returns
     -------
@@ -83,23 +91,18 @@ def sample_gaussian(
     proposer = choose_proposer(mode, surrogate)
     streams = np.random.SeedSequence(seed).spawn(chains + 1)
     each = _proposals_for_one(proposer, surrogate, np.random.default_rng(streams[-1]))
-    plan = Plan(proposer, surrogate, mode.psi, draws, each)
-    latent = mode.posterior.collapsed.gaussian.system.latent
     k = len(mode.posterior.collapsed.centre)
-    kept = Kept.of(chains, draws, len(mode.psi), k, [(term.q, term.p) for term in latent.terms])
-    walkers = [
-        Walker(plan, c, kept, np.random.default_rng(stream))
-        for c, stream in enumerate(streams[:chains])
-    ]
-    # Small matrices by the thousand hold up each other's threads.
-    done = _walked(walkers, 1 if proposer.chunk == MANY else cores)
-    return _named(mode, kept if done == draws else kept.first(done), proposer, surrogate)
+    room = Drawn.room(model, (chains, draws), len(mode.psi), k, STATISTICS)
+    course = Course(proposer, surrogate, mode.psi, each)
+    drawn = run_walkers(course, room, streams[:chains], cores=cores, progressbar=progressbar)
+    found, statistics = drawn.named(mode.posterior)
+    statistics.attrs |= {"surrogate_error": surrogate.error, "exact": int(proposer.exact)}
+    return found, statistics
 
 
 def _proposals_for_one(proposer: Proposer, surrogate: Surrogate, rng: np.random.Generator) -> int:
     """Tell how many proposals a draw needs, to be worth about as much as an independent one."""
-    psi, log_q = surrogate.sample(rng, TRIED if proposer.chunk > TRIED else proposer.chunk)
-    log_weight = proposer.propose(psi, log_q, rng).log_weight
+    log_weight = draw_and_weigh(proposer, surrogate, rng, min(TRIED, proposer.chunk)).log_weight
     weight = np.sort(np.exp(log_weight - log_weight.max()))
     # In equilibrium: the mean over pairs of the smaller weight, over that of all.
     pairs, total = np.arange(len(weight))[::-1], float(weight.sum())
@@ -108,39 +111,3 @@ def _proposals_for_one(proposer: Proposer, surrogate: Surrogate, rng: np.random.
     share = total**2 / float(weight @ weight) / len(weight)
     wanted = max(GOOD / max(acceptance, 1e-3), GOOD / share)
     return int(np.clip(np.ceil(wanted), 1, MOST))
-
-
-def _walked(walkers: list[Walker], cores: int) -> int:
-    """Let all chains walk to their end; give how many draws each has kept, as it may be stopped."""
-    wanted = walkers[0].plan.draws
-    try:
-        with ThreadPoolExecutor(cores) as pool:
-            while walkers[-1].draws < wanted:
-                list(pool.map(Walker.advance, walkers))
-    except KeyboardInterrupt:
-        done = min(walker.draws for walker in walkers)
-        if done < 4:
-            raise
-        return done
-    return wanted
-
-
-def _named(
-    mode: MarginalMode, kept: Kept, proposer: Proposer, surrogate: Surrogate
-) -> tuple[Draws, "xr.Dataset"]:
-    import xarray as xr
-
-    chains, length = kept.lp.shape
-    posterior = mode.posterior
-    psi, gamma, *effects = (
-        part.reshape(chains * length, *part.shape[2:])
-        for part in (kept.psi, kept.gamma, *kept.effects)
-    )
-    found = posterior.named(psi, gamma, effects, chains)
-    dims = ["chain", "draw"]
-    statistics = xr.Dataset(
-        {"lp": (dims, kept.lp), "acceptance_rate": (dims, kept.rate)},
-        {"chain": np.arange(chains), "draw": np.arange(length)},
-        {"surrogate_error": surrogate.error, "exact": int(proposer.exact)},
-    )
-    return found, statistics

@@ -9,21 +9,21 @@ from glmm_bayes.posthoc.weighed import Weights
 
 LARGE_SHIFT = 0.3  # posterior standard deviations
 FEW = 0.1  # effective draws a draw
-MOVES = {
-    "all": "everything at once",
-    "outer": "parameters",
-    "local": "parameters from where they are",
-    "rotation": "rotations",
-    "levels": "levels",
+RATES = {
+    "acceptance_rate": "everything at once",
+    "acceptance_rate_outer": "parameters",
+    "acceptance_rate_local": "parameters from where they are",
+    "acceptance_rate_rotation": "rotations",
+    "acceptance_rate_levels": "levels",
 }
 
 
 def how_exactly(statistics: Any) -> str:
     """Name the moves, and how often each was accepted."""
     rates = ", ".join(
-        f"{words} {float(np.nanmean(statistics[f'acceptance_{move}'])):.2f}"
-        for move, words in MOVES.items()
-        if f"acceptance_{move}" in statistics
+        f"{words} {float(np.nanmean(statistics[name])):.2f}"
+        for name, words in RATES.items()
+        if name in statistics
     )
     return f"exact Metropolis-Hastings around the mode; acceptance of {rates}"
 

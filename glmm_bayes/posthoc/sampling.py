@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -11,20 +12,19 @@ from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.chains import run_chains
 from glmm_bayes.posthoc.drawn import Drawn
-from glmm_bayes.posthoc.independent import (
-    draw_and_weigh,
-    independence_chains,
-    is_small,
-    resampled,
-)
+from glmm_bayes.posthoc.independent import draw_and_weigh, resampled
+from glmm_bayes.posthoc.proposals import Proposer
+from glmm_bayes.posthoc.proposals_rows import are_drawn_at_once, proposer_around
 from glmm_bayes.posthoc.target import Around, find_around, read_target
 from glmm_bayes.posthoc.verify import verify
+from glmm_bayes.posthoc.walkers import STATISTICS, Course, run_walkers
 from glmm_bayes.posthoc.weighed import Weighed, Weights
 
 CLOSE = 0.1  # log density: the surrogate's error, which acceptance pays for
 FEW = 8  # outer parameters and coefficients that one polynomial takes together
 PILOT, ENOUGH = 1000, 0.3  # weighed draws, and the share of effective ones that makes moves idle
 POOR = 0.1  # effective draws a draw, below which another way is tried
+EACH = 4  # independent proposals for one draw
 APART = 1.05  # R-hat of chains that have not found the same posterior
 
 
@@ -65,6 +65,11 @@ class Prepared:
     plan: Plan
     around: Around
     surrogate: Any
+
+    @cached_property
+    def proposer(self) -> Proposer:
+        """Proposes everything at once, for outer parameters of the surrogate."""
+        return proposer_around(self.around)
 
 
 @dataclass(frozen=True, eq=False)
@@ -148,7 +153,7 @@ def draw_approximately(
     def weighed(prepared: Prepared) -> Weighed:
         rng = np.random.default_rng(settings.seed)
         size = settings.draws * settings.chains
-        return draw_and_weigh(prepared.around, prepared.surrogate, rng, size)
+        return draw_and_weigh(prepared.proposer, prepared.surrogate, rng, size)
 
     best, found = first, weighed(first)
     for plan in () if can_be_trusted(found.weights, settings) else surveyed.plans(first):
@@ -166,22 +171,37 @@ def can_be_trusted(weights: Weights, settings: Settings) -> bool:
 
 
 def _drawn(prepared: Prepared, settings: Settings) -> Drawn:
-    around, surrogate = prepared.around, prepared.surrogate
-    if is_small(around):
-        # A stream of its own: the draws that are kept do not decide how they are drawn.
-        rng = np.random.default_rng([settings.seed, 2])
-        pilot = draw_and_weigh(around, surrogate, rng, PILOT).weights
-        if pilot.reliable and pilot.effective > ENOUGH * PILOT:
-            return independence_chains(
-                around, surrogate, seed=settings.seed, draws=settings.draws, chains=settings.chains
-            )
+    if are_drawn_at_once(prepared.around) and _are_good(prepared, settings):
+        return _by_independence(prepared, settings)
     return run_chains(
-        around,
-        surrogate,
+        prepared.around,
+        prepared.surrogate,
         seed=settings.seed,
         draws=settings.draws,
         tune=settings.tune,
         chains=settings.chains,
+        cores=settings.cores,
+        progressbar=settings.progressbar,
+    )
+
+
+def _are_good(prepared: Prepared, settings: Settings) -> bool:
+    """Tell whether independent proposals of everything are so good that moves are idle."""
+    # A stream of its own: the draws that are kept do not decide how they are drawn.
+    rng = np.random.default_rng([settings.seed, 2])
+    pilot = draw_and_weigh(prepared.proposer, prepared.surrogate, rng, PILOT).weights
+    return pilot.reliable and pilot.effective > ENOUGH * PILOT
+
+
+def _by_independence(prepared: Prepared, settings: Settings) -> Drawn:
+    """Draw by chains of independent proposals: exact, and many computed at once."""
+    around = prepared.around
+    shape, k = (settings.chains, settings.draws), around.problem.X.shape[1]
+    room = Drawn.room(around.target.model, shape, len(around.psi), k, STATISTICS)
+    return run_walkers(
+        Course(prepared.proposer, prepared.surrogate, around.psi, EACH),
+        room,
+        np.random.SeedSequence(settings.seed).spawn(settings.chains),
         cores=settings.cores,
         progressbar=settings.progressbar,
     )

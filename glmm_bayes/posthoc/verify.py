@@ -38,7 +38,7 @@ def verify(around: Around, surrogate: Any) -> None:
         ours.append(float(at.values.sum()))
         kept.append(psi[i])
     by_term = [np.stack(b)[None] for b in zip(*effects, strict=True)]
-    draws, _ = Drawn(np.stack(kept)[None], np.stack(gamma)[None], by_term, {}).named(around)
+    draws, _ = Drawn(np.stack(kept)[None], np.stack(gamma)[None], by_term, {}).named(around.target)
     theirs = log_likelihood(around.target.model, draws)["y"].to_numpy().sum(axis=2)[0]
     gaps = theirs - np.array(ours)
     if not np.ptp(gaps) <= SAME * (1.0 + np.abs(theirs).max()):

@@ -79,9 +79,10 @@ class Weighed:
     effects
         By term, b `(S, q, p)`.
     log_posterior
-        `(S,)` the joint log density, effects in standard units, up to a constant.
+        `(S,)` the joint log density of these up to a constant, effects in standard units; of a
+        Gaussian response that of psi and gamma, over the normal of gamma given psi.
     log_weight
-        `(S,)` that over the density of the draws.
+        `(S,)` the same over the density of the draws.
     """
 
     psi: np.ndarray
@@ -89,6 +90,20 @@ class Weighed:
     effects: Sequence[np.ndarray]
     log_posterior: np.ndarray
     log_weight: np.ndarray
+
+    @classmethod
+    def by(
+        cls,
+        psi: np.ndarray,
+        gamma: np.ndarray,
+        effects: Sequence[np.ndarray],
+        log_posterior: np.ndarray,
+        log_proposal: np.ndarray,
+    ) -> "Weighed":
+        """Weigh by the density `(S,)` of the draws; those without posterior density not at all."""
+        inside = np.isfinite(log_posterior)
+        log_posterior = np.where(inside, log_posterior, -np.inf)
+        return cls(psi, gamma, effects, log_posterior, log_posterior - log_proposal)
 
     @cached_property
     def weights(self) -> Weights:
