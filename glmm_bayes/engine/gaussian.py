@@ -44,6 +44,29 @@ class Profile:
     factor: Any
 
 
+@dataclass(frozen=True, eq=False)
+class GivenSigma:
+    """
+    The log likelihood at one Lambda and sigma, the coefficients at their best.
+
+    Attributes
+    ----------
+    value
+        With every constant.
+    by_Lambda, by_log_sigma, by_held
+        Its slopes: by each term's Lambda relative to sigma `(p, p)`, by log sigma with these
+        fixed, and by what is held of the coefficients.
+    gamma
+        `(k,)` the coefficients.
+    """
+
+    value: float
+    by_Lambda: Sequence[np.ndarray]
+    by_log_sigma: float
+    by_held: float
+    gamma: np.ndarray
+
+
 @dataclass(eq=False)
 class Gaussian:
     """
@@ -110,6 +133,43 @@ class Gaussian:
         sigma = float(np.sqrt(sigma2))
         gamma = gamma + self.base
         return Profile(value, by_Lambda, squares_by, u, gamma, sigma, float(n), factor)
+
+    def given_sigma(
+        self,
+        Lambdas: Sequence[np.ndarray],
+        sigma: float,
+        row: np.ndarray | None = None,
+        held: float = 0.0,
+    ) -> "GivenSigma":
+        """
+        Maximise over gamma only, or over the gamma for which row'gamma is `held`.
+
+        Parameters
+        ----------
+        Lambdas
+            Relative to sigma.
+        row
+            `(k,)`; nothing is held where None.
+
+        Raises
+        ------
+        LinAlgError
+            If the coefficients are not determined.
+        """
+        factor, u, gamma, squares = self._solved(Lambdas)
+        by_held = 0.0
+        if row is not None:
+            toward, along = factor.solve(np.zeros_like(u), row)
+            reach = float(row @ along)
+            miss = (held - float(row @ (gamma + self.base))) / reach
+            u, gamma = u + miss * toward, gamma + miss * along
+            squares += miss * miss * reach
+            by_held = -miss / sigma**2
+        used, ratio = factor.effects_only(), squares / sigma**2
+        value = -0.5 * (used.log_determinant + self.count * np.log(2 * np.pi * sigma**2) + ratio)
+        squares_by = self._squares_by(factor.spread, u, gamma, sigma**2)
+        by_Lambda = [-0.5 * part - D for part, D in zip(squares_by, used.traces(), strict=True)]
+        return GivenSigma(value, by_Lambda, ratio - self.count, by_held, gamma + self.base)
 
     def effects_mode(self, gamma: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
         """Give the effects' mode u `(N,)`, times sigma, with the coefficients given."""

@@ -118,14 +118,18 @@ def _search(evaluate: Evaluate, at: Optimum, longest: np.ndarray, noise: float) 
 
 
 def _updated(old: Optimum, new: Optimum) -> np.ndarray:
-    step, change = new.x - old.x, old.gradient - new.gradient
+    return updated_inverse(old.inverse, new.x - old.x, old.gradient - new.gradient)
+
+
+def updated_inverse(inverse: np.ndarray, step: np.ndarray, change: np.ndarray) -> np.ndarray:
+    """Update an estimate of minus the Hessian's inverse by the fall of the gradient in a step."""
     along = float(step @ change)
     if not along > 1e-12 * np.linalg.norm(step) * np.linalg.norm(change):
-        return old.inverse
-    carried = old.inverse @ change
+        return inverse
+    carried = inverse @ change
     outer = np.outer(step, carried)
     scale = (1 + float(change @ carried) / along) / along
-    return old.inverse + scale * np.outer(step, step) - (outer + outer.T) / along
+    return inverse + scale * np.outer(step, step) - (outer + outer.T) / along
 
 
 def hessian(evaluate: Evaluate, x: np.ndarray, gradient: np.ndarray, step: float) -> np.ndarray:

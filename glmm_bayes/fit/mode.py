@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from glmm_bayes.design import Design
     from glmm_bayes.terms import RandomTerm
+    from glmm_bayes.verbs.profile import Profile
 
 
 class ModeFit(Fit):
@@ -35,7 +36,6 @@ class ModeFit(Fit):
     kind = "mode"
     shares = "nakagawa"
     planned: ClassVar[dict[str, str]] = SHARED | {
-        "profile": "confint() gives Wald's intervals",
         "ttest": "fixef() gives Wald's z and p",
         "anova": "gb.compare ranks fits by AIC",
         "loo": "gb.compare ranks fits by AIC",
@@ -213,6 +213,12 @@ class ModeFit(Fit):
         from glmm_bayes.verbs.confint import confint
 
         return confint(self, method=method, level=level, parm=parm)
+
+    def profile(self, parm: str | Sequence[str] | None = None, *, level: float = 0.99) -> "Profile":
+        """Profile likelihood, to be read, plotted and tabulated: see `verbs.profile.profile`."""
+        from glmm_bayes.verbs.profile import profile
+
+        return profile(self, parm, level=level)
 
     def sample(
         self, draws: int = 1000, chains: int = 4, *, seed: int | None = None, **options: Any

@@ -115,15 +115,17 @@ class Coordinates:
                 theta[self.model.layout[name]] = self.model.links[name].linkinv(value)
             elif len(value):
                 theta[self.model.layout[beta_name(name)]] = value
-        for term, at, strict in self._terms:
-            found = (
-                self._strict_theta(term, x[at])
-                if strict
-                else (term.structure.tight(x[at], term.size))
-            )
-            for name, value in found.items():
+        for number, term in enumerate(self.model.design.terms):
+            for name, value in self.term_theta(number, x).items():
                 theta[self.model.layout[f"{name}_{term.name}"]] = value
         return theta
+
+    def term_theta(self, number: int, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Give the parameters of one term's structure, by name."""
+        term, at, strict = self._terms[number]
+        if strict:
+            return self._strict_theta(term, x[at])
+        return term.structure.tight(x[at], term.size)
 
     # ---- to x
 

@@ -177,6 +177,10 @@ class Mode:
         effects = Later(list(self.Lambdas), lambda: {k: b[None] for k, b in self.effects.items()})
         return self._named(self.x[None], effects)
 
+    def at(self, x: np.ndarray) -> Draws:
+        """Give the outer parameters at other x `(S, m)`, as S draws without effects."""
+        return self._named(x, {})
+
     def star(self) -> Draws:
         """
         Give the maximum, and two points beside it along every principal axis, as 1 + 2d draws.

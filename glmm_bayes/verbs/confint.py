@@ -26,7 +26,8 @@ def confint(
     ----------
     method
         `"wald"`: the estimate and its standard error, on the scales that `varcorr` and `fixef`
-        say; `"profile"` and `"bootstrap"` are not built.
+        say. `"profile"`: where a likelihood-ratio test does not reject the value, see
+        `verbs.profile.profile_intervals`.
     level
         The intervals' probability.
     parm
@@ -44,7 +45,7 @@ def confint(
     UnknownNameError
         If a method or a name is not known.
     NotSupportedError
-        If the method is not built.
+        If the fit has no such intervals.
 
     Examples
     --------
@@ -57,21 +58,41 @@ def confint(
     """
     if method not in METHODS:
         raise UnknownNameError(f"method={method!r} is not known. {suggestion(method, METHODS)}")
-    if method != "wald":
+    names = chosen_names(parm, outer_names(fit))
+    if method == "bootstrap":
         raise NotSupportedError(
-            f"confint(method={method!r}) is not built yet; use method='wald', or the intervals of "
-            f"fit('nuts')."
+            "confint(method='bootstrap') is not built yet; use method='profile'."
         )
-    found = outer_table(fit, level=level)[["estimate", "lower", "upper"]]
-    if parm is None:
-        return found
-    names = [parm] if isinstance(parm, str) else list(parm)
+    return INTERVALS[method](fit, level, names)
+
+
+def chosen_names(parm: str | Sequence[str] | None, known: list[str]) -> list[str]:
+    """
+    Give the names that are asked for; all of them where `parm` is None.
+
+    Raises
+    ------
+    UnknownNameError
+        If one is not known.
+    """
+    names = known if parm is None else [parm] if isinstance(parm, str) else list(parm)
     for name in names:
-        if name not in found.index:
-            raise UnknownNameError(
-                f"There is no parameter {name!r}. {suggestion(name, found.index)}"
-            )
-    return found.loc[names]
+        if name not in known:
+            raise UnknownNameError(f"There is no parameter {name!r}. {suggestion(name, known)}")
+    return names
+
+
+def _by_wald(fit: ModeFit, level: float, names: list[str]) -> pd.DataFrame:
+    return outer_table(fit, level=level).loc[names, ["estimate", "lower", "upper"]]
+
+
+def _by_profile(fit: ModeFit, level: float, names: list[str]) -> pd.DataFrame:
+    from glmm_bayes.verbs.profile import profile_intervals
+
+    return profile_intervals(fit, level=level, parm=names)
+
+
+INTERVALS = {"wald": _by_wald, "profile": _by_profile}
 
 
 COLUMNS = ["param", "kind", "estimate", "std_error", "lower", "upper"]
@@ -91,15 +112,21 @@ def outer_table(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     return pd.concat([part[COLUMNS] for part in parts if len(part)]).rename_axis("name")
 
 
+def outer_names(fit: Fit) -> list[str]:
+    """List the names of `outer_table`, in its order."""
+    coefficients = [
+        name if param == "mu" else f"{param}:{name}"
+        for param, predictor in fit.model.design.predictors.items()
+        for name in predictor.names
+    ]
+    return [*coefficients, *list(outer_draws(fit))[len(coefficients) :]]
+
+
 def _coefficients(fit: Fit, level: float) -> pd.DataFrame:
     found = fixef(fit, level=level).assign(kind="fixed")
     if "param" not in found:
         found["param"] = "mu"
-    names = [
-        name if param == "mu" else f"{param}:{name}"
-        for name, param in zip(found.index, found["param"], strict=True)
-    ]
-    return found.set_axis(names)
+    return found.set_axis(outer_names(fit)[: len(found)])
 
 
 def _components(fit: Fit, level: float) -> pd.DataFrame:
@@ -107,7 +134,7 @@ def _components(fit: Fit, level: float) -> pd.DataFrame:
     found = found[found["structure"] != ""]
     # Two terms of one group have equal labels in `varcorr`, but names of their own.
     first = sum(len(p.names) for p in fit.model.design.predictors.values())
-    return found.set_axis(list(outer_draws(fit))[first : first + len(found)])
+    return found.set_axis(outer_names(fit)[first : first + len(found)])
 
 
 def _constants(fit: Fit, level: float) -> pd.DataFrame:
