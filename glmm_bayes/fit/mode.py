@@ -220,6 +220,12 @@ class ModeFit(Fit):
 
         return profile(self, parm, level=level)
 
+    def ttest(self, ddf: str | None = None, *, level: float = 0.95) -> "pd.DataFrame":
+        """Test each coefficient by t, with few groups in mind: see `verbs.ttest.ttest`."""
+        from glmm_bayes.verbs.ttest import ttest
+
+        return ttest(self, ddf, level=level)
+
     def sample(
         self, draws: int = 1000, chains: int = 4, *, seed: int | None = None, **options: Any
     ) -> Any:

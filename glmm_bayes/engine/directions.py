@@ -1,0 +1,276 @@
+"""Traces and quadratic forms of the slopes of a normal response's covariance, without it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Direction:
+    """
+    A direction of V = D + Z (I x G) Z': whole V + sum over terms of Z (I x part) Z'.
+
+    Attributes
+    ----------
+    whole
+        How much of V itself.
+    parts
+        By term, `(p, p)`, symmetric.
+    """
+
+    whole: float
+    parts: Sequence[np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Stack:
+    """
+    Clusters of equal shape: s of them, with q levels of each term.
+
+    Attributes
+    ----------
+    shapes
+        By term, its levels in each cluster and its columns `(q, p)`.
+    A, B, c
+        `(s, N, N)`, `(s, N, k)`, `(s, N)`: Z'D^-1 Z, Z'D^-1 X and Z'D^-1 r of each cluster, its
+        effects a term after the other, level by level.
+    """
+
+    shapes: Sequence[tuple[int, int]]
+    A: np.ndarray
+    B: np.ndarray
+    c: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Sums:
+    """
+    What of Z'V^-1 Z, S = Z'V^-1 X and a = Z'V^-1 r enters traces and forms, summed over levels.
+
+    Attributes
+    ----------
+    n
+        Rows.
+    Phi
+        `(k, k)` the coefficients' covariance, (X'V^-1 X)^-1.
+    square
+        r'V^-1 r, with r the residual from the coefficients.
+    trace, cross
+        By term `(p, p)`, by two terms `(p, p, p, p)`: of Z'V^-1 Z, and of its square.
+    XX, XZX
+        Of S'S by term `(p, p, k, k)`, of S' Z'V^-1 Z S by two terms `(p, p, p, p, k, k)`.
+    forms, form_pairs, mean_forms
+        Of a a', of a' Z'V^-1 Z a and of a S.
+
+    Notes
+    -----
+    With V^-1 = D^-1 - D^-1 Z G (I + A G)^-1 Z'D^-1, and A = Z'D^-1 Z, Z'V^-1 Z = (I + A G)^-1 A:
+    the rows are passed over once, to make A.
+    """
+
+    n: float
+    Phi: np.ndarray
+    square: float
+    trace: Sequence[np.ndarray]
+    cross: Sequence[Sequence[np.ndarray]]
+    XX: Sequence[np.ndarray]
+    XZX: Sequence[Sequence[np.ndarray]]
+    forms: Sequence[np.ndarray]
+    form_pairs: Sequence[Sequence[np.ndarray]]
+    mean_forms: Sequence[np.ndarray]
+
+    @cached_property
+    def precision(self) -> np.ndarray:
+        """The coefficients' `(k, k)` X'V^-1 X."""
+        return np.linalg.inv(self.Phi)
+
+    # ---- by one direction, and by two
+
+    def mean_slope(self, i: Direction) -> np.ndarray:
+        """Give X'V^-1 V_i V^-1 X, `(k, k)`."""
+        parts = zip(i.parts, self.XX, strict=True)
+        return i.whole * self.precision + sum(np.einsum("ab,abjk->jk", G, F) for G, F in parts)
+
+    def mean_cross(self, i: Direction, j: Direction) -> np.ndarray:
+        """Give X'V^-1 V_i V^-1 V_j V^-1 X, `(k, k)`."""
+        once = i.whole * self._of_parts(j, self.XX) + j.whole * self._of_parts(i, self.XX)
+        found = i.whole * j.whole * self.precision + once
+        for G, row in zip(i.parts, self.XZX, strict=True):
+            for K, F in zip(j.parts, row, strict=True):
+                found = found + np.einsum("ab,cd,abcdjk->jk", G, K, F, optimize=True)
+        return found
+
+    def trace_of(self, i: Direction) -> float:
+        """Give tr(V^-1 V_i)."""
+        return i.whole * self.n + float(self._of_parts(i, self.trace))
+
+    def trace_cross(self, i: Direction, j: Direction) -> float:
+        """Give tr(V^-1 V_i V^-1 V_j)."""
+        once = i.whole * self._of_parts(j, self.trace) + j.whole * self._of_parts(i, self.trace)
+        return i.whole * j.whole * self.n + float(once) + _twice(i, j, self.cross)
+
+    def form(self, i: Direction) -> float:
+        """Give r'V^-1 V_i V^-1 r."""
+        return i.whole * self.square + float(self._of_parts(i, self.forms))
+
+    def form_cross(self, i: Direction, j: Direction) -> float:
+        """Give r'V^-1 V_i P V_j V^-1 r, with P = V^-1 - V^-1 X Phi X'V^-1."""
+        once = i.whole * self._of_parts(j, self.forms) + j.whole * self._of_parts(i, self.forms)
+        whole = i.whole * j.whole * self.square + float(once) + _twice(i, j, self.form_pairs)
+        return whole - float(self._across(i) @ self.Phi @ self._across(j))
+
+    def restricted_trace(self, i: Direction) -> float:
+        """Give tr(P V_i)."""
+        return self.trace_of(i) - float(np.sum(self.Phi * self.mean_slope(i)))
+
+    def restricted_cross(self, i: Direction, j: Direction) -> float:
+        """Give tr(P V_i P V_j)."""
+        ours, theirs = self.Phi @ self.mean_slope(i), self.Phi @ self.mean_slope(j)
+        middle = float(np.sum(self.Phi * self.mean_cross(i, j)))
+        return self.trace_cross(i, j) - 2 * middle + float(np.sum(ours * theirs.T))
+
+    def _across(self, i: Direction) -> np.ndarray:
+        return sum(
+            (np.einsum("ab,abk->k", G, F) for G, F in zip(i.parts, self.mean_forms, strict=True)),
+            np.zeros(len(self.Phi)),
+        )
+
+    @staticmethod
+    def _of_parts(i: Direction, values: Sequence[np.ndarray]) -> np.ndarray:
+        return sum(
+            (np.tensordot(G, F, axes=2) for G, F in zip(i.parts, values, strict=True)),
+            np.zeros(()),
+        )
+
+
+def _twice(i: Direction, j: Direction, values: Sequence[Sequence[np.ndarray]]) -> float:
+    return float(
+        sum(
+            np.einsum("ab,cd,abcd", G, K, F, optimize=True)
+            for G, row in zip(i.parts, values, strict=True)
+            for K, F in zip(j.parts, row, strict=True)
+        )
+    )
+
+
+def summed(
+    stacks: Sequence[Stack],
+    Gs: Sequence[np.ndarray],
+    C: np.ndarray,
+    xr: np.ndarray,
+    rr: float,
+    n: float,
+) -> Sums:
+    """
+    Sum over all clusters.
+
+    Parameters
+    ----------
+    Gs
+        By term, the covariance `(p, p)` of a level's effects.
+    C, xr, rr
+        `(k, k)`, `(k,)`: X'D^-1 X, X'D^-1 r and r'D^-1 r, with r the response less any
+        coefficients' part.
+
+    Raises
+    ------
+    LinAlgError
+        If the coefficients are not determined.
+    """
+    solved = [_solved(stack, Gs) for stack in stacks]
+    precision, right, square = C.copy(), xr.copy(), rr
+    for stack, (_, S, a) in zip(stacks, solved, strict=True):
+        GB = _times(stack.shapes, Gs, stack.B)
+        precision -= np.einsum("snj,snk->jk", GB, S)
+        right -= np.einsum("snj,sn->j", GB, a)
+        square -= float(np.sum(_times(stack.shapes, Gs, stack.c[:, :, None])[:, :, 0] * a))
+    precision = 0.5 * (precision + precision.T)
+    Phi = np.linalg.inv(precision)
+    moved = Phi @ right
+    # The residual is from the coefficients that this V gives.
+    levels = [
+        _by_levels(s.shapes, M, S, a - S @ moved)
+        for s, (M, S, a) in zip(stacks, solved, strict=True)
+    ]
+    return Sums(n, Phi, square - float(right @ moved), *_collected(levels, len(Gs)))
+
+
+def _solved(stack: Stack, Gs: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give Z'V^-1 Z, Z'V^-1 X and Z'V^-1 r of every cluster."""
+    N, k = stack.B.shape[1:]
+    H = np.swapaxes(_times(stack.shapes, Gs, stack.A), 1, 2) + np.eye(N)
+    found = np.linalg.solve(H, np.concatenate([stack.A, stack.B, stack.c[:, :, None]], axis=2))
+    M = found[:, :, :N]
+    return 0.5 * (M + np.swapaxes(M, 1, 2)), found[:, :, N : N + k], found[:, :, -1]
+
+
+def _times(
+    shapes: Sequence[tuple[int, int]], Gs: Sequence[np.ndarray], B: np.ndarray
+) -> np.ndarray:
+    """Multiply `(s, N, k)` by I x G from the left."""
+    found, at = np.empty_like(B), 0
+    for (q, p), G in zip(shapes, Gs, strict=True):
+        part = B[:, at : at + q * p].reshape(len(B), q, p, -1)
+        found[:, at : at + q * p] = np.einsum("ab,sqbk->sqak", G, part).reshape(len(B), q * p, -1)
+        at += q * p
+    return found
+
+
+type Levels = tuple[list[list[np.ndarray]], list[np.ndarray], list[np.ndarray]]
+
+
+def _by_levels(
+    shapes: Sequence[tuple[int, int]], M: np.ndarray, S: np.ndarray, a: np.ndarray
+) -> Levels:
+    """Cut the effects into terms, levels and columns."""
+    ends = np.cumsum([0, *(q * p for q, p in shapes)])
+    at = [slice(i, j) for i, j in zip(ends[:-1], ends[1:], strict=True)]
+    s = len(M)
+    blocks = [
+        [M[:, u, v].reshape(s, *shapes[x], *shapes[y]) for y, v in enumerate(at)]
+        for x, u in enumerate(at)
+    ]
+    return (
+        blocks,
+        [S[:, u].reshape(s, *shapes[x], -1) for x, u in enumerate(at)],
+        [a[:, u].reshape(s, *shapes[x]) for x, u in enumerate(at)],
+    )
+
+
+def _collected(stacks: Sequence[Levels], terms: int) -> tuple:
+    """Sum the products over stacks, clusters and levels: see `Sums`."""
+
+    def one(signature: str, *which: str) -> list[np.ndarray]:
+        return [
+            sum(np.einsum(signature, *(_pick(f, w, t, t) for w in which), optimize=True)
+                for f in stacks)
+            for t in range(terms)
+        ]  # fmt: skip
+
+    def two(signature: str, *which: str) -> list[list[np.ndarray]]:
+        return [
+            [
+                sum(np.einsum(signature, *(_pick(f, w, t, u) for w in which), optimize=True)
+                    for f in stacks)
+                for u in range(terms)
+            ]
+            for t in range(terms)
+        ]  # fmt: skip
+
+    return (
+        one("slalb->ab", "M"),
+        two("slbmc,slamd->abcd", "M", "M"),
+        one("slaj,slbk->abjk", "S", "S"),
+        two("slaj,slbmc,smdk->abcdjk", "S", "M", "R"),
+        one("sla,slb->ab", "a", "a"),
+        two("sla,slbmc,smd->abcd", "a", "M", "b"),
+        one("sla,slbk->abk", "a", "S"),
+    )
+
+
+def _pick(found: Levels, which: str, t: int, u: int) -> np.ndarray:
+    """Give M of two terms; S and a of the first (`S`, `a`) or of the second (`R`, `b`)."""
+    M, S, a = found
+    return {"M": M[t][u], "S": S[t], "R": S[u], "a": a[t], "b": a[u]}[which]
