@@ -1,7 +1,7 @@
 """What every fit answers; a method is one line and calls a verb."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
@@ -17,11 +17,11 @@ if TYPE_CHECKING:
     from glmm_bayes.data import Frame
     from glmm_bayes.design import Design
     from glmm_bayes.terms import RandomTerm
+    from glmm_bayes.verbs.estimates import Asked, Estimates, Quantities
 
 
 # Verbs of the interface that are not built, and what to use in their place.
 SHARED = {
-    "emmeans": "predict(newdata) for a grid of rows, or contrast(…), answers the same",
     "comparisons": "predict(newdata) for two rows, or hypothesis(…), answers the same",
     "slopes": "predict(newdata) for two near rows answers the same",
 }
@@ -156,6 +156,12 @@ class Fit(ABC):
 
         return contrast(self, weights, level=level)
 
+    def emmeans(self, specs: str | Sequence[str], **options: Any) -> "Estimates":
+        """Average predictions over a balanced grid: see `verbs.emmeans.emmeans`."""
+        from glmm_bayes.verbs.emmeans import emmeans
+
+        return emmeans(self, specs, **options)
+
     def r2(self, kind: str | None = None, *, level: float = 0.95) -> "pd.DataFrame":
         """R squared, marginal and conditional: see `verbs.explained.r2`."""
         from glmm_bayes.verbs.explained import r2
@@ -265,6 +271,10 @@ class Fit(ABC):
     @abstractmethod
     def evidence(self, values: "np.ndarray", sign: str) -> "dict[str, Any]":
         """Judge whether a number `(S,)` is above (`>`), below (`<`) or equal to (`=`) zero."""
+
+    @abstractmethod
+    def judged(self, quantities: "Quantities", asked: "Asked") -> "dict[str, np.ndarray]":
+        """Estimate quantities, and judge them as is asked: see `verbs.estimates`."""
 
     @abstractmethod
     def coefficient_covariance(self) -> "np.ndarray":

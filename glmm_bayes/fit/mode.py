@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
     from glmm_bayes.design import Design
     from glmm_bayes.terms import RandomTerm
+    from glmm_bayes.verbs.estimates import Asked, Quantities
     from glmm_bayes.verbs.profile import Profile
 
 
@@ -36,7 +37,6 @@ class ModeFit(Fit):
     kind = "mode"
     shares = "nakagawa"
     planned: ClassVar[dict[str, str]] = SHARED | {
-        "ttest": "fixef() gives Wald's z and p",
         "anova": "gb.compare ranks fits by AIC",
         "loo": "gb.compare ranks fits by AIC",
     }
@@ -173,6 +173,12 @@ class ModeFit(Fit):
         from glmm_bayes.verbs.intervals import wald_test
 
         return wald_test(values, sign)
+
+    @override
+    def judged(self, quantities: "Quantities", asked: "Asked") -> "dict[str, np.ndarray]":
+        from glmm_bayes.verbs.estimates import wald_columns
+
+        return wald_columns(quantities, asked)
 
     @override
     def coefficient_covariance(self) -> "np.ndarray":

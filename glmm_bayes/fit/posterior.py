@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 
     from glmm_bayes.design import Design
     from glmm_bayes.terms import RandomTerm
+    from glmm_bayes.verbs.estimates import Asked, Quantities
 
 
 class PosteriorFit(Fit):
@@ -166,6 +167,12 @@ class PosteriorFit(Fit):
         from glmm_bayes.verbs.hypothesis import probability_of
 
         return probability_of(values, sign)
+
+    @override
+    def judged(self, quantities: "Quantities", asked: "Asked") -> "dict[str, np.ndarray]":
+        from glmm_bayes.verbs.estimates import posterior_columns
+
+        return posterior_columns(quantities, asked)
 
     @override
     def coefficient_covariance(self) -> "np.ndarray":

@@ -32,6 +32,19 @@ def widened(values: np.ndarray, arms: np.ndarray) -> np.ndarray:
     )
 
 
+def delta_slopes(values: np.ndarray) -> np.ndarray:
+    """
+    Give how a quantity moves with a standard deviation along each axis, from a star's values.
+
+    Returns
+    -------
+    ndarray
+        `(d, …)`; sums of products over the first axis are covariances by the delta method.
+    """
+    d = len(values) // 2
+    return (values[1 : 1 + d] - values[1 + d :]) / (2 * ARM)
+
+
 def delta_variance(values: np.ndarray) -> np.ndarray:
     """
     Give the variance of a quantity from its values on a star `(1 + 2 d, …)`.
@@ -41,9 +54,7 @@ def delta_variance(values: np.ndarray) -> np.ndarray:
     >>> round(float(delta_variance(np.array([5.0, 5.0 + 3 * ARM, 5.0 - 3 * ARM]))), 6)
     9.0
     """
-    d = len(values) // 2
-    slopes = (values[1 : 1 + d] - values[1 + d :]) / (2 * ARM)
-    return np.square(slopes).sum(axis=0)
+    return np.square(delta_slopes(values)).sum(axis=0)
 
 
 class Later(Mapping[str, np.ndarray]):

@@ -111,3 +111,9 @@ def _priors(model: Model) -> Grid:
         (name, repr(prior), _source(source)) for name, prior, source in _stated(model)
     ]
     return Grid("Priors", ("parameter", "prior", "source"), (("", tuple(rows)),), words=3)
+
+
+def predictor_label(model: Model, param: str) -> str:
+    """Say on which scale a parameter's linear predictor is."""
+    link = model.links[param].name
+    return param if link == "identity" else f"{link}({param})"

@@ -119,7 +119,13 @@ def coefficient_draws(fit: Fit) -> dict[str, np.ndarray]:
     return found
 
 
-def read_statement(text: str, names: Sequence[str]) -> tuple[str, Linear]:
+class NotThereError(LookupError):
+    """A word of a statement that stands for nothing; its only argument is the word."""
+
+
+def read_statement(
+    text: str, names: Sequence[str], what: str = "coefficient"
+) -> tuple[str, Linear]:
     """
     Take a statement apart into its sign and its left side less its right.
 
@@ -128,6 +134,13 @@ def read_statement(text: str, names: Sequence[str]) -> tuple[str, Linear]:
     >>> read_statement("2 * f[T.b] > x + 1", ["x", "f[T.b]"])
     ('>', Linear(constant=-1.0, weights={'f[T.b]': 2.0, 'x': -1.0}))
     """
+    try:
+        return _read(text, names)
+    except NotThereError as error:
+        raise _unknown(error.args[0], names, what) from None
+
+
+def _read(text: str, names: Sequence[str]) -> tuple[str, Linear]:
     source = re.sub(r"(?<![<>=!])=(?!=)", "==", _with_places(text, names))
     try:
         tree = ast.parse(source.strip(), mode="eval").body
@@ -154,7 +167,7 @@ def _with_places(text: str, names: Sequence[str]) -> str:
             end = text.find("`", at + 1)
             quoted = text[at + 1 : end]
             if end < 0 or quoted not in names:
-                raise _unknown(quoted if end > 0 else text[at:], names)
+                raise NotThereError(quoted if end > 0 else text[at:])
             out.append(PLACE.format(names.index(quoted)))
             at = end + 1
             continue
@@ -180,7 +193,7 @@ def _linear(node: ast.expr, text: str, names: Sequence[str]) -> Linear:
         case ast.Name(id=name):
             return _coefficient(name, names)
         case ast.Subscript() | ast.Call() | ast.Attribute():
-            raise _unknown(_in_users_words(ast.unparse(node), names), names)
+            raise NotThereError(_in_users_words(ast.unparse(node), names))
         case ast.UnaryOp(op=ast.USub(), operand=inside):
             return Linear(0.0, {}).plus(_linear(inside, text, names), -1.0)
         case ast.UnaryOp(op=ast.UAdd(), operand=inside):
@@ -204,7 +217,7 @@ def _linear(node: ast.expr, text: str, names: Sequence[str]) -> Linear:
 def _coefficient(word: str, names: Sequence[str]) -> Linear:
     places = {PLACE.format(k): name for k, name in enumerate(names)}
     if word not in places:
-        raise _unknown(word, names)
+        raise NotThereError(word)
     return Linear(0.0, {places[word]: 1.0})
 
 
@@ -214,8 +227,10 @@ def _in_users_words(source: str, names: Sequence[str]) -> str:
     return source
 
 
-def _unknown(name: str, names: Mapping[str, object] | Sequence[str]) -> UnknownNameError:
-    return UnknownNameError(f"There is no coefficient {name!r}. {suggestion(name, names)}")
+def _unknown(
+    name: str, names: Mapping[str, object] | Sequence[str], what: str = "coefficient"
+) -> UnknownNameError:
+    return UnknownNameError(f"There is no {what} {name!r}. {suggestion(name, names)}")
 
 
 def _combine(linear: Linear, draws: Mapping[str, np.ndarray], size: int) -> np.ndarray:

@@ -10,7 +10,8 @@ from matplotlib.figure import Figure
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.fit import Fit
 from glmm_bayes.registry import suggestion
-from glmm_bayes.verbs.plots.look import INK, PALE, PALETTE, panels, predictor_label
+from glmm_bayes.verbs.describe import predictor_label
+from glmm_bayes.verbs.plots.look import INK, PALE, PALETTE, panels
 
 LABELLED = 45  # levels that can still be named beside one another
 

@@ -17,6 +17,7 @@ from glmm_bayes.verbs.datagrid import (
     grouping_variables,
     values_of,
 )
+from glmm_bayes.verbs.describe import predictor_label
 from glmm_bayes.verbs.plots.grid import Grid, make_grid, nearest
 from glmm_bayes.verbs.plots.look import (
     INK,
@@ -28,7 +29,6 @@ from glmm_bayes.verbs.plots.look import (
     panels,
     plain,
     positive_and_unbounded,
-    predictor_label,
     response_name,
     with_meaning,
 )

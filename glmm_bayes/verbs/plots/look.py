@@ -67,12 +67,6 @@ def response_name(model: Model) -> str:
     return model.design.response.name.strip("`")
 
 
-def predictor_label(model: Model, param: str) -> str:
-    """Say on which scale a parameter's linear predictor is."""
-    link = model.links[param].name
-    return param if link == "identity" else f"{link}({param})"
-
-
 def colours(k: int, *, ordered: bool) -> list[str]:
     """Give k colours: a scale from dark to light if they have an order or are very many."""
     if ordered or k > len(PALETTE):

@@ -13,7 +13,8 @@ from matplotlib.lines import Line2D
 
 from glmm_bayes.errors import DataError
 from glmm_bayes.model import Model
-from glmm_bayes.verbs.plots.look import INK, PALE, colours, panels, predictor_label
+from glmm_bayes.verbs.describe import predictor_label
+from glmm_bayes.verbs.plots.look import INK, PALE, colours, panels
 
 if TYPE_CHECKING:
     from glmm_bayes.verbs.compare_methods import MethodComparison
