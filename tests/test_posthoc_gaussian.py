@@ -14,7 +14,8 @@ from glmm_bayes.engine.surrogate import fit_surrogate
 from glmm_bayes.posthoc import gaussian
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.gaussian import sample_gaussian
-from glmm_bayes.posthoc.marginal import can_be_collapsed, find_marginal_mode, read_marginal
+from glmm_bayes.posthoc.marginal import can_be_collapsed, read_marginal
+from glmm_bayes.posthoc.outer import find_mode
 from glmm_bayes.posthoc.proposals import Proposer
 from glmm_bayes.posthoc.proposals_gaussian import (
     at_once,
@@ -463,7 +464,7 @@ def test_interrupted_before_any_draw():
 def test_many_densities_are_those_of_single_ones():
     posterior = read_marginal(crossed())
     many = many_densities(posterior)
-    mode = find_marginal_mode(posterior)
+    mode = find_mode(posterior)
     psi = mode.psi + np.random.default_rng(1).normal(size=(5, len(mode.psi))) @ mode.axes.T
     np.testing.assert_allclose(many(psi), [posterior(row)[0] for row in psi], atol=1e-7)
     found = at_once(posterior)(psi, np.zeros(5), np.random.default_rng(2))

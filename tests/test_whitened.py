@@ -124,7 +124,7 @@ def test_the_slope_of_the_priors_density(name):
     around = around_of(name)
     prior: LogPrior = around.target.log_prior
     for point in points(name, 2):
-        x, h = around.target.x(point.psi), 1e-3
+        x, h = around.target.tiled(point.psi), 1e-3
         steps = h * np.eye(len(x))
         near = np.array([prior.density(x + e)[0] - prior.density(x - e)[0] for e in steps])
         far = np.array([prior.density(x + 2 * e)[0] - prior.density(x - 2 * e)[0] for e in steps])
@@ -405,7 +405,7 @@ def test_many_draws_at_once_are_those_of_one_after_the_other(name):
     log_prior = np.concatenate([point.log_prior for point in chosen]).repeat(2 + Q)
     theta, _ = target.log_prior.densities(target.tiled(psi))
     found = Batched(around.problem).draw(
-        around.many_factors(theta), target.fixed_at(psi), log_prior, np.tile(normals, (3, 1))
+        target.factors(theta), target.fixed_at(psi), log_prior, np.tile(normals, (3, 1))
     )
     whole = np.hstack([found.u, found.gamma]).reshape(3, 2 + Q, Q)
     inside = np.isfinite(found.log_density).reshape(3, 2 + Q)
@@ -464,7 +464,7 @@ def test_many_draws_at_once_are_as_dense_as_the_model():
     psi = np.stack([point.psi, other.psi])
     theta, log_prior = target.log_prior.densities(target.tiled(psi))
     found = Batched(point.around.problem).draw(
-        point.around.many_factors(theta), target.fixed_at(psi), log_prior, z
+        target.factors(theta), target.fixed_at(psi), log_prior, z
     )
     theirs = []
     for i, at in enumerate((point, other)):
@@ -480,7 +480,7 @@ def test_what_cannot_be_factored_has_no_density():
     target, Q = point.around.target, point.around.problem.columns
     psi = np.stack([point.psi, other.psi])
     theta, log_prior = target.log_prior.densities(target.tiled(psi))
-    Lambdas = point.around.many_factors(theta)
+    Lambdas = target.factors(theta)
     Lambdas[0][1, 0, 0] = np.nan
     found = Batched(point.around.problem).draw(
         Lambdas, target.fixed_at(psi), log_prior, np.zeros((2, Q))

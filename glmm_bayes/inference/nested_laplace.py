@@ -16,10 +16,11 @@ from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.given_gaussian import GivenGaussian
 from glmm_bayes.posthoc.given_rows import NearNormal
-from glmm_bayes.posthoc.marginal import can_be_collapsed, find_marginal_mode, read_marginal
+from glmm_bayes.posthoc.marginal import can_be_collapsed, read_marginal
 from glmm_bayes.posthoc.marginals import marginals
 from glmm_bayes.posthoc.nested import BUDGET, ROUGH, Nested
 from glmm_bayes.posthoc.nested_words import notes, problems
+from glmm_bayes.posthoc.outer import find_mode
 from glmm_bayes.posthoc.sampling import Alone
 from glmm_bayes.posthoc.target import find_around, read_target
 from glmm_bayes.posthoc.verify import verify
@@ -118,7 +119,7 @@ METHODS.add("nested_laplace", nested_laplace)
 def approximated(model: Model) -> Nested:
     """Approximate a model's posterior."""
     if can_be_collapsed(model):
-        mode = find_marginal_mode(read_marginal(model))
+        mode = find_mode(read_marginal(model))
         return Nested(
             mode.posterior,
             GivenGaussian(mode.posterior),

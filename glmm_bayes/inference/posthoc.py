@@ -160,6 +160,7 @@ def _drawn(
             chains=settings.chains,
             cores=settings.cores,
             progressbar=settings.progressbar,
+            start=start,
         )
         return found, statistics, how_collapsed(statistics)
     surveyed, words = Surveyed(model, start), []

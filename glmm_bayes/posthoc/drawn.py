@@ -2,24 +2,16 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from glmm_bayes.draws import Draws, split_outer
 from glmm_bayes.model import Model
+from glmm_bayes.posthoc.outer import OuterPosterior
 
 if TYPE_CHECKING:
     import xarray as xr
-
-
-class Named(Protocol):
-    """What gives the model's names to outer parameters."""
-
-    model: Model
-
-    def theta(self, psi: np.ndarray, gamma: np.ndarray) -> np.ndarray:
-        """Give the outer parameters `(S, m)` in the model's layout of draws."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -70,7 +62,7 @@ class Drawn:
             {name: value for name, value in statistics.items() if not np.isnan(value).all()},
         )
 
-    def named(self, posterior: Named) -> tuple[Draws, "xr.Dataset"]:
+    def named(self, posterior: OuterPosterior) -> tuple[Draws, "xr.Dataset"]:
         """Give the model's names to the draws, and put the statistics into a Dataset."""
         import xarray as xr
 

@@ -9,7 +9,8 @@ from glmm_bayes.engine.surrogate import Surrogate, fit_surrogate
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.independent import draw_and_weigh
-from glmm_bayes.posthoc.marginal import find_marginal_mode, read_marginal
+from glmm_bayes.posthoc.marginal import read_marginal
+from glmm_bayes.posthoc.outer import find_mode
 from glmm_bayes.posthoc.proposals import Proposer
 from glmm_bayes.posthoc.proposals_gaussian import (
     choose_proposer,
@@ -36,6 +37,7 @@ def sample_gaussian(
     chains: int,
     cores: int = 1,
     progressbar: bool = False,
+    start: np.ndarray | None = None,
 ) -> tuple[Draws, "xr.Dataset"]:
     """
     Draw by chains of independent proposals.
@@ -53,6 +55,9 @@ def sample_gaussian(
         Draws kept of each chain, and chains, of which some walk at once where the model is large.
     progressbar
         Whether progress is shown.
+    start
+        The outer parameters `(m,)`, in the model's layout, to start the search of the mode from;
+        by default it starts from the data.
 
     Returns
     -------
@@ -78,7 +83,7 @@ def sample_gaussian(
     may not be: a normal that fits at the mode stands in for it, and the ratio of both enters the
     weights.
     """
-    mode = find_marginal_mode(read_marginal(model))
+    mode = find_mode(read_marginal(model), start)
     tolerance = CLOSER if factors_are_dear(mode.posterior) else CLOSE
     surrogate = fit_surrogate(
         mode.posterior,
@@ -91,7 +96,7 @@ def sample_gaussian(
     proposer = choose_proposer(mode, surrogate)
     streams = np.random.SeedSequence(seed).spawn(chains + 1)
     each = _proposals_for_one(proposer, surrogate, np.random.default_rng(streams[-1]))
-    k = len(mode.posterior.collapsed.centre)
+    k = len(mode.posterior.gamma)
     room = Drawn.room(model, (chains, draws), len(mode.psi), k, STATISTICS)
     course = Course(proposer, surrogate, mode.psi, each)
     drawn = run_walkers(course, room, streams[:chains], cores=cores, progressbar=progressbar)

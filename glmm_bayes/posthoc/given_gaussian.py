@@ -28,14 +28,13 @@ class GivenGaussian(Given):
     """Exactly normal under a normal prior of the coefficients; another's is averaged over."""
 
     def __init__(self, target: MarginalPosterior) -> None:
-        latent = target.collapsed.gaussian.system.latent
-        super().__init__(target, latent, len(target.collapsed.centre))
+        super().__init__(target, target.latent, len(target.gamma))
 
     def visited(self, psi: np.ndarray) -> Node:
         """Compute at psi."""
         sigma, Lambdas = self._given(psi)
         usual = found = self.target.collapsed.solved(sigma, Lambdas)
-        stand_in = self.target.collapsed.prior
+        stand_in = self.target.stand_in
         for _ in range(ROUNDS if self.k else 0):
             belief = believed(self.target.prior, stand_in, found.gamma, self._own(found))
             precision = np.maximum(belief.precision, WEAKEST * belief.slope**2)

@@ -64,7 +64,7 @@ class NearNormal(Given):
     def deviations(self, node: Node, rng: np.random.Generator, size: int) -> np.ndarray:
         """Draw coefficients and effects less their mean, `(size, k + N)`."""
         kept, laplace = node.kept, self.laplace
-        Lambdas: Sequence[np.ndarray] = self.target.coordinates.Lambdas(self.target.x(node.psi))
+        Lambdas: Sequence[np.ndarray] = self.target.coordinates.Lambdas(self.target.tiled(node.psi))
         spread = self.system.at(Lambdas)
         ascent = Ascent(laplace.rows, laplace.X[0], spread, laplace.random, laplace.prior)
         near = revived(

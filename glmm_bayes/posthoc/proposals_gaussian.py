@@ -7,7 +7,8 @@ import numpy as np
 from glmm_bayes.engine.evaluated import Many
 from glmm_bayes.engine.stacked import Stacked, is_small
 from glmm_bayes.engine.surrogate import Surrogate
-from glmm_bayes.posthoc.marginal import MarginalMode, MarginalPosterior
+from glmm_bayes.posthoc.marginal import MarginalPosterior
+from glmm_bayes.posthoc.outer import OuterMode
 from glmm_bayes.posthoc.proposals import CHUNK, MANY, Propose, Proposer
 from glmm_bayes.posthoc.weighed import Weighed
 
@@ -27,7 +28,7 @@ def factors_are_dear(posterior: MarginalPosterior) -> bool:
     return seconds + (system.q2 + system.p) ** 3 / 3 / MULTIPLIED > DEAR
 
 
-def choose_proposer(mode: MarginalMode, surrogate: Surrogate) -> Proposer:
+def choose_proposer(mode: OuterMode[MarginalPosterior], surrogate: Surrogate) -> Proposer:
     """Choose by the size of the model."""
     posterior = mode.posterior
     if _is_small(posterior):
@@ -52,8 +53,7 @@ def many_densities(posterior: MarginalPosterior) -> Many | None:
 
 
 def _is_small(posterior: MarginalPosterior) -> bool:
-    latent = posterior.collapsed.gaussian.system.latent
-    return is_small(latent, len(posterior.collapsed.centre))
+    return is_small(posterior.latent, len(posterior.gamma))
 
 
 def at_once(posterior: MarginalPosterior) -> Propose:
@@ -72,7 +72,7 @@ def at_once(posterior: MarginalPosterior) -> Propose:
 def one_by_one(posterior: MarginalPosterior) -> Propose:
     """Propose from one factorisation a draw."""
     collapsed = posterior.collapsed
-    latent, k = collapsed.gaussian.system.latent, len(collapsed.centre)
+    latent, k = posterior.latent, len(posterior.gamma)
 
     def propose(psi: np.ndarray, log_q: np.ndarray, rng: np.random.Generator) -> Weighed:
         _, sigma, Lambdas, log_posterior = posterior.parameters(psi)
@@ -95,7 +95,7 @@ def one_by_one(posterior: MarginalPosterior) -> Propose:
     return propose
 
 
-def perturbed(mode: MarginalMode, surrogate: Surrogate) -> Propose:
+def perturbed(mode: OuterMode[MarginalPosterior], surrogate: Surrogate) -> Propose:
     """
     Propose from the factorisation at the mode alone.
 

@@ -44,7 +44,7 @@ def _at_once(around: Around) -> Placed:
 
     def placed(psi: np.ndarray, z: np.ndarray, log_proposal: np.ndarray) -> Weighed:
         theta, log_prior = target.log_prior.densities(target.tiled(psi))
-        drawn = batched.draw(around.many_factors(theta), target.fixed_at(psi), log_prior, z)
+        drawn = batched.draw(target.factors(theta), target.fixed_at(psi), log_prior, z)
         volume, inside = np.zeros(len(psi)), np.isfinite(drawn.log_density)
         volume[inside] = (drawn.log_density - drawn.log_normals)[inside]
         return Weighed.by(psi, drawn.gamma, drawn.effects, drawn.log_density, log_proposal + volume)

@@ -4,6 +4,7 @@ import numpy as np
 
 from glmm_bayes.engine.surrogate import Surrogate
 from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.marginal import MarginalPosterior
 from glmm_bayes.posthoc.verify import POINTS, SAME
 from glmm_bayes.results import log_likelihood
@@ -24,7 +25,7 @@ def verify_marginal(posterior: MarginalPosterior, surrogate: Surrogate) -> None:
     rng = np.random.default_rng(0)
     psi, _ = surrogate.sample(rng, POINTS)
     _, sigma, Lambdas, _ = posterior.parameters(psi)
-    latent = posterior.collapsed.gaussian.system.latent
+    latent = posterior.latent
     gamma, effects, ours = [], [], []
     for i in range(POINTS):
         own = [L[i] for L in Lambdas]
@@ -33,12 +34,12 @@ def verify_marginal(posterior: MarginalPosterior, surrogate: Surrogate) -> None:
         v, coefficients = found.draw(zu, zx)
         given = 0.5 * found.factor.log_determinant - len(zx) * np.log(sigma[i])
         given -= 0.5 * (float(zu @ zu) + float(zx @ zx))
-        prior = posterior.collapsed.prior.log_density(coefficients) - 0.5 * float(v @ v)
+        prior = posterior.stand_in.log_density(coefficients) - 0.5 * float(v @ v)
         ours.append(found.value + given - prior)
         gamma.append(coefficients)
         effects.append(latent.effects(v, own))
-    by_term = [np.stack(b) for b in zip(*effects, strict=True)]
-    draws = posterior.named(psi, np.stack(gamma), by_term, 1)
+    by_term = [np.stack(b)[None] for b in zip(*effects, strict=True)]
+    draws, _ = Drawn(psi[None], np.stack(gamma)[None], by_term, {}).named(posterior)
     theirs = log_likelihood(posterior.model, draws)["y"].to_numpy().sum(axis=2)[0]
     gaps = theirs - np.array(ours)
     if not np.ptp(gaps) <= SAME * (1.0 + np.abs(theirs).max()):
