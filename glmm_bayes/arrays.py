@@ -7,6 +7,21 @@ from typing import Any
 import numpy as np
 from scipy import special
 
+
+def _add_at(x: np.ndarray, at: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Add parts at places that may be the same, out of place."""
+    found = x.astype(np.result_type(x, part))
+    np.add.at(found, at, part)
+    return found
+
+
+def _put_at(x: np.ndarray, at: np.ndarray, part: np.ndarray) -> np.ndarray:
+    """Put parts at places, out of place."""
+    found = x.astype(np.result_type(x, part))
+    found[at] = part
+    return found
+
+
 NUMPY = SimpleNamespace(
     exp=np.exp,
     expm1=np.expm1,
@@ -26,6 +41,9 @@ NUMPY = SimpleNamespace(
     stack=np.stack,
     concatenate=np.concatenate,
     eye=np.eye,
+    sum=np.sum,
+    add_at=_add_at,
+    put_at=_put_at,
 )
 
 
@@ -33,6 +51,12 @@ NUMPY = SimpleNamespace(
 def graph() -> Any:
     """Give the same functions for PyTensor's graphs; imports PyTensor when it is first called."""
     import pytensor.tensor as pt
+
+    def put_at(x: np.ndarray, at: np.ndarray, part: Any) -> Any:
+        # PyTensor 3.3 takes wrong slopes where set_subtensor and inc_subtensor are fused.
+        source = np.arange(len(x))
+        source[at] = len(x) + np.arange(len(at))
+        return pt.concatenate([x, part])[source]
 
     return SimpleNamespace(
         exp=pt.exp,
@@ -53,4 +77,7 @@ def graph() -> Any:
         stack=pt.stack,
         concatenate=pt.concatenate,
         eye=pt.eye,
+        sum=pt.sum,
+        add_at=lambda x, at, part: pt.inc_subtensor(pt.as_tensor(x)[at], part),
+        put_at=put_at,
     )

@@ -38,6 +38,11 @@ def read_centering(design: Design, asked: str | Mapping[str, str]) -> dict[str, 
                 f"centering={choice!r} is not known. {suggestion(str(choice), CHOICES)}"
             )
     for term in design.terms:
+        if _is_structured(term) and chosen.get(term.name) == "centered":
+            raise NotSupportedError(
+                f"The levels of {term.text!r} depend on each other and cannot be centred: leave "
+                f"{term.name!r} out of centering."
+            )
         if _is_singular(term) and chosen.get(term.name) == "centered":
             raise NotSupportedError(
                 f"The effects of {term.text!r} are made of fewer factors than there are columns, "
@@ -50,6 +55,10 @@ def _is_singular(term: RandomTerm) -> bool:
     return term.structure.rank(term.size) < term.size
 
 
+def _is_structured(term: RandomTerm) -> bool:
+    return term.level_structure.pairs is not None
+
+
 def resolve_centering(
     family: Family, links: Mapping[str, Link], design: Design, choices: Mapping[str, str]
 ) -> dict[str, bool]:
@@ -57,7 +66,7 @@ def resolve_centering(
     resolved = {}
     for term in design.terms:
         choice = choices[term.name]
-        if _is_singular(term):
+        if _is_singular(term) or _is_structured(term):
             resolved[term.name] = False
         elif choice == "auto":
             found = information(family, links["mu"], design, term)

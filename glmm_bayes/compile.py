@@ -11,6 +11,7 @@ from glmm_bayes.arrays import graph
 from glmm_bayes.design import INTERCEPT
 from glmm_bayes.draws import beta_name, coordinates
 from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.kriging import standard_effects
 from glmm_bayes.model import Model
 from glmm_bayes.parameters import Block
 from glmm_bayes.priors import Prior, grouped
@@ -105,11 +106,39 @@ def _effects(model: Model, term: RandomTerm, values: Mapping[str, Any]) -> Any:
         dims = tuple(f"{term.name}__{d}" for d in term.structure.dims(key))
         pm.Deterministic(f"{key}_{term.name}", value, dims=dims)
     Lambda = term.structure.factor(theta, term.size, graph())
-    dims = (term.label, f"{term.name}__coef")
+    dims = (term.dim, f"{term.name}__coef")
     if model.centering[term.name]:
         return pm.MvNormal(f"b_{term.name}", mu=np.zeros(term.size), chol=Lambda, dims=dims)
-    v = pm.Normal(f"v_{term.name}", dims=dims)
+    v = _standard(term, values, dims)
     return pm.Deterministic(f"b_{term.name}", v @ Lambda.T, dims=dims)
+
+
+def _standard(term: RandomTerm, values: Mapping[str, Any], dims: tuple[str, str]) -> Any:
+    """Enter one term's effects in standard units, v `(q, p)`, of the precision of its levels."""
+    between = term.level_structure
+    if between.pairs is None:
+        return pm.Normal(f"v_{term.name}", dims=dims)
+    q, p = len(term.levels), term.size
+    names = [parameter.name for parameter in between.parameters(q)]
+    i, j = between.pairs.T
+    twice = np.where(i == j, 1.0, 2.0)
+
+    def logp(v: Any, middle: Any, *given: Any) -> Any:
+        Q = between.entries(dict(zip(names, given, strict=True)), graph())
+        squares = (Q.values * twice * (v[i] * v[j]).sum(axis=1)).sum()
+        return 0.5 * (p * Q.log_determinant - squares - q * p * np.log(2 * np.pi))
+
+    def random(middle: Any, *given: Any, rng: np.random.Generator, size: Any) -> np.ndarray:
+        theta = {f"{k}_{term.name}": value for k, value in zip(names, given, strict=True)}
+        return standard_effects(term, theta, rng)
+
+    theta = [pt.atleast_1d(values[f"{name}_{term.name}"]) for name in names]
+    # PyMC learns the shape of a draw from a parameter that has it.
+    inputs = ",".join(["(q,p)", *(f"(m{k})" for k in range(len(theta)))])
+    return pm.CustomDist(
+        f"v_{term.name}", np.zeros((q, p)), *theta, logp=logp, random=random,
+        signature=f"{inputs}->(q,p)", dims=dims,
+    )  # fmt: skip
 
 
 def _contribution(term: RandomTerm, loading: Any, b: Any) -> Any:

@@ -6,7 +6,8 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.draws import beta_name
-from glmm_bayes.engine.joint import Effects, Joint, Linear, Score, Shares
+from glmm_bayes.engine.joint import Between, Effects, Joint, Linear, Score, Shares
+from glmm_bayes.engine.latent import Pattern
 from glmm_bayes.engine.outer import Outer
 from glmm_bayes.engine.whitening import Whitened, Whitening
 from glmm_bayes.model import Model
@@ -79,7 +80,15 @@ def _effects(model: Model, term: RandomTerm, start: int, centred: bool, shares: 
         for parameter in term.structure.parameters(p)
     }
     at = slice(start, start + q * p)
-    return Effects(at, q, p, term.structure, theta, centred, shares)
+    return Effects(at, q, p, term.structure, theta, centred, shares, _between(model, term))
+
+
+def _between(model: Model, term: RandomTerm) -> Between | None:
+    structure, q = term.level_structure, len(term.levels)
+    if structure.pairs is None:
+        return None
+    theta = {p.name: model.layout[f"{p.name}_{term.name}"] for p in structure.parameters(q)}
+    return Between(Pattern(q, structure.pairs), structure, theta)
 
 
 def _shares(model: Model, centering: Mapping[str, bool]) -> dict[str, Shares]:
@@ -178,7 +187,10 @@ def compiled_density(model: Model, joint: Joint, whitening: Whitening | None = N
 
     family, design = model.family, model.design
     links = {name: model.links[name].compiled for name in design.predictors}
-    structures = [term.structure.compiled for term in design.terms]
+    structures = [
+        term.structure.compiled if term.level_structure.pairs is None else None
+        for term in design.terms
+    ]
     priors = [prior for block in model.blocks for prior in block.priors]
     kinds = [kind for kind in map(_kernel, priors) if kind is not None]
     if None in (family.compiled, *links.values(), *structures) or len(kinds) < len(priors):

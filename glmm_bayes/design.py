@@ -7,7 +7,7 @@ from typing import Any, Literal
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.covariance import COVARIANCES
+from glmm_bayes.covariance import COVARIANCES, LEVEL_COVARIANCES
 from glmm_bayes.data import (
     Frame,
     Rows,
@@ -17,7 +17,7 @@ from glmm_bayes.data import (
     usable_rows,
 )
 from glmm_bayes.encoding import Context, Expression, Matrix, columns_of
-from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
+from glmm_bayes.errors import DataError, FormulaError, NotSupportedError, UnknownNameError
 from glmm_bayes.formula import STRUCTURE_NAMES, Formula, PredictorPart, RandomPart
 from glmm_bayes.registry import suggestion
 from glmm_bayes.response import Response, read_response, response_texts
@@ -188,10 +188,10 @@ def _refuse_unbuilt(formula: Formula) -> None:
             )
         for term in part.random:
             _check_structure(term)
-            if not term.group.factors:
-                raise NotSupportedError(
-                    f"{term.text!r} has no group: `| 1` needs a structure along time or space, "
-                    f"which is not built yet."
+            if not term.group.factors and not _has_positions(term):
+                raise FormulaError(
+                    f"{term.text!r} has no group: `| 1` needs a structure along time or in space, "
+                    f"such as ar1(time | 1)."
                 )
 
 
@@ -199,7 +199,7 @@ def _refuse_unbuilt(formula: Formula) -> None:
 
 
 def _check_structure(term: RandomPart) -> None:
-    built = [name for name, structure in COVARIANCES.items() if structure.axis == "columns"]
+    built = [name for name in {**COVARIANCES, **LEVEL_COVARIANCES} if name != "iid"]
     if term.structure not in STRUCTURE_NAMES and term.structure not in built:
         raise UnknownNameError(
             f"{term.text!r} has a bar, but there is no structure {term.structure!r} (a logical or "
@@ -210,6 +210,10 @@ def _check_structure(term: RandomPart) -> None:
             f"The structure of {term.text!r} is not built yet; of structures there are "
             f"{', '.join(built)}."
         )
+
+
+def _has_positions(term: RandomPart) -> bool:
+    return term.structure in LEVEL_COVARIANCES and LEVEL_COVARIANCES[term.structure].positioned
 
 
 def _learn_predictor(

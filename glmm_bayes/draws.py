@@ -119,7 +119,7 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
             variables[name] = ([], values[:, 0])
     for term in model.design.terms:
         variables |= _reported(term, draws)
-        variables[f"b_{term.name}"] = ([term.label, f"{term.name}__coef"], draws.effects[term.name])
+        variables[f"b_{term.name}"] = ([term.dim, f"{term.name}__coef"], draws.effects[term.name])
     variables |= {name: ([], values) for name, values in draws.constants.items()}
     shape = (draws.chains, draws.size // draws.chains)
     data = {
@@ -157,7 +157,7 @@ def coordinates(model: Model) -> dict[str, list[str]]:
     for param, predictor in model.design.predictors.items():
         coords["coef" if param == "mu" else f"coef_{param}"] = list(predictor.names)
     for term in model.design.terms:
-        coords[term.label] = list(term.levels)
+        coords[term.dim] = list(term.levels)
         coords[f"{term.name}__coef"] = coords[f"{term.name}__coef2"] = list(term.columns)
         for dim, labels in term.structure.coordinates(term.size).items():
             coords[f"{term.name}__{dim}"] = list(labels)
@@ -179,10 +179,11 @@ def from_dataset(model: Model, data: "xr.Dataset") -> Draws:
     }
     theta: dict[str, np.ndarray] = {}
     for term in model.design.terms:
-        keys = {p.key for p in term.structure.parameters(term.size)}
-        values = {key: flat(f"{key}_{term.name}") for key in keys}
-        for name, value in term.structure.sampled(values, term.size).items():
-            theta[f"{name}_{term.name}"] = value
+        for structure, size in term.structures:
+            keys = {p.key for p in structure.parameters(size)}
+            values = {key: flat(f"{key}_{term.name}") for key in keys}
+            for name, value in structure.sampled(values, size).items():
+                theta[f"{name}_{term.name}"] = value
     constants = {name: flat(name) for name in model.constants}
     effects = {term.name: flat(f"b_{term.name}") for term in model.design.terms}
     return Draws(beta, constants, theta, effects, chains)

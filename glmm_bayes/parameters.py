@@ -6,8 +6,8 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.covariance import Covariance, CovarianceParameter
-from glmm_bayes.covariance.base import refuse_prior
+from glmm_bayes.covariance import CovarianceParameter, Structure
+from glmm_bayes.covariance.structure import refuse_prior
 from glmm_bayes.design import INTERCEPT, Design, Predictor
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.families import Family, Link, Parameter
@@ -153,7 +153,7 @@ def centred_intercept(predictor: Predictor, user: Mapping[str, Any]) -> bool:
 def structure_blocks(term: RandomTerm, scales: Mapping[str, Scale]) -> Iterator[Block]:
     """Describe the parameters of one random term's structures."""
     reach = np.array([_rounded(_reach(term, k, scales)) for k in range(term.size)])
-    for structure, size in ((term.structure, term.size), (term.level_structure, len(term.levels))):
+    for structure, size in term.structures:
         for parameter in structure.parameters(size):
             default = structure.default_prior(parameter.key)
             if default is None:
@@ -162,7 +162,7 @@ def structure_blocks(term: RandomTerm, scales: Mapping[str, Scale]) -> Iterator[
 
 
 def _expansion(
-    structure: Covariance, parameter: CovarianceParameter, size: int
+    structure: Structure, parameter: CovarianceParameter, size: int
 ) -> Callable[[Prior], tuple[Prior, ...]]:
     def expand(prior: Prior) -> tuple[Prior, ...]:
         if prior.is_fixed and parameter.name != parameter.key:
@@ -174,7 +174,7 @@ def _expansion(
 
 def _structure_block(
     term: RandomTerm,
-    structure: Covariance,
+    structure: Structure,
     size: int,
     parameter: CovarianceParameter,
     default: Prior,

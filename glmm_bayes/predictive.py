@@ -6,6 +6,7 @@ import numpy as np
 
 from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, factors
+from glmm_bayes.kriging import new_effects
 from glmm_bayes.model import Model
 from glmm_bayes.terms import RandomTerm
 
@@ -20,8 +21,9 @@ def effects_for(
     Give every term's effects `(S, q, p)` for the rows of a design.
 
     `"conditional"` keeps the effects of the levels the model was fitted with and draws those of
-    others from their distribution; `"new"` draws all of them; `"population"` (and `"marginal"`,
-    where they are integrated out) has none. Without `rng`, what would be drawn is zero.
+    others from their distribution given these; `"new"` draws all of them; `"population"` (and
+    `"marginal"`, where they are integrated out) has none. Without `rng`, what would be drawn is at
+    its mean.
     """
     if groups in ("population", "marginal"):
         return {}
@@ -30,23 +32,17 @@ def effects_for(
         known = draws.effects[term.name]
         if groups == "new":
             known = known[:, :0]
-        missing = len(term.levels) - known.shape[1]
-        if missing:
-            new = new_effects(term, draws, missing, rng)
-            known = np.concatenate([known, new], axis=1)
+        if len(term.levels) > known.shape[1]:
+            more = new_effects(term, draws.theta, factors(term, draws.theta), known, rng)
+            known = np.concatenate([known, more], axis=1)
         found[term.name] = known
     return found
 
 
-def new_effects(
-    term: RandomTerm, draws: Draws, q: int, rng: np.random.Generator | None
-) -> np.ndarray:
-    """Draw the effects `(S, q, p)` of q levels from their distribution; zero without `rng`."""
-    if rng is None:
-        return np.zeros((draws.size, q, term.size))
-    Lambda = factors(term, draws.theta)
-    v = rng.standard_normal((draws.size, q, term.size))
-    return v @ Lambda.transpose(0, 2, 1)
+def all_effects(term: RandomTerm, draws: Draws, rng: np.random.Generator) -> np.ndarray:
+    """Draw the effects `(S, q, p)` of all of a term's levels from their distribution."""
+    none = np.empty((draws.size, 0, term.size))
+    return new_effects(term, draws.theta, factors(term, draws.theta), none, rng)
 
 
 def linear_predictor(design: Design, draws: Draws, effects: Effects, param: str) -> np.ndarray:

@@ -1,6 +1,5 @@
 """The random terms of a formula with data: whose effect each row has, and times what."""
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -8,12 +7,20 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.covariance import COVARIANCES, Covariance
-from glmm_bayes.data import Rows, labels
-from glmm_bayes.encoding import Context, Expression, Matrix
+from glmm_bayes.covariance import (
+    COVARIANCES,
+    LEVEL_COVARIANCES,
+    Covariance,
+    LevelCovariance,
+    Places,
+    Structure,
+)
+from glmm_bayes.data import Rows
+from glmm_bayes.encoding import Context, Matrix
 from glmm_bayes.errors import DataError, FormulaError
-from glmm_bayes.formula import Formula, Group, RandomPart
+from glmm_bayes.formula import Formula, RandomPart
 from glmm_bayes.ordered import learn_ordered
+from glmm_bayes.places import Addressing, are_positions, read_arguments
 
 
 @dataclass(frozen=True, eq=False)
@@ -33,20 +40,40 @@ class RandomTerm:
 
     With effects `b` `(q, p)`, the predictor of a loading's parameter gains
     `sum_j weights[:, j] * (Z * b[index[:, j], columns]).sum(axis=1)`; `index` `(n, m)` has
-    m = 1 but for multi-membership. `name` tells the term from others on the same group.
+    m = 1 but for multi-membership, and for places between the nodes of a structure. `name`
+    tells the term from others on the same group.
     """
 
     name: str
-    group: Group
-    factors: tuple[Expression, ...]
+    addressing: Addressing
     text: str
     columns: tuple[str, ...]
-    levels: tuple[str, ...]
     index: np.ndarray
     weights: np.ndarray
     loadings: tuple[Loading, ...]
     structure: Covariance
-    level_structure: Covariance
+    level_structure: LevelCovariance
+
+    @property
+    def levels(self) -> tuple[str, ...]:
+        """The names of the q levels, or of all nodes of their structure."""
+        return self.level_structure.nodes
+
+    @property
+    def structures(self) -> tuple[tuple[Structure, int], ...]:
+        """What its parameters are of, each with its size: columns and levels."""
+        return (self.structure, self.size), (self.level_structure, len(self.levels))
+
+    @property
+    def shown(self) -> int:
+        """How many levels, the first ones, tables have rows for."""
+        return self.level_structure.shown
+
+    @property
+    def dim(self) -> str:
+        """The dimension of levels in results: the group, unless nodes are more than its levels."""
+        own = self.addressing.positions or self.level_structure.pairs is not None
+        return f"{self.name}__level" if own else self.label
 
     @property
     def size(self) -> int:
@@ -56,7 +83,7 @@ class RandomTerm:
     @property
     def label(self) -> str:
         """The group as it is called in tables and dimensions."""
-        return self.group.label.replace("/", "_")
+        return self.addressing.label
 
     def take(self, rows: slice | np.ndarray) -> "RandomTerm":
         """Keep some of the rows, by position."""
@@ -93,26 +120,53 @@ def learn_terms(formula: Formula, rows: Rows, context: Context) -> Iterator[Rand
         joint = [p for p in pairs if p[1].id is not None and p[1].id == first.id] or [pairs[0]]
         pairs = [p for p in pairs if not any(p is j for j in joint)]
         prefix = "" if param == "mu" or len(joint) > 1 else f"{param}_"
-        name = base = prefix + first.group.label.replace("/", "_")
+        kind = _kind(first, rows, context)
+        addressing = Addressing.of(first, positioned=kind.positioned)
+        name = base = prefix + addressing.label
         k = 2
         while name in taken:
             name, k = f"{base}_{k}", k + 1
         taken.add(name)
-        yield _learn_term(name, joint, rows, context)
+        yield _learn_term(name, joint, kind, addressing, rows, context)
+
+
+def _kind(part: RandomPart, rows: Rows, context: Context) -> type[LevelCovariance]:
+    """
+    Tell how a term's levels vary together: independently, where its structure is of columns.
+
+    A name that both kinds have is of levels where numbers stand before the bar, as times are.
+    """
+    if part.structure not in LEVEL_COVARIANCES:
+        return LEVEL_COVARIANCES["iid"]
+    kind = LEVEL_COVARIANCES[part.structure]
+    if kind.positioned and not are_positions(part, rows.frame, context):
+        if part.structure in COVARIANCES:
+            return LEVEL_COVARIANCES["iid"]
+        raise DataError(
+            f"Before the bar of {part.text!r} there should be numbers, such as times or "
+            f"coordinates, not {part.columns!r}."
+        )
+    return kind
 
 
 def _learn_term(
-    name: str, joint: list[tuple[str, RandomPart]], rows: Rows, context: Context
+    name: str,
+    joint: list[tuple[str, RandomPart]],
+    kind: type[LevelCovariance],
+    addressing: Addressing,
+    rows: Rows,
+    context: Context,
 ) -> RandomTerm:
     first, frame = joint[0][1], rows.frame
-    structure = _structure(joint)
+    structure = _structure(joint, kind)
     loadings: list[Loading] = []
     columns: list[str] = []
     for param, part in joint:
         if structure.ordered:
             matrix, Z = learn_ordered(structure, part, rows, context)
         else:
-            matrix, Z = Matrix.learn(part.columns, frame, context)
+            text = "1" if kind.positioned else part.columns
+            matrix, Z = Matrix.learn(text, frame, context)
         if not matrix.names:
             raise DataError(
                 f"The random term {part.text!r} has no columns; write (1 | …) or (x | …)."
@@ -124,27 +178,55 @@ def _learn_term(
     problem = structure.problem(len(columns))
     if problem:
         raise DataError(f"The random term {first.text!r} {problem}.")
-    factors = tuple(Expression(text) for text in first.group.factors)
-    index, levels = _levels(first.group, factors, frame, context)
-    return RandomTerm(
-        name=name,
-        group=first.group,
-        factors=factors,
-        text=first.text,
-        columns=tuple(columns),
-        levels=levels,
-        index=index,
-        weights=_weights(first.group, frame, context),
-        loadings=tuple(loadings),
-        structure=structure,
-        level_structure=COVARIANCES["iid"](),
+    addressing, places, index = addressing.addressed(frame, context)
+    given = read_arguments(first, kind, context) if kind.name == first.structure else {}
+    level_structure = kind.of(places, given)
+    _refuse_same_names(structure, level_structure, len(columns), first.text)
+    return _placed(
+        RandomTerm(
+            name=name,
+            addressing=addressing,
+            text=first.text,
+            columns=tuple(columns),
+            index=index,
+            weights=addressing.weights(frame, context),
+            loadings=tuple(loadings),
+            structure=structure,
+            level_structure=level_structure,
+        ),
+        places,
     )
 
 
-def _structure(joint: Sequence[tuple[str, RandomPart]]) -> Covariance:
+def _placed(term: RandomTerm, places: Places) -> RandomTerm:
+    """Go from the levels of the rows to the nodes they are made of."""
+    nodes, shares = term.level_structure.located(places)
+    index = nodes[term.index].reshape(len(term.index), -1)
+    weights = (term.weights[:, :, None] * shares[term.index]).reshape(index.shape)
+    return replace(term, index=index, weights=weights)
+
+
+def _refuse_same_names(
+    structure: Covariance, level_structure: LevelCovariance, size: int, text: str
+) -> None:
+    own = {p.name for p in structure.parameters(size)}
+    for p in level_structure.parameters(len(level_structure.nodes)):
+        if p.name in own:
+            raise FormulaError(
+                f"The columns of {text!r} have a parameter {p.key!r}, and so have its levels: give "
+                f"the columns another structure."
+            )
+
+
+def _structure(joint: Sequence[tuple[str, RandomPart]], kind: type[LevelCovariance]) -> Covariance:
     first = joint[0][1]
-    name = "diag" if first.independent and first.structure == "us" else first.structure
-    found = [COVARIANCES[name].of(part.arguments, part.text) for _, part in joint]
+    if kind.name == first.structure:
+        # What is between the levels leaves the columns as they are unless said otherwise.
+        name = first.arguments.get("columns", "us").strip("'\"")
+        found = [COVARIANCES[name].of({}, part.text) for _, part in joint]
+    else:
+        name = "diag" if first.independent and first.structure == "us" else first.structure
+        found = [COVARIANCES[name].of(part.arguments, part.text) for _, part in joint]
     if any(dict(part.arguments) != dict(first.arguments) for _, part in joint):
         raise FormulaError(
             f"Terms that share a covariance, as {first.text!r} and {joint[1][1].text!r}, need the "
@@ -158,61 +240,15 @@ def _structure(joint: Sequence[tuple[str, RandomPart]]) -> Covariance:
     return found[0]
 
 
-def _levels(
-    group: Group, factors: Sequence[Expression], frame: pd.DataFrame, context: Context
-) -> tuple[np.ndarray, tuple[str, ...]]:
-    columns = [factor.evaluate(frame, context) for factor in factors]
-    if group.membership:
-        values = [[x[1][c] for c in x[0]] for x in map(labels, columns)]
-        known = dict.fromkeys(level for column in map(labels, columns) for level in column[1])
-        place = {level: k for k, level in enumerate(known)}
-        return np.array([[place[v] for v in column] for column in values]).T, tuple(known)
-    codes, names = zip(*map(labels, columns), strict=True)
-    combined = np.zeros(len(frame), dtype=np.intp)
-    for code, level in zip(codes, names, strict=True):
-        combined = combined * len(level) + code
-    present, index = _present(combined, math.prod(map(len, names)))
-    parts = np.unravel_index(present, [len(level) for level in names])
-    texts = tuple(
-        ":".join(names[j][part[k]] for j, part in enumerate(parts)) for k in range(len(present))
-    )
-    return index.reshape(-1, 1), texts
-
-
-def _present(codes: np.ndarray, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """Give the codes below `most` that there are, ascending, and where among them each stands."""
-    if most > 10 * len(codes):
-        return np.unique(codes, return_inverse=True)
-    there = np.bincount(codes, minlength=most) > 0
-    return np.flatnonzero(there), (np.cumsum(there) - 1)[codes]
-
-
-def _weights(group: Group, frame: pd.DataFrame, context: Context) -> np.ndarray:
-    m = len(group.factors) if group.membership else 1
-    if not group.weights:
-        return np.full((len(frame), m), 1.0 / m if group.scale else 1.0)
-    w = np.column_stack([Expression(t).numbers(frame, context, "weights") for t in group.weights])
-    if w.shape[1] != m:
-        raise DataError(f"{group.label} has {m} members but {w.shape[1]} weights.")
-    total = w.sum(axis=1, keepdims=True)
-    if (w < 0).any() or (group.scale and (total <= 0).any()):
-        bad = frame.index[int(np.argmax((w < 0).any(axis=1) | (total[:, 0] <= 0)))]
-        raise DataError(
-            f"The weights of {group.label} must not be negative or all zero: row {bad}."
-        )
-    return w / total if group.scale else w
-
-
 def encode_term(term: RandomTerm, frame: pd.DataFrame, context: Context) -> RandomTerm:
     """Encode one term on new data; levels not seen before are put last."""
-    index, levels = _levels(term.group, term.factors, frame, context)
-    place = {level: k for k, level in enumerate(term.levels)}
-    for level in levels:
-        place.setdefault(level, len(place))
-    return replace(
+    addressing, places, index = term.addressing.addressed(frame, context)
+    encoded = replace(
         term,
-        levels=tuple(place),
-        index=np.array([place[level] for level in levels])[index],
-        weights=_weights(term.group, frame, context),
+        addressing=addressing,
+        index=index,
+        weights=addressing.weights(frame, context),
         loadings=tuple(replace(g, Z=g.matrix.encode(frame, context)) for g in term.loadings),
+        level_structure=term.level_structure.extended(places),
     )
+    return _placed(encoded, places)

@@ -72,7 +72,7 @@ def ours(fit: Any) -> Estimates:
     corr: dict[Any, float] = {}
     for term in model.design.terms:
         Lambda = mode.Lambdas[term.name]
-        spread(sd, corr, term.group.label, term.columns, Lambda @ Lambda.T)
+        spread(sd, corr, term.label, term.columns, Lambda @ Lambda.T)
     held = {name: float(value[0]) for name, value in constants.items()}
     return Estimates(fit.loglik, values, errors, sd, corr, held)
 

@@ -28,7 +28,8 @@ LAYERS: dict[str, set[str]] = {
         "encoding": "data errors formula registry",
         "response": "data encoding errors formula",
         "ordered": "covariance data encoding errors formula",
-        "terms": "covariance data encoding errors formula ordered",
+        "places": "covariance data encoding errors formula",
+        "terms": "covariance data encoding errors formula ordered places",
         "design": "covariance data encoding errors formula registry response terms",
         "centering": "design errors families registry response terms",
         "parameters": "covariance design errors families priors registry response terms",
@@ -37,18 +38,20 @@ LAYERS: dict[str, set[str]] = {
             "registry response terms"
         ),
         "compile": (
-            "arrays covariance design draws errors families model parameters priors response terms"
+            "arrays covariance design draws errors families kriging model parameters priors "
+            "response terms"
         ),
         "density": (
             "arrays covariance design draws engine errors families model parameters priors "
             "response terms"
         ),
         "draws": "covariance design engine errors families model parameters priors response terms",
-        "predictive": "covariance data design draws errors families model response terms",
+        "kriging": "covariance engine terms",
+        "predictive": "covariance data design draws errors families kriging model response terms",
         "results": "covariance data design draws errors families model predictive response terms",
         "modes": (
-            "covariance density design draws engine errors families model parameters priors "
-            "response terms"
+            "covariance density design draws engine errors families kriging model parameters "
+            "priors response terms"
         ),
         "posthoc": (
             "covariance design draws engine errors families model modes parameters predictive "

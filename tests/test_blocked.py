@@ -4,6 +4,7 @@ One law over the linear algebras of effects: all of it agrees with dense matrice
 Rows go in and come out in the order that a system says, effects in the model's.
 """
 
+from dataclasses import replace
 from functools import cache
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from glmm_bayes.engine.blocked import Blocked
 from glmm_bayes.engine.dense import Dense
 from glmm_bayes.engine.iterative import Iterative
-from glmm_bayes.engine.latent import Latent, Term
+from glmm_bayes.engine.latent import Latent, Pattern, Precision, Term
 from glmm_bayes.engine.sparse import Sparse
 from glmm_bayes.engine.systems import build_system
 
@@ -62,6 +63,33 @@ def twice_the_same(rng):
     return [found, term(rng, 4, 1)]
 
 
+def structured(rng, q, p, index=None, *, pairs=None, **options):
+    """Make a term whose levels have a precision: a chain, unless other pairs meet."""
+    found = term(rng, q, p, index, **options)
+    if pairs is None:
+        pairs = [(i, i) for i in range(q)] + [(i + 1, i) for i in range(q - 1)]
+    return replace(found, pattern=Pattern(q, np.array(pairs)))
+
+
+def anyhow(rng, q):
+    """Give every level with itself, and some couples, in no order."""
+    couples = [(i, j) for i in range(q) for j in range(i) if rng.random() < 0.4]
+    return rng.permutation([(i, i) for i in range(q)] + couples)
+
+
+def precision_of(rng, t):
+    """Give a positive definite precision on a term's pairs; None where its levels are iid."""
+    if t.pattern is None:
+        return None
+    i, j = t.pattern.pairs.T
+    values = np.where(i == j, 0.0, rng.uniform(-1.0, 1.0, len(i)))
+    weight = np.bincount(i, np.abs(values), t.q) + np.bincount(j, np.abs(values), t.q)
+    values[i == j] = (weight + rng.uniform(0.2, 1.0, t.q))[i[i == j]]
+    Q = np.zeros((t.q, t.q))
+    Q[i, j] = Q[j, i] = values
+    return Precision(values, float(np.linalg.slogdet(Q)[1]))
+
+
 LAYOUTS = {
     "one": lambda rng: [term(rng, 8, 1)],
     "three columns": lambda rng: [term(rng, 6, 3)],
@@ -77,6 +105,18 @@ LAYOUTS = {
     ],
     "a level a row": lambda rng: [term(rng, N, 1), term(rng, 5, 2)],
     "one level": lambda rng: [term(rng, 1, 2)],
+    "a chain": lambda rng: [structured(rng, 8, 1)],
+    "a chain of slopes": lambda rng: [structured(rng, 7, 2)],
+    "a graph beside levels": lambda rng: [
+        term(rng, 9, 2),
+        structured(rng, 6, 1, pairs=anyhow(rng, 6)),
+    ],
+    "two graphs": lambda rng: [
+        structured(rng, 12, 1, pairs=anyhow(rng, 12)),
+        structured(rng, 4, 2),
+        term(rng, 5, 1),
+    ],
+    "a chain on the largest": lambda rng: [structured(rng, N, 1), term(rng, 5, 2)],
 }
 WIDE = {
     "members": lambda rng: [term(rng, 8, 2, members=2), term(rng, 5, 1)],
@@ -84,6 +124,10 @@ WIDE = {
     "two predictors": lambda rng: [term(rng, 7, 2), term(rng, 5, 1, loads=(1,))],
     "the second predictor only": lambda rng: [term(rng, 7, 2, loads=(1,))],
     "shared": shared,
+    "a graph in two predictors": lambda rng: [
+        structured(rng, 7, 2, pairs=anyhow(rng, 7), loads=(0, 1)),
+        term(rng, 5, 1),
+    ],
     "three predictors": lambda rng: [term(rng, 6, 1, loads=(0, 2)), term(rng, 4, 2, loads=(1,))],
 }
 CASES = [(system, layout) for system in SYSTEMS for layout in LAYOUTS]
@@ -105,6 +149,7 @@ class Case:
         self.W = np.einsum("nab,ncb->acn", root, root) + 0.1 * np.eye(R)[:, :, None]
         self.W[:, :, 3] = 0.0  # a row without any weight
         self.Lambdas = [factor(rng, t.p, factors) for t in terms]
+        self.precisions = [precision_of(rng, t) for t in terms]
         self.joint, self.rng = joint, rng
         self.words = f"{layout}, {factors}, joint={joint}"
         self.Z = np.stack([np.hstack([written_out(t, a) for t in terms]) for a in loaded])
@@ -133,15 +178,33 @@ class Case:
         X[0] = self.X
         return np.concatenate([J, X], axis=2)
 
-    def hessian(self, Lambdas):
+    def hessian(self, Lambdas, precisions=None):
         K = self.columns(self.loaded(Lambdas))
-        prior = np.zeros(K.shape[2])
-        prior[: self.N] = 1.0
-        return np.einsum("rni,rsn,snj->ij", K, self.W, K, optimize=True) + np.diag(prior)
+        H = np.einsum("rni,rsn,snj->ij", K, self.W, K, optimize=True)
+        prior = self.prior(self.precisions if precisions is None else precisions)
+        H = H.astype(prior.dtype) if np.iscomplexobj(prior) else H
+        H[: len(prior), : len(prior)] += prior
+        return H
+
+    def prior(self, precisions):
+        """Give the effects' precision, term by term."""
+        values = [p.values for p in precisions if p is not None]
+        P = np.zeros((self.N, self.N), dtype=np.result_type(float, *values))
+        for at, t, precision in zip(self.latent.places, self.latent.terms, precisions, strict=True):
+            Q = np.eye(t.q, dtype=P.dtype)
+            if precision is not None:
+                i, j = t.pattern.pairs.T
+                Q[:] = 0.0
+                Q[i, j] = Q[j, i] = precision.values
+            P[at, at] = np.kron(Q, np.eye(t.p))
+        return P
+
+    def at(self, s, Lambdas=None):
+        return s.at(self.Lambdas if Lambdas is None else Lambdas, self.precisions)
 
     def factor(self, system):
         s = SYSTEMS[system].build(self.latent, self.X)
-        return s.at(self.Lambdas).factor(self.W[:, :, s.order], joint=self.joint)
+        return self.at(s).factor(self.W[:, :, s.order], joint=self.joint)
 
 
 def written_out(t, a):
@@ -188,7 +251,9 @@ def joint(request):
 def test_products_with_the_columns(pair):
     for c in cases(pair[1], joint=False):
         system = SYSTEMS[pair[0]].build(c.latent, c.X)
-        spread, rows = system.at(c.Lambdas), system.order
+        spread, rows = c.at(system), system.order
+        v = c.rng.normal(size=c.N)
+        c.agree(spread.times_prior(v), c.prior(c.precisions) @ v)
         u, r = c.rng.normal(size=c.N), c.rng.normal(size=(len(c.Z), N))
         c.agree(spread.eta(u), (c.J @ u)[:, rows])
         found = np.concatenate([part.ravel() for part in spread.collect(r[:, rows])])
@@ -233,7 +298,7 @@ def test_a_prior_of_the_coefficients_is_added_to_their_part(pair):
         H = c.H.copy()
         H[c.N :, c.N :] += ridge
         system = SYSTEMS[pair[0]].build(c.latent, c.X)
-        f = system.at(c.Lambdas).factor(c.W[:, :, system.order], joint=True, ridge=ridge)
+        f = c.at(system).factor(c.W[:, :, system.order], joint=True, ridge=ridge)
         c.agree(f.log_determinant, np.linalg.slogdet(H)[1])
         g = c.rng.normal(size=len(H))
         c.agree(np.concatenate(f.solve(g[: c.N], g[c.N :])), np.linalg.solve(H, g))
@@ -257,6 +322,24 @@ def test_traces_are_the_slopes_of_the_determinant(pair, joint):
                 moved[k][place] += 1e-25j
                 # The complex step: exact to rounding, without a formula of the slopes.
                 slopes[place] = 0.5 * np.angle(np.linalg.slogdet(c.hessian(moved))[0]) / 1e-25
+            c.agree(found, slopes)
+
+
+def test_traces_by_a_precision_are_the_slopes_of_the_determinant(pair, joint):
+    for c in cases(pair[1], joint=joint):
+        for t, found in enumerate(c.factor(pair[0]).prior_traces()):
+            own = c.precisions[t]
+            if own is None:
+                assert found is None
+                continue
+            slopes = np.empty_like(found)
+            for k in range(len(found)):
+                moved = list(c.precisions)
+                values = own.values.astype(complex)
+                values[k] += 1e-25j
+                moved[t] = replace(own, values=values)
+                H = c.hessian(c.Lambdas, moved)
+                slopes[k] = np.angle(np.linalg.slogdet(H)[0]) / 1e-25
             c.agree(found, slopes)
 
 
@@ -285,7 +368,7 @@ def test_cross_products_serve_every_factor(pair):
     c.agree(system.multiply(products, b, gamma), expected)
     for Lambdas in (c.Lambdas, other.Lambdas, c.Lambdas):
         H = c.hessian(Lambdas)
-        f = system.at(Lambdas).factor_products(products, joint=True)
+        f = c.at(system, Lambdas).factor_products(products, joint=True)
         c.agree(f.log_determinant, np.linalg.slogdet(H)[1])
         g = c.rng.normal(size=len(H))
         c.agree(np.concatenate(f.solve(g[: c.N], g[c.N :])), np.linalg.solve(H, g))
@@ -298,7 +381,7 @@ def test_a_hessian_that_is_not_positive_definite_is_refused(pair, joint, trouble
     if trouble != "negative":
         W[:, :, 0] = -1e4 if "row" in trouble else np.nan
     system = SYSTEMS[pair[0]].build(c.latent, c.X)
-    spread, W = system.at(c.Lambdas), W[:, :, system.order]
+    spread, W = c.at(system), W[:, :, system.order]
     with pytest.raises(np.linalg.LinAlgError, match=r"[Pp]ositive definite|not finite"):
         spread.factor(W, joint=joint)
 
@@ -306,11 +389,12 @@ def test_a_hessian_that_is_not_positive_definite_is_refused(pair, joint, trouble
 def test_a_hessian_of_negative_weights_may_be_positive_definite(pair):
     """Where the rows' own density is not concave, the effects' prior may still make it so."""
     c = case(pair[1], "regular", False)
-    bound = np.linalg.eigvalsh(c.H - np.eye(c.N))[-1]
+    prior = c.prior(c.precisions)
+    bound = np.linalg.eigvalsh(c.H - prior)[-1] / np.linalg.eigvalsh(prior)[0]
     W = -0.5 * c.W / bound
-    H = np.eye(c.N) - 0.5 / bound * (c.H - np.eye(c.N))
+    H = prior - 0.5 / bound * (c.H - prior)
     system = SYSTEMS[pair[0]].build(c.latent, c.X)
-    f = system.at(c.Lambdas).factor(W[:, :, system.order], joint=False)
+    f = c.at(system).factor(W[:, :, system.order], joint=False)
     assert f.log_determinant == pytest.approx(np.linalg.slogdet(H)[1], abs=1e-11)
 
 

@@ -83,7 +83,6 @@ FORMULAS = {
     "toep": lambda theta, p: np.outer(theta["sd"], theta["sd"]) * autocorrelations(theta, p),
     "homtoep": lambda theta, p: theta["sd"] ** 2 * autocorrelations(theta, p),
     "rr": lambda theta, p: loadings(theta, p) @ loadings(theta, p).T,
-    "iid": lambda theta, p: np.eye(p),
 }
 
 
@@ -139,13 +138,6 @@ def test_factor_gives_the_covariance_of_the_docstring(structure, size, seed):
     factor = structure.factor(theta, size)
     expected = FORMULAS[structure.name](theta, size)
     np.testing.assert_allclose(factor @ factor.T, expected, rtol=1e-11, atol=1e-13)
-
-
-@pytest.mark.parametrize("name", [n for n, s in COVARIANCES.items() if s.axis == "levels"])
-def test_factor_of_levels_starts_with_the_factor_of_the_first_ones(name):
-    structure = COVARIANCES[name]()
-    theta = draw_theta(structure, 5)
-    np.testing.assert_allclose(structure.factor(theta, 5)[:3, :3], structure.factor(theta, 3))
 
 
 def test_pullback_is_the_difference_quotient(structure, size):

@@ -18,7 +18,6 @@ COLUMNS = {"ordered": ["0 + f"], "rr": ["1 + x", "1 + x + f"], "any": ["1", "1 +
 TERMS = [
     (name, columns)
     for name, kind in gb.COVARIANCES.items()
-    if kind.axis == "columns"
     for columns in COLUMNS["ordered" if kind.ordered else name if name in COLUMNS else "any"]
 ]
 LINKED = [

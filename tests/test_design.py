@@ -169,7 +169,7 @@ def dense(data, term, columns):
     names = list(term.levels)
     Z = np.zeros((len(data), len(names) * len(columns)))
     for i in range(len(data)):
-        place = names.index(":".join(str(data[f].iloc[i]) for f in term.group.factors))
+        place = names.index(":".join(str(data[f].iloc[i]) for f in term.addressing.group.factors))
         for j, column in enumerate(columns):
             Z[i, place * len(columns) + j] += column[i]
     return Z

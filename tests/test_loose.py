@@ -6,7 +6,7 @@ from test_covariance import FORMULAS, draw_theta, exchangeable
 
 from glmm_bayes.covariance import COVARIANCES
 
-COLUMNS = [name for name, s in COVARIANCES.items() if s.axis == "columns"]
+COLUMNS = list(COVARIANCES)
 
 
 @pytest.fixture(params=[1, 2, 5])

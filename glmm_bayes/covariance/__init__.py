@@ -1,21 +1,33 @@
-"""Covariance structures of random terms: one file a kind, all in `COVARIANCES`."""
+"""Structures of random terms, of columns and of levels: one file a kind, all in registries."""
 
 from glmm_bayes.covariance import (
+    autoregression,
     autoregressive,
+    descent,
     diagonal,
+    kronecker,
     reduced,
     symmetric,
     toeplitz,
     unstructured,
 )
-from glmm_bayes.covariance.base import COVARIANCES, Covariance, CovarianceParameter
+from glmm_bayes.covariance.base import COVARIANCES, Covariance
+from glmm_bayes.covariance.levels import LEVEL_COVARIANCES, LevelCovariance, Places
+from glmm_bayes.covariance.structure import CovarianceParameter, Structure
 
 __all__ = [
     "COVARIANCES",
+    "LEVEL_COVARIANCES",
     "Covariance",
     "CovarianceParameter",
+    "LevelCovariance",
+    "Places",
+    "Structure",
+    "autoregression",
     "autoregressive",
+    "descent",
     "diagonal",
+    "kronecker",
     "reduced",
     "symmetric",
     "toeplitz",

@@ -1,10 +1,11 @@
-"""Columns that vary independently, and levels that do."""
+"""Columns that vary independently."""
 
 from collections.abc import Mapping
 from typing import Any, override
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.base import Covariance, CovarianceParameter, sd_parameter
+from glmm_bayes.covariance.base import Covariance
+from glmm_bayes.covariance.structure import CovarianceParameter, sd_parameter
 
 
 class Diagonal(Covariance):
@@ -15,7 +16,6 @@ class Diagonal(Covariance):
     """
 
     name = "diag"
-    axis = "columns"
     compiled = "diag"
 
     @override
@@ -31,7 +31,6 @@ class HomogeneousDiagonal(Covariance):
     """`homdiag(0 + f | g)`: cov = sd^2 I, one standard deviation for all columns."""
 
     name = "homdiag"
-    axis = "columns"
     compiled = "homdiag"
 
     @override
@@ -41,18 +40,3 @@ class HomogeneousDiagonal(Covariance):
     @override
     def factor(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> Any:
         return theta["sd"][0] * xp.eye(size)
-
-
-class Independent(Covariance):
-    """Independent levels, the ordinary grouping: R = I, no parameters."""
-
-    name = "iid"
-    axis = "levels"
-
-    @override
-    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
-        return ()
-
-    @override
-    def factor(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> Any:
-        return xp.eye(size)

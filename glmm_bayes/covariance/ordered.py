@@ -7,7 +7,8 @@ from typing import Any, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.base import Covariance, CovarianceParameter, sd_parameter
+from glmm_bayes.covariance.base import Covariance
+from glmm_bayes.covariance.structure import CovarianceParameter, sd_parameter
 from glmm_bayes.priors import Prior
 
 STEEP = 1.2  # the angle of a large correlation
@@ -24,7 +25,6 @@ class Ordered(Covariance):
     the standard deviations, or their roots where there are several.
     """
 
-    axis = "columns"
     ordered = True
     homogeneous = False
 

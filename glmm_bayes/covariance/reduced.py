@@ -7,7 +7,8 @@ from typing import Any, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.base import Covariance, CovarianceParameter, refuse_prior
+from glmm_bayes.covariance.base import Covariance
+from glmm_bayes.covariance.structure import CovarianceParameter, refuse_prior
 from glmm_bayes.errors import FormulaError
 from glmm_bayes.priors import REAL, Prior
 
@@ -36,7 +37,6 @@ class ReducedRank(Covariance):
     """
 
     name = "rr"
-    axis = "columns"
     informed = True
     absorbs = False
 

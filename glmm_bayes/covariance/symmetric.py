@@ -6,7 +6,8 @@ from typing import Any, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.base import Covariance, CovarianceParameter, sd_parameter
+from glmm_bayes.covariance.base import Covariance
+from glmm_bayes.covariance.structure import CovarianceParameter, sd_parameter
 from glmm_bayes.priors import Prior
 
 EDGE = 1e-8  # of an eigenvalue's root, beside the other's: a singular matrix
@@ -21,7 +22,6 @@ class CompoundSymmetry(Covariance):
     """
 
     name = "cs"
-    axis = "columns"
     homogeneous = False
 
     @override

@@ -6,8 +6,8 @@ from typing import Any, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.base import CovarianceParameter
 from glmm_bayes.covariance.ordered import Ordered
+from glmm_bayes.covariance.structure import CovarianceParameter
 
 
 class Toeplitz(Ordered):

@@ -6,7 +6,8 @@ from typing import Any, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.base import Covariance, CovarianceParameter, refuse_prior, sd_parameter
+from glmm_bayes.covariance.base import Covariance
+from glmm_bayes.covariance.structure import CovarianceParameter, refuse_prior, sd_parameter
 from glmm_bayes.priors import Prior
 
 LARGEST = 1 - 1e-15  # of a partial correlation read back from a rounded matrix
@@ -28,7 +29,6 @@ class Unstructured(Covariance):
     """
 
     name = "us"
-    axis = "columns"
     compiled = "us"
 
     @override

@@ -9,7 +9,7 @@ import numpy as np
 
 from glmm_bayes.engine import rowsums, schur
 from glmm_bayes.engine.lapack import lapack, squared_inverse
-from glmm_bayes.engine.latent import Latent, Term
+from glmm_bayes.engine.latent import Latent, Precisions, Term
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,11 +58,13 @@ class Blocked:
         """Sort the rows, and find which levels meet."""
         # Without any term, all rows are in one level without effects.
         nothing = Term(1, 0, np.zeros((latent.n, 1), int), np.ones((latent.n, 1)), {})
-        largest = max([*latent.terms, nothing], key=lambda t: t.q)
+        # Levels that depend on each other cannot be eliminated one by one.
+        free = [t for t in latent.terms if t.pattern is None]
+        largest = max([*free, nothing], key=lambda t: t.q)
         first = tuple(
             i
             for i, t in enumerate(latent.terms)
-            if t.q == largest.q and np.array_equal(t.index, largest.index)
+            if t.pattern is None and t.q == largest.q and np.array_equal(t.index, largest.index)
         )
         second = tuple(i for i in range(len(latent.terms)) if i not in first)
         order = np.argsort(largest.index[:, 0], kind="stable")
@@ -151,8 +153,21 @@ class Blocked:
             begin += size
         return u
 
-    def at(self, Lambdas: Sequence[np.ndarray]) -> "Spread":
-        """Fix the factors of the terms' covariances."""
+    @cached_property
+    def prior_places(self) -> list[tuple[np.ndarray, np.ndarray] | None]:
+        """By term, the rows and columns `(pairs, p)` of its precision in the second block."""
+        found: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(self.latent.terms)
+        begin = 0
+        for i in self.second:
+            term = self.latent.terms[i]
+            if term.pattern is not None:
+                at = begin + term.pattern.pairs[:, :, None] * term.p + np.arange(term.p)
+                found[i] = at[:, 0], at[:, 1]
+            begin += term.size
+        return found
+
+    def at(self, Lambdas: Sequence[np.ndarray], precisions: Precisions | None = None) -> "Spread":
+        """Fix the factors of the terms' covariances, and the precisions between their levels."""
         L1 = np.zeros((self.k, self.k))
         begin = 0
         for i in self.first:
@@ -163,7 +178,7 @@ class Blocked:
         L2 = np.zeros((max(len(self.second), 1), widest, widest))
         for t, i in enumerate(self.second):
             L2[t, : self.sizes[t], : self.sizes[t]] = Lambdas[i]
-        return Spread(self, list(Lambdas), L1, L2)
+        return Spread(self, list(Lambdas), self.latent.completed(precisions), L1, L2)
 
     def cross_products(self, W: np.ndarray, *, with_x: bool) -> "CrossProducts":
         """Sum the products of the rows' columns, with weights W `(1, 1, n)`."""
@@ -202,8 +217,13 @@ class Spread:
 
     system: Blocked
     Lambdas: list[np.ndarray]
+    precisions: Precisions
     L1: np.ndarray
     L2: np.ndarray
+
+    def times_prior(self, u: np.ndarray) -> np.ndarray:
+        """Give P u `(N,)`, P the effects' precision."""
+        return self.system.latent.times_prior(u, self.precisions)
 
     def eta(self, u: np.ndarray) -> np.ndarray:
         """Give J u, `(1, n)`."""
@@ -251,6 +271,11 @@ class Spread:
         Q = s.q2 + used
         Ainv, Gm, S = np.empty_like(products.C11), np.empty_like(products.C12), np.empty((Q, Q))
         schur.second_block(products.A22, s.q2, used, s.term, s.within, s.sizes, self.L2, S)
+        for at, precision in zip(s.prior_places, self.precisions, strict=True):
+            if at is not None and precision is not None:
+                rows, columns = at
+                S[rows, columns] += precision.values[:, None]
+                S[rows[rows == columns], rows[rows == columns]] -= 1.0
         if used and ridge is not None:
             S[s.q2 :, s.q2 :] += ridge
         log_first = schur.eliminate(
@@ -258,7 +283,7 @@ class Spread:
             s.sizes, self.L2, Ainv, Gm, S,
         )  # fmt: skip
         L, info = lapack().dpotrf(S.T, lower=0, clean=1, overwrite_a=1) if Q else (S, 0)
-        if info or not np.isfinite(log_first):
+        if info or not (np.isfinite(log_first) and np.isfinite(np.diag(L)).all()):
             raise np.linalg.LinAlgError("the Hessian of the effects is not positive definite")
         pivots = 2 * np.log(np.diag(L))
         return BlockedFactor(self, products, used, Ainv, Gm, L, float(log_first), pivots)
@@ -377,6 +402,16 @@ class BlockedFactor:
     def traces(self) -> list[np.ndarray]:
         """Give each term's sum over its levels of the blocks of Z'WZ Lambda H^-1, `(p, p)`."""
         return self._traces[2]
+
+    def prior_traces(self) -> list[np.ndarray | None]:
+        """Give the slopes `(pairs,)` of log |H| by each term's precision, None without one."""
+        s = self.spread.system
+        return [
+            None
+            if at is None or term.pattern is None
+            else term.pattern.twice * self.Sinv[at].sum(axis=1)
+            for term, at in zip(s.latent.terms, s.prior_places, strict=True)
+        ]
 
     def leverages(self) -> np.ndarray:
         """Give each row's j' H^-1 j, `(1, 1, n)`: the variance of its eta."""

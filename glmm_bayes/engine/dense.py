@@ -7,7 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
-from glmm_bayes.engine.latent import Latent
+from glmm_bayes.engine.latent import Latent, Precisions
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +38,16 @@ class Dense:
                     np.add.at(Z[r], (rows, at), term.Z[predictor] * term.weights[:, [member]])
         return cls(latent, np.ascontiguousarray(X), Z)
 
-    def at(self, Lambdas: Sequence[np.ndarray]) -> "DenseSpread":
-        """Fix the factors of the terms' covariances."""
+    def at(
+        self, Lambdas: Sequence[np.ndarray], precisions: Precisions | None = None
+    ) -> "DenseSpread":
+        """Fix the factors of the terms' covariances, and the precisions between their levels."""
         R, n, _ = self.Z.shape
         J = np.empty_like(self.Z)
         for term, at, L in zip(self.latent.terms, self.latent.places, Lambdas, strict=True):
             part = self.Z[:, :, at].reshape(R, n, term.q, term.p) @ L
             J[:, :, at] = part.reshape(R, n, -1)
-        return DenseSpread(self, list(Lambdas), J)
+        return DenseSpread(self, list(Lambdas), self.latent.completed(precisions), J)
 
     def cross_products(self, W: np.ndarray, *, with_x: bool) -> np.ndarray:
         """Keep the weights `(R, R, n)`: the rows are passed over for every Lambda."""
@@ -65,7 +67,12 @@ class DenseSpread:
 
     system: Dense
     Lambdas: list[np.ndarray]
+    precisions: Precisions
     J: np.ndarray
+
+    def times_prior(self, u: np.ndarray) -> np.ndarray:
+        """Give P u `(N,)`, P the effects' precision."""
+        return self.system.latent.times_prior(u, self.precisions)
 
     def eta(self, u: np.ndarray) -> np.ndarray:
         """Give J u, `(R, n)`."""
@@ -107,7 +114,7 @@ class DenseSpread:
             K = np.concatenate([self.J, columns], axis=2)
         WK = [sum(w[:, None] * part for w, part in zip(row, K, strict=True)) for row in W]
         H = sum(part.T @ weighted for part, weighted in zip(K, WK, strict=True))
-        H[np.arange(N), np.arange(N)] += 1.0
+        H[:N, :N] += self.system.latent.dense_prior(self.precisions)
         if joint and ridge is not None:
             H[N:, N:] += ridge
         if not np.isfinite(H).all():
@@ -186,6 +193,19 @@ class DenseFactor:
                 part = (Z[:, at].T @ WK).reshape(term.q, term.p, -1)
                 total += np.einsum("qac,cqb->ab", part, inverse)
             found.append(total)
+        return found
+
+    def prior_traces(self) -> list[np.ndarray | None]:
+        """Give the slopes `(pairs,)` of log |H| by each term's precision, None without one."""
+        latent = self.spread.system.latent
+        found: list[np.ndarray | None] = []
+        for term, at in zip(latent.terms, latent.places, strict=True):
+            if term.pattern is None:
+                found.append(None)
+                continue
+            part = self._inverse[at, at].reshape(term.q, term.p, term.q, term.p)
+            i, j = term.pattern.pairs.T
+            found.append(term.pattern.twice * np.einsum("kaa->k", part[i, :, j]))
         return found
 
     def leverages(self) -> np.ndarray:

@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.engine.latent import Latent, Precision, Precisions
+
 LEAST = 1e-13  # of the residual's share in what the fixed part leaves: below, effects fit exactly
 ROUNDED = 1e-26  # of its share in y'y: below, rounding is all that is left
 
@@ -22,6 +24,9 @@ class Profile:
     by_Lambda, squares_by
         The slopes of the value, and those of the penalised sum of squares over sigma^2, by each
         term's Lambda `(p, p)`.
+    by_precision, squares_by_precision
+        The slopes of the value, and those of the squares, by each term's precision; None where
+        levels are independent.
     u
         `(N,)` the effects' mode in standard units of Lambda sigma, times sigma.
     gamma
@@ -37,6 +42,8 @@ class Profile:
     value: float
     by_Lambda: Sequence[np.ndarray]
     squares_by: Sequence[np.ndarray]
+    by_precision: Precisions
+    squares_by_precision: Precisions
     u: np.ndarray
     gamma: np.ndarray
     sigma: float
@@ -53,15 +60,16 @@ class GivenSigma:
     ----------
     value
         With every constant.
-    by_Lambda, by_log_sigma, by_held
-        Its slopes: by each term's Lambda relative to sigma `(p, p)`, by log sigma with these
-        fixed, and by what is held of the coefficients.
+    by_Lambda, by_precision, by_log_sigma, by_held
+        Its slopes: by each term's Lambda relative to sigma `(p, p)`, by the precision between its
+        levels, by log sigma with these fixed, and by what is held of the coefficients.
     gamma
         `(k,)` the coefficients.
     """
 
     value: float
     by_Lambda: Sequence[np.ndarray]
+    by_precision: Precisions
     by_log_sigma: float
     by_held: float
     gamma: np.ndarray
@@ -111,7 +119,13 @@ class Gaussian:
         self.xy = self.X.T @ wy
         self.yy = float(wy @ self.y)
 
-    def profile(self, Lambdas: Sequence[np.ndarray], *, restricted: bool) -> Profile:
+    def profile(
+        self,
+        Lambdas: Sequence[np.ndarray],
+        precisions: Precisions | None = None,
+        *,
+        restricted: bool,
+    ) -> Profile:
         """
         Maximise over gamma and sigma.
 
@@ -120,19 +134,25 @@ class Gaussian:
         LinAlgError
             If the coefficients are not determined, or nothing is left for sigma.
         """
-        factor, u, gamma, squares = self._solved(Lambdas)
+        factor, u, gamma, squares = self._solved(Lambdas, precisions)
         n = self.count - (len(gamma) if restricted else 0)
         least = max(LEAST * self.yy, ROUNDED * self.whole, 1e-300)
         if not squares > least or n <= 0:
             raise np.linalg.LinAlgError("the fixed and random effects fit the data exactly")
         sigma2 = squares / n
         used = factor if restricted else factor.effects_only()
-        value = -0.5 * (used.log_determinant + n * (1 + np.log(2 * np.pi * sigma2)))
-        squares_by = self._squares_by(factor.spread, u, gamma, sigma2)
+        latent, spread = self.system.latent, factor.spread
+        log_ratio = used.log_determinant - latent.log_prior_determinant(spread.precisions)
+        value = -0.5 * (log_ratio + n * (1 + np.log(2 * np.pi * sigma2)))
+        squares_by = self._squares_by(spread, u, gamma, sigma2)
         by_Lambda = [-0.5 * part - D for part, D in zip(squares_by, used.traces(), strict=True)]
+        by_squares, by_precision = _by_precisions(latent, used, u, sigma2)
         sigma = float(np.sqrt(sigma2))
         gamma = gamma + self.base
-        return Profile(value, by_Lambda, squares_by, u, gamma, sigma, float(n), factor)
+        return Profile(
+            value, by_Lambda, squares_by, by_precision, by_squares,
+            u, gamma, sigma, float(n), factor,
+        )  # fmt: skip
 
     def given_sigma(
         self,
@@ -140,14 +160,15 @@ class Gaussian:
         sigma: float,
         row: np.ndarray | None = None,
         held: float = 0.0,
+        precisions: Precisions | None = None,
     ) -> "GivenSigma":
         """
         Maximise over gamma only, or over the gamma for which row'gamma is `held`.
 
         Parameters
         ----------
-        Lambdas
-            Relative to sigma.
+        Lambdas, precisions
+            Relative to sigma; between the levels.
         row
             `(k,)`; nothing is held where None.
 
@@ -156,7 +177,7 @@ class Gaussian:
         LinAlgError
             If the coefficients are not determined.
         """
-        factor, u, gamma, squares = self._solved(Lambdas)
+        factor, u, gamma, squares = self._solved(Lambdas, precisions)
         by_held = 0.0
         if row is not None:
             toward, along = factor.solve(np.zeros_like(u), row)
@@ -165,23 +186,36 @@ class Gaussian:
             u, gamma = u + miss * toward, gamma + miss * along
             squares += miss * miss * reach
             by_held = -miss / sigma**2
-        used, ratio = factor.effects_only(), squares / sigma**2
-        value = -0.5 * (used.log_determinant + self.count * np.log(2 * np.pi * sigma**2) + ratio)
-        squares_by = self._squares_by(factor.spread, u, gamma, sigma**2)
+        used, ratio, spread = factor.effects_only(), squares / sigma**2, factor.spread
+        log_ratio = used.log_determinant
+        log_ratio -= self.system.latent.log_prior_determinant(spread.precisions)
+        value = -0.5 * (log_ratio + self.count * np.log(2 * np.pi * sigma**2) + ratio)
+        squares_by = self._squares_by(spread, u, gamma, sigma**2)
         by_Lambda = [-0.5 * part - D for part, D in zip(squares_by, used.traces(), strict=True)]
-        return GivenSigma(value, by_Lambda, ratio - self.count, by_held, gamma + self.base)
+        by_precision = _by_precisions(self.system.latent, used, u, sigma**2)[1]
+        return GivenSigma(
+            value, by_Lambda, by_precision, ratio - self.count, by_held, gamma + self.base
+        )
 
-    def effects_mode(self, gamma: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
+    def effects_mode(
+        self,
+        gamma: np.ndarray,
+        Lambdas: Sequence[np.ndarray],
+        precisions: Precisions | None = None,
+    ) -> np.ndarray:
         """Give the effects' mode u `(N,)`, times sigma, with the coefficients given."""
-        factor = self.system.at(Lambdas).factor_products(self.products, joint=True).effects_only()
+        spread = self.system.at(Lambdas, precisions)
+        factor = spread.factor_products(self.products, joint=True).effects_only()
         latent = self.system.latent
         rest = gamma - self.base
         fitted = latent.split(self.system.multiply(self.products, np.zeros(latent.size), rest))
         right = [((y - f) @ L).ravel() for y, f, L in zip(self.zy, fitted, Lambdas, strict=True)]
         return factor.solve(np.concatenate([*right, np.empty(0)]), np.empty(0))[0]
 
-    def _solved(self, Lambdas: Sequence[np.ndarray]) -> tuple[Any, np.ndarray, np.ndarray, float]:
-        spread = self.system.at(Lambdas)
+    def _solved(
+        self, Lambdas: Sequence[np.ndarray], precisions: Precisions | None
+    ) -> tuple[Any, np.ndarray, np.ndarray, float]:
+        spread = self.system.at(Lambdas, precisions)
         factor = spread.factor_products(self.products, joint=True)
         right = np.concatenate(
             [*((s @ L).ravel() for s, L in zip(self.zy, Lambdas, strict=True)), np.empty(0)]
@@ -201,3 +235,20 @@ class Gaussian:
             -2 * (y - f).T @ v / sigma2
             for y, f, v in zip(self.zy, fitted, latent.split(u), strict=True)
         ]
+
+
+def _by_precisions(
+    latent: Latent, factor: Any, u: np.ndarray, sigma2: float
+) -> tuple[Precisions, Precisions]:
+    """Give the slopes of the penalised squares, and of the profile, by each term's precision."""
+    squares: list[Precision | None] = [None] * len(latent.terms)
+    values = list(squares)
+    if not latent.is_structured:
+        return squares, values
+    parts = zip(latent.terms, latent.split(u), factor.prior_traces(), strict=True)
+    for i, (term, v, trace) in enumerate(parts):
+        if term.pattern is not None:
+            by = term.pattern.products(v, v) / sigma2
+            squares[i] = Precision(by, 0.0)
+            values[i] = Precision(-0.5 * (by + trace), 0.5 * term.p)
+    return squares, values

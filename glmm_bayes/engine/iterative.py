@@ -10,7 +10,7 @@ import numpy as np
 from glmm_bayes.engine import blocked, crossings, rowsums
 from glmm_bayes.engine.estimated import Estimated
 from glmm_bayes.engine.lapack import lapack, squared_inverse
-from glmm_bayes.engine.latent import Latent
+from glmm_bayes.engine.latent import Latent, Precisions
 from glmm_bayes.engine.probes import Preconditioner, blockwise
 from glmm_bayes.engine.reduced import Products, Reduced
 
@@ -61,9 +61,11 @@ class Iterative:
         """Whether the second block's effects meet each other beyond their own blocks."""
         return len(self.blocks.second) > 1
 
-    def at(self, Lambdas: Sequence[np.ndarray]) -> "IterativeSpread":
-        """Fix the factors of the terms' covariances."""
-        return IterativeSpread(self, self.blocks.at(Lambdas))
+    def at(
+        self, Lambdas: Sequence[np.ndarray], precisions: Precisions | None = None
+    ) -> "IterativeSpread":
+        """Fix the factors of the terms' covariances; their levels are independent."""
+        return IterativeSpread(self, self.blocks.at(Lambdas, precisions))
 
     def cross_products(self, W: np.ndarray, *, with_x: bool) -> Products:
         """Sum the products of the rows' columns, with weights W `(1, 1, n)`."""
@@ -101,6 +103,15 @@ class IterativeSpread:
 
     system: Iterative
     inner: blocked.Spread
+
+    @property
+    def precisions(self) -> Precisions:
+        """None for any term."""
+        return self.inner.precisions
+
+    def times_prior(self, u: np.ndarray) -> np.ndarray:
+        """Give u: the effects' precision is one."""
+        return u
 
     @property
     def Lambdas(self) -> list[np.ndarray]:
@@ -302,6 +313,10 @@ class IterativeFactor:
     def traces(self) -> list[np.ndarray]:
         """Give each term's sum over its levels of the blocks of Z'WZ Lambda H^-1, `(p, p)`."""
         return [value for value, _ in self.estimated.traces]
+
+    def prior_traces(self) -> list[None]:
+        """Give None for every term: their levels are independent."""
+        return [None] * len(self.spread.system.latent.terms)
 
     def leverages(self) -> np.ndarray:
         """Give each row's j' H^-1 j, `(1, 1, n)`: the variance of its eta."""

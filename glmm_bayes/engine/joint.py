@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.engine.latent import Pattern, Precision
 from glmm_bayes.engine.outer import Outer
 
 type Score = Callable[[dict[str, np.ndarray]], tuple[float, dict[str, np.ndarray]]]
@@ -58,6 +59,31 @@ class Shares:
 
 
 @dataclass(frozen=True, eq=False)
+class Between:
+    """
+    How the levels of one term vary together: a precision of v's columns.
+
+    `theta` says where each parameter of the structure stands among the outer ones.
+    """
+
+    pattern: Pattern
+    structure: Any
+    theta: Mapping[str, slice]
+
+    def precision(self, theta: np.ndarray) -> Precision:
+        """Evaluate it."""
+        Q = self.structure.entries({k: theta[s] for k, s in self.theta.items()})
+        return Precision(Q.values, float(Q.log_determinant))
+
+    def back(
+        self, theta: np.ndarray, by_values: np.ndarray, by_log_determinant: float
+    ) -> dict[str, np.ndarray]:
+        """Carry slopes by its entries and by its log determinant back to the parameters."""
+        given = {k: theta[s] for k, s in self.theta.items()}
+        return self.structure.slopes(given, by_values, by_log_determinant)
+
+
+@dataclass(frozen=True, eq=False)
 class Effects:
     """
     One random term's effects: b = v Lambda' of q levels and p columns.
@@ -65,7 +91,8 @@ class Effects:
     `at` is where its q p numbers stand in x: v where `centered` is False, else b plus the
     fixed part that is the level's own: so each level's own coefficient is sampled, which the data
     determine without regard to the other levels. `theta` says where each parameter of the
-    structure stands among the outer ones.
+    structure stands among the outer ones; `between` is how levels that are not independent vary
+    together, in standard units only.
 
     Notes
     -----
@@ -79,6 +106,7 @@ class Effects:
     theta: Mapping[str, slice]
     centered: bool
     shares: "Shares"
+    between: Between | None = None
 
     def factor(self, theta: np.ndarray) -> np.ndarray:
         """Give Lambda `(p, p)`."""
@@ -89,6 +117,11 @@ class Effects:
     ) -> tuple[float, np.ndarray, np.ndarray]:
         """Give the log density of the effects' coordinates, v and b, each `(q, p)`."""
         given = x[self.at].reshape(self.q, self.p)
+        if self.between is not None:
+            precision = self.between.precision(theta)
+            squares = np.vdot(given, self.between.pattern.times(precision, given))
+            value = 0.5 * (self.p * precision.log_determinant - squares)
+            return value, given, given @ Lambda.T
         if not self.centered:
             return -0.5 * np.vdot(given, given), given, given @ Lambda.T
         b = given - self.shares.of(theta, self.p)
@@ -96,9 +129,20 @@ class Effects:
         return -0.5 * np.vdot(v, v) - self.q * np.log(np.diag(Lambda)).sum(), v, b
 
     def back(
-        self, grad_b: np.ndarray, v: np.ndarray, Lambda: np.ndarray
+        self,
+        grad_b: np.ndarray,
+        v: np.ndarray,
+        Lambda: np.ndarray,
+        theta: np.ndarray,
+        grad_theta: np.ndarray,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Carry d/db `(q, p)` back to the coordinates (with their own density) and to Lambda."""
+        if self.between is not None:
+            pattern, precision = self.between.pattern, self.between.precision(theta)
+            by_values = -0.5 * pattern.products(v, v)
+            for k, g in self.between.back(theta, by_values, 0.5 * self.p).items():
+                grad_theta[self.between.theta[k]] += g
+            return grad_b @ Lambda - pattern.times(precision, v), grad_b.T @ v
         if not self.centered:
             return grad_b @ Lambda - v, grad_b.T @ v
         inverse = np.linalg.inv(Lambda)
@@ -160,7 +204,7 @@ class Joint:
         for term, v, Lambda in zip(self.effects, vs, Lambdas, strict=True):
             grad = grad_b[start : start + v.size].reshape(v.shape)
             start += v.size
-            grad_x, grad_Lambda = term.back(grad, v, Lambda)
+            grad_x, grad_Lambda = term.back(grad, v, Lambda, theta, grad_theta)
             gradient[term.at] = grad_x.ravel()
             if term.centered:
                 term.shares.back(grad_x, grad_theta)

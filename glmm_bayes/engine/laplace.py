@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.engine.latent import Latent, Precision, Precisions
 from glmm_bayes.engine.newton import Ascent, Normal, Point, Rows, find_mode, in_units
 
 
@@ -22,6 +23,8 @@ class Marginal:
         Each predictor's `(k,)`; those integrated out have zeros.
     by_Lambda
         Each term's `(p, p)`.
+    by_precision
+        By each term's precision; None where its levels are independent.
     u
         `(N,)` the mode of the effects, in standard units.
     coefficients
@@ -35,6 +38,7 @@ class Marginal:
     value: float
     by_coefficients: Sequence[np.ndarray]
     by_Lambda: Sequence[np.ndarray]
+    by_precision: Precisions
     u: np.ndarray
     coefficients: Sequence[np.ndarray]
     factor: Any
@@ -89,10 +93,22 @@ class Laplace:
         return list(self.system.latent.predictors)
 
     def marginal(
-        self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray], *, joint: bool
+        self,
+        coefficients: Sequence[np.ndarray],
+        Lambdas: Sequence[np.ndarray],
+        precisions: Precisions | None = None,
+        *,
+        joint: bool,
     ) -> Marginal:
         """
         Integrate the effects out (and, if `joint`, the first predictor's coefficients).
+
+        Parameters
+        ----------
+        coefficients
+            Each predictor's `(k,)`.
+        Lambdas, precisions
+            Each term's factor `(p, p)`, and the precision between its levels if they have one.
 
         Raises
         ------
@@ -101,25 +117,35 @@ class Laplace:
         ConvergenceError
             If Newton's method does not reach it.
         """
-        ascent, at, factor = self.ascended(coefficients, Lambdas, joint=joint)
+        ascent, at, factor = self.ascended(coefficients, Lambdas, precisions, joint=joint)
         self.u, self._near = at.u, (joint, factor)
+        latent, spread = self.system.latent, ascent.spread
         value = at.value - 0.5 * factor.log_determinant
+        value += 0.5 * latent.log_prior_determinant(spread.precisions)
         if joint:
             value += 0.5 * len(at.gamma) * np.log(2 * np.pi)
         # Where the derivatives are written out, all of them came with the mode.
         found = at.found if at.found.third is not None else self.rows(at.eta, 3)
-        by_coefficients, by_Lambda = self._gradient(ascent.spread, found, factor, at.u, joint=joint)
+        slopes = self._gradient(spread, found, factor, at.u, joint=joint)
         modes = [at.gamma, *coefficients[1:]]
-        return Marginal(value, by_coefficients, by_Lambda, at.u, modes, factor, at.eta)
+        return Marginal(value, *slopes, at.u, modes, factor, at.eta)
 
     def effects_mode(
-        self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray]
+        self,
+        coefficients: Sequence[np.ndarray],
+        Lambdas: Sequence[np.ndarray],
+        precisions: Precisions | None = None,
     ) -> np.ndarray:
         """Give the effects' mode u `(N,)` with every coefficient given."""
-        return self.ascended(coefficients, Lambdas, joint=False)[1].u
+        return self.ascended(coefficients, Lambdas, precisions, joint=False)[1].u
 
     def ascended(
-        self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray], *, joint: bool
+        self,
+        coefficients: Sequence[np.ndarray],
+        Lambdas: Sequence[np.ndarray],
+        precisions: Precisions | None = None,
+        *,
+        joint: bool,
     ) -> tuple[Ascent, Point, Any]:
         """
         Climb from the last mode, or from zero where the density is not finite there.
@@ -129,7 +155,7 @@ class Laplace:
         ascent, at, factor
             What was climbed, its mode, and its negative Hessian there, factored.
         """
-        spread, X = self.system.at(Lambdas), self.X[0]
+        spread, X = self.system.at(Lambdas, precisions), self.X[0]
         prior = self.prior if joint else None
         ascent = Ascent(self.rows, X if joint else X[:, :0], spread, self.random, prior)
         fixed = self.offset + np.stack([X @ c for X, c in zip(self.X, coefficients, strict=True)])
@@ -144,7 +170,7 @@ class Laplace:
 
     def _gradient(
         self, spread: Any, found: Any, factor: Any, u: np.ndarray, *, joint: bool
-    ) -> tuple[list[np.ndarray], list[np.ndarray]]:
+    ) -> tuple[list[np.ndarray], list[np.ndarray], Precisions]:
         R = self.random
         latent = self.system.latent
         h = factor.leverages()
@@ -170,4 +196,21 @@ class Laplace:
                 score, latent.split(u), plain, latent.split(a), factor.traces(), strict=True
             )
         ]
-        return by_coefficients, by_Lambda
+        return by_coefficients, by_Lambda, _by_precision(latent, factor, u, a)
+
+
+def _by_precision(latent: Latent, factor: Any, u: np.ndarray, a: np.ndarray) -> Precisions:
+    """
+    Give the slopes by each term's precision.
+
+    Of -1/2 u'Pu - 1/2 log |H|, and of the latter by the mode, which moves by -H^-1 dP u.
+    """
+    if not latent.is_structured:
+        return [None] * len(latent.terms)
+    parts = zip(latent.terms, latent.split(u), latent.split(a), factor.prior_traces(), strict=True)
+    return [
+        None
+        if term.pattern is None
+        else Precision(term.pattern.products(w - 0.5 * v, v) - 0.5 * trace, 0.5 * term.p)
+        for term, v, w, trace in parts
+    ]

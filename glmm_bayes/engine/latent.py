@@ -3,8 +3,72 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
+
+
+@dataclass(frozen=True, eq=False)
+class Precision:
+    """
+    A precision Q between the levels of a term; or slopes of a function by these.
+
+    Attributes
+    ----------
+    values
+        `(pairs,)` its entries at the term's pairs of levels.
+    log_determinant
+        Log |Q|, natural.
+    """
+
+    values: np.ndarray
+    log_determinant: float
+
+
+@dataclass(frozen=True, eq=False)
+class Pattern:
+    """
+    Where a precision Q `(q, q)` has entries.
+
+    `pairs` `(k, 2)` are the levels they are between, the larger first, every level with itself
+    among them.
+    """
+
+    q: int
+    pairs: np.ndarray
+
+    @cached_property
+    def twice(self) -> np.ndarray:
+        """How often `(k,)` each pair's entry stands in Q: off the diagonal there are two."""
+        return np.where(self.pairs[:, 0] == self.pairs[:, 1], 1.0, 2.0)
+
+    @cached_property
+    def _symmetric(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """The pattern of all of Q by rows: `indptr`, `indices`, and each entry's pair."""
+        i, j = self.pairs.T
+        off = np.flatnonzero(i != j)
+        rows, columns = np.concatenate([i, j[off]]), np.concatenate([j, i[off]])
+        source = np.concatenate([np.arange(len(i)), off])
+        order = np.lexsort((columns, rows))
+        indptr = np.concatenate([[0], np.cumsum(np.bincount(rows, minlength=self.q))])
+        return indptr, columns[order], source[order]
+
+    def matrix(self, values: np.ndarray) -> Any:
+        """Give Q `(q, q)`, sparse, of its entries at the pairs."""
+        from scipy.sparse import csr_array
+
+        indptr, indices, source = self._symmetric
+        return csr_array((values[source], indices, indptr), shape=(self.q, self.q))
+
+    def times(self, precision: Precision, v: np.ndarray) -> np.ndarray:
+        """Give Q v, of `(q, p)`."""
+        return self.matrix(precision.values) @ v
+
+    def products(self, v: np.ndarray, w: np.ndarray) -> np.ndarray:
+        """Give the slopes of v' Q w, `(q, p)` both, by Q's entries at the pairs `(k,)`."""
+        i, j = self.pairs.T
+        both = np.einsum("kp,kp->k", v[i], w[j]) + np.einsum("kp,kp->k", v[j], w[i])
+        return 0.5 * self.twice * both
 
 
 @dataclass(frozen=True, eq=False)
@@ -12,12 +76,16 @@ class Term:
     """
     One random term of q levels and p columns, b = v Lambda'.
 
+    The columns of v are independent; the levels too, each N(0, 1), or else of precision Q.
+
     Attributes
     ----------
     index, weights
         `(n, m)` the levels a row belongs to, and times what: m = 1 but for multi-membership.
     Z
         By the number of a predictor, its columns `(n, p)`, with zeros where it does not load.
+    pattern
+        Where Q has entries; None where levels are independent.
     """
 
     q: int
@@ -25,6 +93,7 @@ class Term:
     index: np.ndarray
     weights: np.ndarray
     Z: Mapping[int, np.ndarray]
+    pattern: "Pattern | None" = None
 
     @property
     def size(self) -> int:
@@ -37,6 +106,9 @@ class Term:
         total = sum((np.square(Z) for Z in self.Z.values()), np.zeros(()))
         found = np.sqrt(np.mean(np.atleast_2d(total), axis=0))
         return np.where(found > 0, found, 1.0)
+
+
+type Precisions = Sequence[Precision | None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,6 +135,46 @@ class Latent:
         """Where each term's v stands in u."""
         ends = np.cumsum([0, *(term.size for term in self.terms)])
         return [slice(int(a), int(b)) for a, b in zip(ends[:-1], ends[1:], strict=True)]
+
+    @property
+    def is_structured(self) -> bool:
+        """Whether the levels of some term have a precision of their own."""
+        return any(term.pattern is not None for term in self.terms)
+
+    def completed(self, precisions: Precisions | None) -> Precisions:
+        """Give a precision, or None, for every term."""
+        return [None] * len(self.terms) if precisions is None else list(precisions)
+
+    def dense_prior(self, precisions: Precisions) -> np.ndarray:
+        """Give P `(N, N)`."""
+        found = np.eye(self.size)
+        for at, term, precision in zip(self.places, self.terms, precisions, strict=True):
+            if precision is not None and term.pattern is not None:
+                Q = term.pattern.matrix(precision.values).toarray()
+                found[at, at] = np.kron(Q, np.eye(term.p))
+        return found
+
+    def times_prior(self, u: np.ndarray, precisions: Precisions) -> np.ndarray:
+        """Give P u `(N,)`, P the precision of all effects: the identity where levels are iid."""
+        if not self.is_structured:
+            return u
+        found = u.copy()
+        parts = zip(self.places, self.terms, precisions, strict=True)
+        for at, term, precision in parts:
+            if precision is not None and term.pattern is not None:
+                found[at] = term.pattern.times(precision, u[at].reshape(term.q, term.p)).ravel()
+        return found
+
+    def log_prior_determinant(self, precisions: Precisions) -> float:
+        """Give log |P|."""
+        return sum(
+            (
+                term.p * Q.log_determinant
+                for term, Q in zip(self.terms, precisions, strict=True)
+                if Q
+            ),
+            0.0,
+        )
 
     @property
     def size(self) -> int:

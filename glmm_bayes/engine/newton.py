@@ -67,7 +67,7 @@ class Ascent:
     def point(self, u: np.ndarray, gamma: np.ndarray, eta: np.ndarray) -> "Point":
         """Evaluate where the predictors are `eta`."""
         found = self.rows(eta, 2)
-        value = float(found.value.sum() - 0.5 * u @ u)
+        value = float(found.value.sum() - 0.5 * u @ self.spread.times_prior(u))
         if self.prior is not None:
             value += self.prior.log_density(gamma)
         return Point(u, gamma, eta, found, value)
@@ -75,7 +75,8 @@ class Ascent:
     def slopes(self, at: "Point") -> tuple[np.ndarray, np.ndarray]:
         """Give the gradient by u and by the coefficients."""
         first = at.found.first
-        gu = in_units(self.spread, self.spread.collect(first[self.random])) - at.u
+        gu = in_units(self.spread, self.spread.collect(first[self.random]))
+        gu -= self.spread.times_prior(at.u)
         gx = self.X.T @ first[0]
         return gu, gx if self.prior is None else gx + self.prior.slope(at.gamma)
 

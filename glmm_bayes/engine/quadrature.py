@@ -11,6 +11,7 @@ from glmm_bayes.engine.adaptive import Density, Integral, Integrator, grid
 from glmm_bayes.engine.arrow import Parts
 from glmm_bayes.engine.chain import Chain
 from glmm_bayes.engine.laplace import Laplace, Marginal
+from glmm_bayes.engine.latent import Precisions
 
 AT_ONCE = 500_000  # rows times nodes that are in memory at a time
 
@@ -50,10 +51,13 @@ class Quadrature:
         self.laplace.u = u
 
     def effects_mode(
-        self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray]
+        self,
+        coefficients: Sequence[np.ndarray],
+        Lambdas: Sequence[np.ndarray],
+        precisions: Precisions | None = None,
     ) -> np.ndarray:
         """Give the effects' mode u `(N,)`."""
-        return self.laplace.effects_mode(coefficients, Lambdas)
+        return self.laplace.effects_mode(coefficients, Lambdas, precisions)
 
     @property
     def nodes(self) -> int:
@@ -67,10 +71,15 @@ class Quadrature:
         return list(self.chain.pieces(max(AT_ONCE // (self.nodes * P), 1)))
 
     def marginal(
-        self, coefficients: Sequence[np.ndarray], Lambdas: Sequence[np.ndarray], *, joint: bool
+        self,
+        coefficients: Sequence[np.ndarray],
+        Lambdas: Sequence[np.ndarray],
+        precisions: Precisions | None = None,
+        *,
+        joint: bool,
     ) -> Marginal:
         """
-        Integrate the effects out.
+        Integrate the effects out; there is no precision between levels of a chain.
 
         Raises
         ------
@@ -94,6 +103,7 @@ class Quadrature:
             float(sum(part.value.sum() for part in found)),
             [X.T @ row for X, row in zip(self.laplace.X, r, strict=True)],
             self.chain.by_terms(slopes),
+            [None] * len(Lambdas),
             at_mode.u,
             at_mode.coefficients,
             at_mode.factor,

@@ -10,7 +10,7 @@ import numpy as np
 from glmm_bayes.engine.cholesky import Factor, Symbolic, analyse
 from glmm_bayes.engine.kernels import compiled
 from glmm_bayes.engine.lapack import lapack, squared_inverse
-from glmm_bayes.engine.latent import Latent
+from glmm_bayes.engine.latent import Latent, Precisions
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +42,10 @@ class Sparse:
         `(E,)` the position of its predictor in `latent.predictors`.
     place
         `(n, E (E + 1) / 2)` where the pairs of entries stand in the Hessian's pattern.
+    unit
+        `(N,)` the effects' prior precision on the diagonal; 0 for those of structured terms.
+    prior_place
+        By term, `(pairs, p)` where the entries of its precision stand in the pattern, or None.
     """
 
     latent: Latent
@@ -52,6 +56,8 @@ class Sparse:
     owner: np.ndarray
     symbolic: Symbolic
     place: np.ndarray
+    unit: np.ndarray
+    prior_place: Sequence[np.ndarray | None]
 
     order: ClassVar[slice] = slice(None)  # rows are taken and given as the model has them
     has_root: ClassVar[bool] = True
@@ -72,6 +78,17 @@ class Sparse:
                     at += term.p
         entries = np.ascontiguousarray(np.hstack(columns), dtype=np.int64)
         symbolic = analyse(_pattern(latent, entries))
+        unit = np.ones(latent.size)
+        prior_place: list[np.ndarray | None] = []
+        for term, begin in zip(latent.terms, latent.places, strict=True):
+            if term.pattern is None:
+                prior_place.append(None)
+                continue
+            unit[begin] = 0.0
+            pairs = begin.start + term.pattern.pairs[:, :, None] * term.p + np.arange(term.p)
+            flat = pairs.transpose(0, 2, 1).reshape(-1, 2)
+            # The middle of three pairs of a couple is what it has with itself off the diagonal.
+            prior_place.append(_places(symbolic, flat)[:, 1].reshape(-1, term.p))
         return cls(
             latent=latent,
             X=np.ascontiguousarray(X),
@@ -81,14 +98,18 @@ class Sparse:
             owner=np.array(owner, dtype=np.int64),
             symbolic=symbolic,
             place=_places(symbolic, entries),
+            unit=unit,
+            prior_place=prior_place,
         )
 
-    def at(self, Lambdas: Sequence[np.ndarray]) -> "SparseSpread":
-        """Fix the factors of the terms' covariances."""
+    def at(
+        self, Lambdas: Sequence[np.ndarray], precisions: Precisions | None = None
+    ) -> "SparseSpread":
+        """Fix the factors of the terms' covariances, and the precisions between their levels."""
         moved = np.empty_like(self.values)
         for block in self.blocks:
             moved[:, block.at] = self.values[:, block.at] @ Lambdas[block.term]
-        return SparseSpread(self, list(Lambdas), moved)
+        return SparseSpread(self, list(Lambdas), self.latent.completed(precisions), moved)
 
     def cross_products(self, W: np.ndarray, *, with_x: bool) -> np.ndarray:
         """Keep the weights `(R, R, n)`: the rows are passed over for every Lambda."""
@@ -115,6 +136,11 @@ def _pattern(latent: Latent, entries: np.ndarray) -> Any:
         at = (np.repeat(np.arange(rows), width), group.ravel())
         J = csr_array((np.ones(group.size), at), shape=(rows, latent.size))
         total = total + J.T @ J
+    for term, begin in zip(latent.terms, latent.places, strict=True):
+        if term.pattern is not None:
+            pairs = begin.start + term.pattern.pairs[:, :, None] * term.p + np.arange(term.p)
+            at = (pairs[:, 0].ravel(), pairs[:, 1].ravel())
+            total = total + csr_array((np.ones(len(at[0])), at), shape=total.shape)
     return total.tocsc()
 
 
@@ -205,7 +231,12 @@ class SparseSpread:
 
     system: Sparse
     Lambdas: list[np.ndarray]
+    precisions: Precisions
     moved: np.ndarray
+
+    def times_prior(self, u: np.ndarray) -> np.ndarray:
+        """Give P u `(N,)`, P the effects' precision."""
+        return self.system.latent.times_prior(u, self.precisions)
 
     def eta(self, u: np.ndarray) -> np.ndarray:
         """Give J u, `(R, n)`."""
@@ -239,7 +270,10 @@ class SparseSpread:
         """
         s = self.system
         data = np.zeros(len(s.symbolic.indices))
-        data[s.symbolic.indptr[:-1]] = 1.0  # the diagonal is the first of its column
+        data[s.symbolic.indptr[:-1]] = s.unit  # the diagonal is the first of its column
+        for at, precision in zip(s.prior_place, self.precisions, strict=True):
+            if at is not None and precision is not None:
+                data[at] += precision.values[:, None]
         scatter(W, s.place, self.moved, s.columns, s.owner, data)
         factor = s.symbolic.factor(data)
         k = s.X.shape[1] if joint else 0
@@ -345,6 +379,20 @@ class SparseFactor:
         found = [np.zeros((term.p, term.p)) for term in s.latent.terms]
         for block in s.blocks:
             found[block.term] += s.values[:, block.at].T @ self._gathered[1][:, block.at]
+        return found
+
+    def prior_traces(self) -> list[np.ndarray | None]:
+        """Give the slopes `(pairs,)` of log |H| by each term's precision, None without one."""
+        s, C = self.spread.system, self.coefficient_inverse()
+        found: list[np.ndarray | None] = []
+        for term, begin, at in zip(s.latent.terms, s.latent.places, s.prior_place, strict=True):
+            if at is None or term.pattern is None:
+                found.append(None)
+                continue
+            M = self.M[begin].reshape(term.q, term.p, -1)
+            i, j = term.pattern.pairs.T
+            part = self._inverse[at].sum(axis=1) + np.einsum("kac,cd,kad->k", M[i], C, M[j])
+            found.append(term.pattern.twice * part)
         return found
 
     def leverages(self) -> np.ndarray:

@@ -46,7 +46,8 @@ def build_system(latent: Latent, X: np.ndarray) -> Any:
         # Passes over a sparse matrix are slower; nested levels, which leave it sparse, repay them.
         return Sparse.build(latent, X) if 10 * sparse < dense else blocks
     products = (blocks.k * len(blocks.cols) + (len(blocks.second) > 1) * blocks.entries.size) / MET
-    if min(dense, sparse) > max(EXACT, TIMES * products):
+    iid = not latent.is_structured
+    if iid and min(dense, sparse) > max(EXACT, TIMES * products):
         from glmm_bayes.engine.iterative import Iterative
 
         return Iterative(blocks)
@@ -83,13 +84,23 @@ def _sparse_seconds(blocks: "Blocked") -> float:
 
     from glmm_bayes.engine.elimination import fill
 
-    met = np.diff(blocks.tp).astype(float)
-    if (met**2).sum() > 0.1 * blocks.q2**2:
+    if blocks.k:
+        # Effects meet that share a level of the first block, as its elimination leaves them.
+        indptr, columns = blocks.tp, blocks.cols
+    else:
+        n, e = blocks.entries.shape
+        indptr, columns = np.arange(0, n * e + 1, e), blocks.entries.ravel()
+    if (np.diff(indptr).astype(float) ** 2).sum() > 0.1 * blocks.q2**2:
         # So many meet that the factor is as good as full.
         return np.inf
-    ones = np.ones(len(blocks.cols))
-    meet = csr_array((ones, blocks.cols, blocks.tp), shape=(blocks.G, blocks.q2))
-    filled = fill(meet.T @ meet, int(MOST_FILLED))
+    shape = (len(indptr) - 1, blocks.q2)
+    meet = csr_array((np.ones(len(columns)), columns, indptr), shape=shape)
+    total = meet.T @ meet
+    for at in blocks.prior_places:
+        if at is not None:
+            rows, others = at[0].ravel(), at[1].ravel()
+            total = total + csr_array((np.ones(len(rows)), (rows, others)), shape=total.shape)
+    filled = fill(total, int(MOST_FILLED))
     return np.inf if filled is None else float((filled.astype(float) ** 2).sum() / FILLED)
 
 

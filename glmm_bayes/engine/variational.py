@@ -194,7 +194,9 @@ def concluded(
     explained = float((weights * spread).sum() + precision @ _variances(factor, k))
     rest = len(u) + k - explained
     normal = len(u) + k + k * np.log(2 * np.pi) - factor.log_determinant
-    bound = float(found.value.sum()) + belief.value + 0.5 * (normal - float(u @ u) - rest)
+    normal += ascent.spread.system.latent.log_prior_determinant(ascent.spread.precisions)
+    squares = float(u @ ascent.spread.times_prior(u))
+    bound = float(found.value.sum()) + belief.value + 0.5 * (normal - squares - rest)
     if not np.isfinite(bound):
         raise np.linalg.LinAlgError("the bound is not finite")
     assert found.third is not None
@@ -221,7 +223,7 @@ def revived(
 def _step(
     ascent: Ascent, factor: Any, first: np.ndarray, prior_slope: np.ndarray, u: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, float]:
-    gu = in_units(ascent.spread, ascent.spread.collect(first)) - u
+    gu = in_units(ascent.spread, ascent.spread.collect(first)) - ascent.spread.times_prior(u)
     gx = ascent.X.T @ first[0]
     if ascent.joint:
         gx = gx + prior_slope

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.engine.corrected import Corrected
+from glmm_bayes.engine.latent import Precisions
 from glmm_bayes.engine.newton import Normal, in_units, positive_part
 from glmm_bayes.engine.variational import average
 
@@ -128,6 +129,12 @@ class Working:
         return np.concatenate([*(part.ravel() for part in self.parts), np.empty(0)])
 
 
+def log_volume(factor: Any) -> float:
+    """Give what a factored Hessian, and the effects' own precision, add to a log density."""
+    own = factor.spread.system.latent.log_prior_determinant(factor.spread.precisions)
+    return 0.5 * (own - factor.log_determinant)
+
+
 @dataclass(frozen=True, eq=False)
 class Place:
     """
@@ -178,12 +185,13 @@ class Whole:
         cls,
         problem: Problem,
         Lambdas: Sequence[np.ndarray],
+        precisions: Precisions,
         fixed: np.ndarray,
         log_prior: float,
     ) -> "Whole":
         """Factor at given outer parameters; LinAlgError where that cannot be done."""
         working = problem.working(fixed)
-        spread, h = problem.system.at(Lambdas), None
+        spread, h = problem.system.at(Lambdas, precisions), None
         for again in range(problem.depth + 1):
             factor = spread.factor_products(
                 working.products, joint=True, ridge=problem.prior.precision
@@ -191,7 +199,7 @@ class Whole:
             u0, gamma0 = factor.solve(in_units(spread, working.parts), working.right)
             if again < problem.depth:
                 working, h = problem.refined(factor, fixed, u0, gamma0, h)
-        log_outer = log_prior - 0.5 * factor.log_determinant
+        log_outer = log_prior + log_volume(factor)
         return cls(problem, fixed, factor, u0, gamma0, log_outer)
 
     @property
@@ -210,14 +218,15 @@ class Whole:
         eta = self.fixed.copy()
         eta[problem.random] += self.factor.spread.eta(u)
         eta[0] += problem.X @ gamma
-        inner = float(problem.log_prior(gamma)) - 0.5 * float(u @ u)
+        prior = self.factor.spread.times_prior(u)
+        inner = float(problem.log_prior(gamma)) - 0.5 * float(u @ prior)
         return Place(u, gamma, eta, problem.rows.value(eta), inner)
 
     def slopes(self, at: Place) -> np.ndarray:
         """Give the slope of the log density by z2."""
         problem, spread = self.problem, self.factor.spread
         r = problem.rows.slope(at.eta)
-        gu = in_units(spread, spread.collect(r[problem.random])) - at.u
+        gu = in_units(spread, spread.collect(r[problem.random])) - spread.times_prior(at.u)
         gx = problem.X.T @ r[0] + problem.prior_slope(at.gamma)
         return np.concatenate(self.factor.root_slopes(gu, gx))
 

@@ -9,7 +9,8 @@ import numpy as np
 
 from glmm_bayes.engine import schur, steps
 from glmm_bayes.engine.lapack import lapack
-from glmm_bayes.engine.whitened import Place, Problem
+from glmm_bayes.engine.latent import Precisions
+from glmm_bayes.engine.whitened import Place, Problem, log_volume
 
 
 @dataclass(frozen=True, eq=False)
@@ -40,12 +41,13 @@ class Blocks:
         cls,
         problem: Problem,
         Lambdas: Sequence[np.ndarray],
+        precisions: Precisions,
         fixed: np.ndarray,
         log_prior: float,
     ) -> "Blocks":
         """Factor at given outer parameters; LinAlgError where that cannot be done."""
         working, s = problem.working(fixed), problem.system
-        spread, h = s.at(Lambdas), None
+        spread, h = s.at(Lambdas, precisions), None
         for again in range(problem.depth + 1):
             factor = spread.factor_products(
                 working.products, joint=True, ridge=problem.prior.precision
@@ -55,13 +57,23 @@ class Blocks:
             if again < problem.depth:
                 u = s.from_blocks(m1, m2[: s.q2])
                 working, h = problem.refined(factor, fixed, u, m2[s.q2 :], h)
-        return cls(problem, fixed, factor, m1, m2, log_prior - 0.5 * factor.log_determinant)
+        return cls(problem, fixed, factor, m1, m2, log_prior + log_volume(factor))
 
     @property
     def shapes(self) -> tuple[tuple[int, int], int]:
         """The shapes of the normals moved level by level, and of those moved together."""
         s = self.problem.system
         return (s.G, s.k), s.q2 + s.p
+
+    def _times_prior(self, u2: np.ndarray) -> np.ndarray:
+        """Give the second block's prior precision times u2."""
+        s = self.problem.system
+        if not s.latent.is_structured:
+            return u2
+        return s.to_blocks(self.factor.spread.times_prior(s.from_blocks(0 * self.m1, u2)))[1]
+
+    def _squares(self, u1: np.ndarray, u2: np.ndarray) -> float:
+        return float(np.vdot(u1, u1)) + float(u2 @ self._times_prior(u2))
 
     @cached_property
     def roots(self) -> np.ndarray:
@@ -90,7 +102,7 @@ class Blocks:
             s.ptr, s.Z, s.entries, s.values, s.X, s.tp, s.cols, factor.Gm, spread.L1, self.m1,
             part, d2, b2, gamma, u1, eta[0],
         )  # fmt: skip
-        inner = float(problem.log_prior(gamma)) - 0.5 * (float(np.vdot(u1, u1)) + float(u2 @ u2))
+        inner = float(problem.log_prior(gamma)) - 0.5 * self._squares(u1, u2)
         return Place((u1, u2), gamma, eta, problem.rows.value(eta), inner)
 
     def slopes(self, at: Place) -> np.ndarray:
@@ -105,7 +117,7 @@ class Blocks:
             off,
         )  # fmt: skip
         steps.times_second(s2, s.term, s.within, s.sizes, spread.L2, True, g2)
-        g2[: s.q2] -= u2
+        g2[: s.q2] -= self._times_prior(u2)
         g2[s.q2 :] = s.X.T @ r + problem.prior_slope(at.gamma)
         g2 -= off
         return lapack().dtrtrs(factor.L, g2, lower=0, trans=1)[0] if len(g2) else g2
@@ -132,7 +144,7 @@ class Blocks:
         moved = steps.accept(
             s.ptr, self.roots, at.values, values, at.eta[0], eta[0], chance, new, z1, u1
         )
-        inner = float(problem.log_prior(at.gamma)) - 0.5 * (float(np.vdot(u1, u1)) + float(u2 @ u2))
+        inner = float(problem.log_prior(at.gamma)) - 0.5 * self._squares(u1, u2)
         return Place((u1, u2), at.gamma, eta, values, inner), moved / max(len(z1), 1)
 
     def effects(self, at: Place) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from glmm_bayes.formula.parts import (
     SpecialPart,
 )
 from glmm_bayes.formula.reader import read_formula
-from glmm_bayes.formula.tokens import call_of, plain_name, variables
+from glmm_bayes.formula.tokens import arguments, call_of, plain_name, terms, variables
 
 __all__ = [
     "STRUCTURE_NAMES",
@@ -20,8 +20,10 @@ __all__ = [
     "RandomPart",
     "Response",
     "SpecialPart",
+    "arguments",
     "call_of",
     "plain_name",
     "read_formula",
+    "terms",
     "variables",
 ]

@@ -132,6 +132,11 @@ def read_marginal(model: Model) -> Marginal:
     NotSupportedError
         If their equations have no exact factor.
     """
+    if any(term.level_structure.pairs is not None for term in model.design.terms):
+        raise NotSupportedError(
+            "The levels of a term depend on each other, which sampler='collapsed' cannot "
+            "integrate out yet; use sampler='nutpie', or fit('posthoc')."
+        )
     alone = set(model.design.predictors) == {"mu"}
     if model.family.normal and model.links["mu"].name == "identity" and alone:
         return ByNormal(model)

@@ -74,12 +74,12 @@ def _factor(mode: Mode, Lambdas: Sequence[np.ndarray]) -> Any:
     c = mode.coordinates
     if _is_quasi(mode) or _profiled(mode):
         gaussian = _objective(mode).gaussian
-        spread = gaussian.system.at(Lambdas)
+        spread = gaussian.system.at(Lambdas, c.precisions(mode.x))
         return spread.factor_products(gaussian.products, joint=mode.joint)
     laplace = read_laplace(c.model)
     R = laplace.random
     W = -laplace.rows(mode.eta, 2).second[np.ix_(R, R)]
-    return laplace.system.at(Lambdas).factor(W, joint=mode.joint)
+    return laplace.system.at(Lambdas, c.precisions(mode.x)).factor(W, joint=mode.joint)
 
 
 def _is_quasi(mode: Mode) -> bool:

@@ -47,7 +47,7 @@ def chain_problem(model: Model) -> str | None:
     for term in terms:
         if term.index.shape[1] > 1:
             return f"a row of {_written(term)} belongs to several levels at once"
-        if term.level_structure.name != "iid":
+        if term.level_structure.pairs is not None:
             return f"the levels of {_written(term)} are not independent"
     latent = read_latent(model)
     pair = crossing(latent)

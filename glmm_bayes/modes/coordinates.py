@@ -1,17 +1,21 @@
 """Between a search's vector x and what the engine takes: coefficients and covariance factors."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
 
+from glmm_bayes.covariance import CovarianceParameter
 from glmm_bayes.density import read_outer
 from glmm_bayes.draws import beta_name
+from glmm_bayes.engine.latent import Precision, Precisions
 from glmm_bayes.engine.outer import Outer
 from glmm_bayes.model import Model
 from glmm_bayes.modes.reading import rough_covariance
 from glmm_bayes.terms import RandomTerm
+
+COLUMNS, LEVELS = 0, 1  # the sides of a term, as in `RandomTerm.structures`
 
 type Slopes = Sequence[np.ndarray]
 
@@ -35,6 +39,9 @@ class Coordinates:
         By term, where its coordinates stand in x.
     strict
         By term, whether they are its structure's parameters on their unconstrained scale.
+    between
+        By term, where the parameters of what is between its levels stand in x, on their
+        unconstrained scale.
     """
 
     model: Model
@@ -43,6 +50,7 @@ class Coordinates:
     held: tuple[np.ndarray, ...]
     factors: tuple[slice, ...]
     strict: tuple[bool, ...]
+    between: tuple[slice, ...]
 
     @classmethod
     def of(cls, model: Model) -> "Coordinates":
@@ -57,7 +65,7 @@ class Coordinates:
 
     @classmethod
     def _laid_out(cls, model: Model, outer: Outer, strict: Sequence[bool]) -> "Coordinates":
-        at, coefficients, held, factors = 0, [], [], []
+        at, coefficients, held = 0, [], []
         for parameter in model.family.parameters:
             name = parameter.name
             if name in model.constants:
@@ -69,17 +77,20 @@ class Coordinates:
             free = int(np.isnan(value).sum())
             coefficients.append(slice(at, at + free))
             at += free
-        for term in model.design.terms:
-            # Loose coordinates are as many as the parameters, where none of these is held.
-            size = int(np.isnan(_values(model, outer, term)).sum())
-            factors.append(slice(at, at + size))
-            at += size
-        return cls(model, outer, tuple(coefficients), tuple(held), tuple(factors), tuple(strict))
+        sides: list[list[slice]] = [[], []]
+        for side, found in enumerate(sides):
+            for term in model.design.terms:
+                # Loose coordinates are as many as the parameters, where none of these is held.
+                size = int(np.isnan(_values(model, outer, term, side)).sum())
+                found.append(slice(at, at + size))
+                at += size
+        factors, between = map(tuple, sides)
+        return cls(model, outer, tuple(coefficients), tuple(held), factors, tuple(strict), between)
 
     @property
     def size(self) -> int:
         """The number m of free parameters."""
-        return max([s.stop for s in (*self.coefficients, *self.factors)])
+        return max([s.stop for s in (*self.coefficients, *self.factors, *self.between)])
 
     @cached_property
     def mean_is_free(self) -> bool:
@@ -100,11 +111,22 @@ class Coordinates:
     def Lambdas(self, x: np.ndarray) -> list[np.ndarray]:
         """Give every term's factor."""
         return [
-            term.structure.factor(self._strict_theta(term, x[at]), term.size)
+            term.structure.factor(self._strict_theta(term, COLUMNS, x[at]), term.size)
             if strict
             else term.structure.loose_factor(x[at], term.size)
             for term, at, strict in self._terms
         ]
+
+    def precisions(self, x: np.ndarray) -> list[Precision | None]:
+        """Give the precision between every term's levels; None where they are independent."""
+        found: list[Precision | None] = []
+        for term, at in zip(self.model.design.terms, self.between, strict=True):
+            if term.level_structure.pairs is None:
+                found.append(None)
+                continue
+            Q = term.level_structure.entries(self._strict_theta(term, LEVELS, x[at]))
+            found.append(Precision(Q.values, float(Q.log_determinant)))
+        return found
 
     def theta(self, x: np.ndarray) -> np.ndarray:
         """Give the outer parameters `(m,)` in the model's layout."""
@@ -121,29 +143,45 @@ class Coordinates:
         return theta
 
     def term_theta(self, number: int, x: np.ndarray) -> dict[str, np.ndarray]:
-        """Give the parameters of one term's structure, by name."""
+        """Give the parameters of one term's structures, by name."""
         term, at, strict = self._terms[number]
+        between = self._strict_theta(term, LEVELS, x[self.between[number]])
         if strict:
-            return self._strict_theta(term, x[at])
-        return term.structure.tight(x[at], term.size)
+            return self._strict_theta(term, COLUMNS, x[at]) | between
+        return term.structure.tight(x[at], term.size) | between
 
     # ---- to x
 
-    def join(self, coefficients: Sequence[np.ndarray], factors: Sequence[np.ndarray]) -> np.ndarray:
-        """Put coefficients of every predictor and coordinates of every term together as x."""
+    def join(self, coefficients: Sequence[np.ndarray], terms: Sequence[np.ndarray]) -> np.ndarray:
+        """Put coefficients of every predictor and the coordinates of all terms together as x."""
         parts = [c[np.isnan(h)] for c, h in zip(coefficients, self.held, strict=True)]
-        return np.concatenate([*parts, *factors])
+        return np.concatenate([*parts, *terms])
 
-    def pull(self, x: np.ndarray, by_coefficients: Slopes, by_Lambda: Slopes) -> np.ndarray:
-        """Carry slopes by the coefficients and factors back to x."""
-        factors = []
+    def pull(
+        self,
+        x: np.ndarray,
+        by_coefficients: Slopes,
+        by_Lambda: Slopes,
+        by_precision: Precisions | None = None,
+    ) -> np.ndarray:
+        """Carry slopes by the coefficients, factors and precisions (none, or these) back to x."""
+        parts = []
         for (term, at, strict), slope in zip(self._terms, by_Lambda, strict=True):
             if strict:
-                theta = self._strict_theta(term, x[at])
-                factors.append(self._strict_pull(term, x[at], theta, slope))
+                theta = self._strict_theta(term, COLUMNS, x[at])
+                by_theta = term.structure.pullback(theta, term.size, slope)
+                parts.append(self._strict_pull(term, COLUMNS, x[at], theta, by_theta))
             else:
-                factors.append(term.structure.loose_pullback(x[at], term.size, slope))
-        return self.join(by_coefficients, factors)
+                parts.append(term.structure.loose_pullback(x[at], term.size, slope))
+        given = [None] * len(self.between) if by_precision is None else by_precision
+        for term, at, by in zip(self.model.design.terms, self.between, given, strict=True):
+            if by is None:
+                parts.append(np.zeros(at.stop - at.start))
+            elif at.stop > at.start:
+                theta = self._strict_theta(term, LEVELS, x[at])
+                by_theta = term.level_structure.slopes(theta, by.values, by.log_determinant)
+                parts.append(self._strict_pull(term, LEVELS, x[at], theta, by_theta))
+        return self.join(by_coefficients, parts)
 
     def start(self, sd: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Give every term's coordinates to start from, of columns with standard deviations `sd`."""
@@ -157,6 +195,7 @@ class Coordinates:
             rough_covariance(self.model, term) if term.structure.informed else None
             for term in terms
         ]
+        between = [self._strict_start(t, LEVELS, t.level_structure.start()) for t in terms]
         return [
             [
                 self._started(term, strict, term.structure.start(size, term.size, C, k % many))
@@ -164,12 +203,13 @@ class Coordinates:
                     self._terms, sd, seen, tries, strict=True
                 )
             ]
+            + between
             for k in range(max(tries, default=1))
         ]
 
     def _started(self, term: RandomTerm, strict: bool, theta: dict[str, np.ndarray]) -> np.ndarray:
         if strict:
-            return self._strict_start(term, theta)
+            return self._strict_start(term, COLUMNS, theta)
         return term.structure.loose(theta, term.size)
 
     def inside(self, x: np.ndarray) -> np.ndarray:
@@ -184,7 +224,7 @@ class Coordinates:
             else:
                 at = self.model.layout.get(beta_name(name), slice(0, 0))
                 found.append(_inside(value, lower[at], upper[at]))
-        return self.join(found, [x[at] for at in self.factors])
+        return self.join(found, [x[at] for at in (*self.factors, *self.between)])
 
     def units(self, sd: Sequence[np.ndarray]) -> np.ndarray:
         """Give the natural size `(m,)` of a step in each coordinate."""
@@ -224,14 +264,21 @@ class Coordinates:
                 ]
         for term, at in zip(self.model.design.terms, self.factors, strict=True):
             found += [f"the variances of {term.text}"] * (at.stop - at.start)
+        for term in self.model.design.terms:
+            _, free = self._free(term, LEVELS)
+            keys = [
+                f"{p.key} of {term.text}" for p in _parameters(term, LEVELS) for _ in range(p.size)
+            ]
+            found += [key for key, is_free in zip(keys, free, strict=True) if is_free]
         return found
 
     @cached_property
     def spreads(self) -> np.ndarray:
         """A rough standard error `(m,)` of each coordinate, in its unit."""
         found = np.full(self.size, 1.0 / np.sqrt(self.model.nobs))
-        for term, at in zip(self.model.design.terms, self.factors, strict=True):
-            found[at] = 1.0 / np.sqrt(2 * len(term.levels))
+        for term, *both in zip(self.model.design.terms, self.factors, self.between, strict=True):
+            for at in both:
+                found[at] = 1.0 / np.sqrt(2 * len(term.levels))
         return found
 
     def idle(self, x: np.ndarray) -> np.ndarray:
@@ -248,31 +295,37 @@ class Coordinates:
 
     # ---- terms in the parameters' own unconstrained scale
 
-    def _free(self, term: RandomTerm) -> tuple[np.ndarray, np.ndarray]:
-        """Where the term's entries stand in theta, and which of them are free."""
-        at = np.concatenate([np.arange(s.start, s.stop) for s in places(self.model, term)])
+    def _free(self, term: RandomTerm, side: int) -> tuple[np.ndarray, np.ndarray]:
+        """Where the entries of one of the term's sides stand in theta; which of them are free."""
+        parts = [np.arange(s.start, s.stop) for s in places(self.model, term, side)]
+        at = np.concatenate([np.empty(0, dtype=int), *parts])
         return at, np.isnan(self.outer.value[at])
 
-    def _strict_theta(self, term: RandomTerm, x: np.ndarray) -> dict[str, np.ndarray]:
-        at, free = self._free(term)
-        outer = self._part(at)
-        value = outer.constrain(x)
-        names = [p.name for p in term.structure.parameters(term.size)]
-        ends = np.cumsum([s.stop - s.start for s in places(self.model, term)])[:-1]
-        return dict(zip(names, np.split(value, ends), strict=True))
+    def _strict_theta(self, term: RandomTerm, side: int, x: np.ndarray) -> dict[str, np.ndarray]:
+        at, _ = self._free(term, side)
+        value = self._part(at).constrain(x)
+        names = [p.name for p in _parameters(term, side)]
+        ends = np.cumsum([s.stop - s.start for s in places(self.model, term, side)])[:-1]
+        return dict(zip(names, np.split(value, ends), strict=True)) if names else {}
 
     def _strict_pull(
-        self, term: RandomTerm, x: np.ndarray, theta: dict[str, np.ndarray], slope: np.ndarray
+        self,
+        term: RandomTerm,
+        side: int,
+        x: np.ndarray,
+        theta: Mapping[str, np.ndarray],
+        by_theta: Mapping[str, np.ndarray],
     ) -> np.ndarray:
-        at, free = self._free(term)
-        outer = self._part(at)
-        value = np.concatenate(list(theta.values()))
-        by_theta = np.concatenate(list(term.structure.pullback(theta, term.size, slope).values()))
-        return by_theta[free] * outer.jacobian(x, value)[2]
+        at, free = self._free(term, side)
+        value, slope = (np.concatenate([part[k] for k in theta]) for part in (theta, by_theta))
+        return slope[free] * self._part(at).jacobian(x, value)[2]
 
-    def _strict_start(self, term: RandomTerm, theta: dict[str, np.ndarray]) -> np.ndarray:
-        at, free = self._free(term)
-        value = np.where(free, np.concatenate(list(theta.values())), self.outer.value[at])
+    def _strict_start(
+        self, term: RandomTerm, side: int, theta: Mapping[str, np.ndarray]
+    ) -> np.ndarray:
+        at, free = self._free(term, side)
+        value = np.concatenate([np.empty(0), *theta.values()])
+        value = np.where(free, value, self.outer.value[at])
         return self._part(at).unconstrain(
             _inside(value, self.outer.lower[at], self.outer.upper[at])
         )
@@ -291,16 +344,20 @@ def _inside(value: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarr
         return np.where(value < upper, value, upper - room)
 
 
-def _values(model: Model, outer: Outer, term: RandomTerm) -> np.ndarray:
-    """Give a term's parameters as far as they are held; NaN for the free ones."""
-    return np.concatenate([np.empty(0), *(outer.value[s] for s in places(model, term))])
+def _values(model: Model, outer: Outer, term: RandomTerm, side: int) -> np.ndarray:
+    """Give a side's parameters as far as they are held; NaN for the free ones."""
+    return np.concatenate([np.empty(0), *(outer.value[s] for s in places(model, term, side))])
 
 
 def _holds(model: Model, outer: Outer, term: RandomTerm) -> bool:
-    return bool(np.isfinite(_values(model, outer, term)).any())
+    return bool(np.isfinite(_values(model, outer, term, COLUMNS)).any())
 
 
-def places(model: Model, term: RandomTerm) -> list[slice]:
-    """Where the parameters of a term's structure stand in theta."""
-    parameters = term.structure.parameters(term.size)
-    return [model.layout[f"{p.name}_{term.name}"] for p in parameters]
+def _parameters(term: RandomTerm, side: int) -> Sequence[CovarianceParameter]:
+    structure, size = term.structures[side]
+    return structure.parameters(size)
+
+
+def places(model: Model, term: RandomTerm, side: int) -> list[slice]:
+    """Where the parameters of the structure on one of a term's sides stand in theta."""
+    return [model.layout[f"{p.name}_{term.name}"] for p in _parameters(term, side)]

@@ -39,16 +39,17 @@ class GaussianObjective(Remembered):
 
     def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Give value and gradient at x, sigma and the coefficients profiled."""
-        Lambdas = self.coordinates.Lambdas(x)
-        self.last = found = self.gaussian.profile(Lambdas, restricted=self.restricted)
-        blank = [np.zeros(len(h)) for h in self.coordinates.held]
-        return found.value, self.coordinates.pull(x, blank, found.by_Lambda)
+        c = self.coordinates
+        prior = c.Lambdas(x), c.precisions(x)
+        self.last = found = self.gaussian.profile(*prior, restricted=self.restricted)
+        blank = [np.zeros(len(h)) for h in c.held]
+        return found.value, c.pull(x, blank, found.by_Lambda, found.by_precision)
 
     def effects_at(self, x: np.ndarray) -> list[np.ndarray]:
         """Give the modes of every term's effects at x, where the factors are not over sigma."""
         gamma, sigma = self.coordinates.split(x)
         Lambdas = [L / np.exp(sigma[0]) for L in self.coordinates.Lambdas(x)]
-        u = self.gaussian.effects_mode(gamma, Lambdas)
+        u = self.gaussian.effects_mode(gamma, Lambdas, self.coordinates.precisions(x))
         return self.gaussian.system.latent.effects(u, Lambdas)
 
 
@@ -95,7 +96,7 @@ def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) ->
     mean, constant = coordinates.coefficients
     grown = found.sigma ** growth_in(coordinates)
     blank = [np.zeros(len(h)) for h in coordinates.held]
-    across = frame.axes.T @ coordinates.pull(x, blank, found.squares_by)
+    across = frame.axes.T @ coordinates.pull(x, blank, found.squares_by, found.squares_by_precision)
     x *= grown
     x[mean], x[constant] = found.gamma, np.log(found.sigma)
     moves = np.column_stack([frame.axes * grown[:, None], growth_in(coordinates) * x])

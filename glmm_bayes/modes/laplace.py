@@ -51,7 +51,7 @@ class LaplaceObjective(Remembered):
     def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Give value and gradient at x."""
         self.last = found = self.marginal(x)
-        slope = self.coordinates.pull(x, found.by_coefficients, found.by_Lambda)
+        slope = self.coordinates.pull(x, found.by_coefficients, found.by_Lambda, found.by_precision)
         if self.penalty is None:
             return found.value, slope
         more, by_x = self.penalty(x)
@@ -62,21 +62,22 @@ class LaplaceObjective(Remembered):
         coefficients = self.coordinates.split(x)
         if self.joint:
             coefficients[0] = self.gamma
-        Lambdas = self.coordinates.Lambdas(x)
+        prior = self.coordinates.Lambdas(x), self.coordinates.precisions(x)
         try:
-            found = self.laplace.marginal(coefficients, Lambdas, joint=self.joint)
+            found = self.laplace.marginal(coefficients, *prior, joint=self.joint)
         except FAILURES:
             if not self.laplace.u.any():
                 raise
             self.laplace.u = np.zeros_like(self.laplace.u)
-            found = self.laplace.marginal(coefficients, Lambdas, joint=self.joint)
+            found = self.laplace.marginal(coefficients, *prior, joint=self.joint)
         self.gamma = np.asarray(found.coefficients[0])
         return found
 
     def effects_at(self, x: np.ndarray) -> list[np.ndarray]:
         """Give the modes of every term's effects at x."""
-        Lambdas = self.coordinates.Lambdas(x)
-        u = self.laplace.effects_mode(self.coordinates.split(x), Lambdas)
+        c = self.coordinates
+        Lambdas = c.Lambdas(x)
+        u = self.laplace.effects_mode(c.split(x), Lambdas, c.precisions(x))
         return self.laplace.system.latent.effects(u, Lambdas)
 
 

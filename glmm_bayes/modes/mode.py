@@ -83,6 +83,12 @@ class Mode:
         return self.coordinates.theta(self.x)
 
     @cached_property
+    def named_theta(self) -> dict[str, np.ndarray]:
+        """The parameters of the terms' structures, by name as `Draws.theta` has them."""
+        values = split_outer(self.coordinates.model, self.theta[None])[2]
+        return {name: value[0] for name, value in values.items()}
+
+    @cached_property
     def Lambdas(self) -> dict[str, np.ndarray]:
         """Every term's factor, by its name."""
         names = [term.name for term in self.coordinates.model.design.terms]

@@ -72,6 +72,7 @@ def is_marginally_normal(model: Model) -> bool:
         and model.links["mu"].name == "identity"
         and all(g.param == "mu" for term in model.design.terms for g in term.loadings)
         and ("sigma" in model.constants or model.links["sigma"].name == "log")
+        and all(term.level_structure.pairs is None for term in model.design.terms)
     )
 
 

@@ -6,7 +6,7 @@ from functools import cached_property
 import numpy as np
 
 from glmm_bayes.draws import beta_name
-from glmm_bayes.modes.coordinates import Coordinates, places
+from glmm_bayes.modes.coordinates import COLUMNS, LEVELS, Coordinates, places
 from glmm_bayes.modes.laplace import maximise_laplace
 from glmm_bayes.modes.mode import Mode
 
@@ -119,8 +119,8 @@ class LogPrior:
                 parameter.name if parameter.name in model.constants else beta_name(parameter.name)
             )
             found.append(model.layout.get(name, slice(0, 0)))
-        for term in model.design.terms:
-            found += places(model, term)
+        for side in (COLUMNS, LEVELS):
+            found += [at for term in model.design.terms for at in places(model, term, side)]
         at = np.concatenate([np.arange(s.start, s.stop) for s in found])
         return np.searchsorted(c.outer.free, at[np.isnan(c.outer.value[at])])
 
@@ -128,7 +128,7 @@ class LogPrior:
     def _is_z(self) -> np.ndarray:
         """Tell which coordinates `(m,)` are the unconstrained scale: those of the terms."""
         found = np.zeros(self.coordinates.size, dtype=bool)
-        for at in self.coordinates.factors:
+        for at in (*self.coordinates.factors, *self.coordinates.between):
             found[at] = True
         return found
 

@@ -38,7 +38,7 @@ class QuasiObjective(GaussianObjective):
         gamma, *constants = self.coordinates.split(x)
         sigma = self.quasi.sigma(constants) if constants else self.sigma
         Lambdas = [L / sigma for L in self.coordinates.Lambdas(x)]
-        u = self.gaussian.effects_mode(gamma, Lambdas)
+        u = self.gaussian.effects_mode(gamma, Lambdas, self.coordinates.precisions(x))
         return self.gaussian.system.latent.effects(u, Lambdas)
 
 
@@ -109,7 +109,7 @@ def _concluded(
         raise np.linalg.LinAlgError("the coefficients are not determined")
     mean, grown = coordinates.coefficients[0], found.sigma ** growth_in(coordinates)
     blank = [np.zeros(len(h)) for h in coordinates.held]
-    across = frame.axes.T @ coordinates.pull(x, blank, found.squares_by)
+    across = frame.axes.T @ coordinates.pull(x, blank, found.squares_by, found.squares_by_precision)
     x *= grown
     constant, slope = quasi.constant(found.sigma)
     x[: coordinates.coefficients[-1].stop] = np.concatenate([found.gamma, constant])

@@ -6,7 +6,7 @@ import numpy as np
 
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.laplace import Laplace
-from glmm_bayes.engine.latent import Latent, Term
+from glmm_bayes.engine.latent import Latent, Pattern, Term
 from glmm_bayes.engine.newton import Rows
 from glmm_bayes.engine.systems import build_system
 from glmm_bayes.families.expansion import RowDensity
@@ -37,7 +37,9 @@ def _term(term: RandomTerm, numbers: dict[str, int]) -> Term:
         columns = np.zeros((len(term.index), term.size))
         columns[:, loading.columns] = loading.Z
         Z[numbers[loading.param]] = columns
-    return Term(len(term.levels), term.size, term.index, term.weights, Z)
+    q, pairs = len(term.levels), term.level_structure.pairs
+    pattern = None if pairs is None else Pattern(q, pairs)
+    return Term(q, term.size, term.index, term.weights, Z, pattern)
 
 
 def read_system(model: Model) -> Any:

@@ -6,6 +6,7 @@ import numpy as np
 
 from glmm_bayes.design import Design
 from glmm_bayes.engine.elsewhere import row_covariance
+from glmm_bayes.kriging import Given, covariance_given
 from glmm_bayes.terms import RandomTerm
 
 if TYPE_CHECKING:
@@ -47,16 +48,15 @@ def row_arms(mode: "Mode", design: Design, groups: str) -> dict[str, np.ndarray]
 def _covariance(mode: "Mode", design: Design, names: list[str], groups: str) -> np.ndarray:
     cov = np.zeros((len(names), len(names), design.n))
     fitted = mode.coordinates.model.design.terms
-    seen = [0 if groups == "new" else len(term.levels) for term in fitted]
-    for term, start in zip(design.terms, seen, strict=True):
-        stop, Lambda = len(term.levels), mode.Lambdas[term.name]
-        moved = [_moved(term, param, Lambda, start, stop) for param in names]
-        for a, left in enumerate(moved):
-            for b, right in enumerate(moved):
-                cov[a, b] += np.asarray((left * right).sum(axis=1)).ravel()
+    for term, first in zip(design.terms, fitted, strict=True):
+        known = 0 if groups == "new" else len(first.levels)
+        if len(term.levels) > known:
+            moved = [_moved(term, param, mode.Lambdas[term.name]) for param in names]
+            new = [part[:, known * term.size :] for part in moved]
+            cov += covariance_given(Given(term, known).at(mode.named_theta), new, term.size)
     if groups == "conditional":
         apart = len(fitted) == 1 and fitted[0].index.shape[1] == 1
-        independent = all(term.level_structure.name == "iid" for term in fitted)
+        independent = all(term.level_structure.pairs is None for term in fitted)
         # Levels that no row shares are independent given the responses too.
         cov += (_of_levels if apart and independent else _of_all)(mode, design, names)
     return cov
@@ -79,26 +79,37 @@ def _of_all(mode: "Mode", design: Design, names: list[str]) -> np.ndarray:
     """Give the variance with the levels of several terms, by linear systems."""
     from scipy.sparse import hstack
 
-    only = mode.factor.effects_only()
+    only, fitted = mode.factor.effects_only(), mode.coordinates.model.design.terms
     known = [
         [
-            _moved(term, param, L, 0, len(fitted.levels))
-            for term, fitted, L in zip(
-                design.terms, mode.coordinates.model.design.terms, only.spread.Lambdas, strict=True
-            )
+            _of_known(mode, term, len(first.levels), _moved(term, param, L))
+            for term, first, L in zip(design.terms, fitted, only.spread.Lambdas, strict=True)
         ]
         for param in names
     ]
     return mode.scale**2 * row_covariance(only, [hstack(parts, format="csr") for parts in known])
 
 
-def _moved(term: RandomTerm, param: str, Lambda: np.ndarray, start: int, stop: int) -> Any:
-    """Give Z Lambda `(n, levels p)`, sparse, of some of the levels."""
-    from scipy.sparse import csr_array, eye_array, kron
+def _of_known(mode: "Mode", term: RandomTerm, known: int, moved: Any) -> Any:
+    """Give what rows have of the known levels' effects, `(n, known p)`, also by way of new ones."""
+    from scipy.sparse import csr_array
 
     p = term.size
-    Z = csr_array(term.Z(param)[:, start * p : stop * p])
-    return csr_array(Z @ kron(eye_array(stop - start), Lambda)) if stop > start else Z
+    own = csr_array(moved[:, : known * p])
+    if term.level_structure.pairs is None or len(term.levels) == known:
+        return own
+    conditional, carried = Given(term, known).at(mode.named_theta), own.tolil()
+    for c in range(p):
+        more = conditional.carried(csr_array(moved[:, known * p :][:, c::p]))
+        carried[:, c::p] = carried[:, c::p] + more
+    return carried.tocsr()
+
+
+def _moved(term: RandomTerm, param: str, Lambda: np.ndarray) -> Any:
+    """Give Z Lambda `(n, levels p)`, sparse."""
+    from scipy.sparse import csr_array, eye_array, kron
+
+    return csr_array(csr_array(term.Z(param)) @ kron(eye_array(len(term.levels)), Lambda))
 
 
 def row_root(cov: np.ndarray) -> np.ndarray:

@@ -122,12 +122,13 @@ class GaussianSurface(Surface):
         sigma = float(np.exp(x[constant][0]))
         Lambdas = [L / sigma for L in c.Lambdas(x)]
         held = 0.0 if self.row is None else float(v[0])
-        found = self.gaussian.given_sigma(Lambdas, sigma, self.row, held)
+        found = self.gaussian.given_sigma(Lambdas, sigma, self.row, held, c.precisions(x))
         self.gamma = found.gamma
         by_Lambda = [part / sigma for part in found.by_Lambda]
         carried = sum(float(np.sum(D * L)) for D, L in zip(found.by_Lambda, Lambdas, strict=True))
         by_sigma = np.array([found.by_log_sigma - carried])
-        slope = c.pull(x, [np.zeros(mean.stop), by_sigma], by_Lambda)[mean.stop :]
+        by_coefficients = [np.zeros(mean.stop), by_sigma]
+        slope = c.pull(x, by_coefficients, by_Lambda, found.by_precision)[mean.stop :]
         return found.value, slope if self.row is None else np.append(found.by_held, slope)
 
     @property

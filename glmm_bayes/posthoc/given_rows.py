@@ -11,6 +11,7 @@ from glmm_bayes.engine.dense import Dense
 from glmm_bayes.engine.newton import Ascent
 from glmm_bayes.engine.thirdorder import AtOnce, OneByOne, Turned
 from glmm_bayes.engine.variational import Nearest, nearest_normal, revived
+from glmm_bayes.engine.whitened import log_volume
 from glmm_bayes.posthoc.given import Given, Node, bent_draws
 from glmm_bayes.posthoc.target import Target
 
@@ -43,7 +44,7 @@ class NearNormal(Given):
         ascent, at, factor = self.target.ascended(psi)
         self.laplace.u = at.u
         constant = 0.5 * self.k * np.log(2 * np.pi)
-        laplace = at.value - 0.5 * factor.log_determinant + constant
+        laplace = at.value + log_volume(factor) + constant
         near = nearest_normal(ascent, at, factor, self.target.prior)
         Lambdas = ascent.spread.Lambdas
         turned = self._turned(near, self._same_normals(near))
@@ -64,8 +65,9 @@ class NearNormal(Given):
     def deviations(self, node: Node, rng: np.random.Generator, size: int) -> np.ndarray:
         """Draw coefficients and effects less their mean, `(size, k + N)`."""
         kept, laplace = node.kept, self.laplace
-        Lambdas: Sequence[np.ndarray] = self.target.coordinates.Lambdas(self.target.tiled(node.psi))
-        spread = self.system.at(Lambdas)
+        x, coordinates = self.target.tiled(node.psi), self.target.coordinates
+        Lambdas: Sequence[np.ndarray] = coordinates.Lambdas(x)
+        spread = self.system.at(Lambdas, coordinates.precisions(x))
         ascent = Ascent(laplace.rows, laplace.X[0], spread, laplace.random, laplace.prior)
         near = revived(
             ascent, kept.u, kept.gamma, kept.eta, kept.weights, kept.precision, self.target.prior

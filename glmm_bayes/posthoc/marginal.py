@@ -18,9 +18,14 @@ STEP = 1e-5  # between values of the prior that make its slope
 
 
 def can_be_collapsed(model: Model) -> bool:
-    """Tell whether effects and coefficients have a normal distribution given the rest."""
+    """
+    Tell whether effects and coefficients have a normal distribution given the rest, in closed form.
+
+    Levels that depend on each other have none that is built.
+    """
     return (
         model.family.normal
+        and all(term.level_structure.pairs is None for term in model.design.terms)
         and model.links["mu"].name == "identity"
         and set(model.design.predictors) == {"mu"}
     )

@@ -16,7 +16,8 @@ type Placed = Callable[[np.ndarray, np.ndarray, np.ndarray], Weighed]
 
 def are_drawn_at_once(around: Around) -> bool:
     """Tell whether a model is so small that one after the other would take longer."""
-    return is_small(around.problem.system.latent, around.problem.X.shape[1])
+    latent = around.problem.system.latent
+    return not latent.is_structured and is_small(latent, around.problem.X.shape[1])
 
 
 def proposer_around(around: Around) -> Proposer:

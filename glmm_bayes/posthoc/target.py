@@ -59,15 +59,15 @@ class Target(OuterPosterior):
     def evaluated(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Give the log marginal posterior of psi by Laplace's method, and its slope."""
         full = self.tiled(x)
-        Lambdas = self.coordinates.Lambdas(full)
-        found = self.laplace.marginal(self._split(full), Lambdas, joint=self.integrated)
-        prior, by_x = self.log_prior.density(full)
+        prior = self.coordinates.Lambdas(full), self.coordinates.precisions(full)
+        found = self.laplace.marginal(self._split(full), *prior, joint=self.integrated)
+        log_prior, by_x = self.log_prior.density(full)
         by_coefficients = list(found.by_coefficients)
         if self.integrated:
             self.gamma = np.asarray(found.coefficients[0])
             by_coefficients[0] = np.zeros(len(self.coordinates.held[0]))
-        slope = self.coordinates.pull(full, by_coefficients, found.by_Lambda)
-        return found.value + prior, (slope + by_x)[self.outer]
+        slope = self.coordinates.pull(full, by_coefficients, found.by_Lambda, found.by_precision)
+        return found.value + log_prior, (slope + by_x)[self.outer]
 
     def _split(self, x: np.ndarray) -> list[np.ndarray]:
         coefficients = self.coordinates.split(x)
@@ -78,8 +78,9 @@ class Target(OuterPosterior):
     def ascended(self, psi: np.ndarray) -> tuple[Any, Any, Any]:
         """Climb to the mode of what is integrated out: see `Laplace.ascended`."""
         x = self.tiled(psi)
+        c = self.coordinates
         return self.laplace.ascended(
-            self._split(x), self.coordinates.Lambdas(x), joint=self.integrated
+            self._split(x), c.Lambdas(x), c.precisions(x), joint=self.integrated
         )
 
     def fixed(self, psi: np.ndarray) -> np.ndarray:
@@ -162,6 +163,7 @@ class Around:
                     found = self._kind.build(
                         self.problem,
                         [L[i] for L in Lambdas],
+                        target.coordinates.precisions(target.tiled(psi[i])),
                         target.fixed(psi[i]),
                         float(log_prior[i]),
                     )

@@ -147,14 +147,14 @@ def _levels(term: RandomTerm) -> Iterator[Note]:
         yield Note(
             "warning",
             term.text,
-            f"The group {term.group.label!r} of {term.text} has a single level; its standard "
+            f"The group {term.label!r} of {term.text} has a single level; its standard "
             f"deviations are known only by their priors: leave the term out.",
         )
     elif count < FEW_LEVELS:
         yield Note(
             "note",
             term.text,
-            f"The group {term.group.label!r} of {term.text} has only {count} levels, which say "
+            f"The group {term.label!r} of {term.text} has only {count} levels, which say "
             f"little of a standard deviation; its prior matters: choose it, or use the group as a "
             f"fixed effect.",
         )
@@ -162,7 +162,8 @@ def _levels(term: RandomTerm) -> Iterator[Note]:
 
 def _confounded(model: Model, term: RandomTerm) -> Iterator[Note]:
     effects = len(term.levels) * sum(g.Z.shape[1] for g in term.loadings if g.param == "mu")
-    if effects < model.nobs or term.index.shape[1] > 1 or not term.structure.absorbs:
+    independent = term.structure.absorbs and term.level_structure.pairs is None
+    if effects < model.nobs or term.index.shape[1] > 1 or not independent:
         return
     free = _dispersion(model)
     each = "a level for every row" if term.size == 1 else f"{effects} effects for {model.nobs} rows"
@@ -201,7 +202,7 @@ def _slopes(term: RandomTerm) -> Iterator[Note]:
                 "note",
                 term.text,
                 f"In {term.text}, {listed(names)} does not vary within any level of "
-                f"{term.group.label}: its effects cannot be told from the level's intercept; use "
+                f"{term.label}: its effects cannot be told from the level's intercept; use "
                 f"it as a fixed effect only.",
             )
 
@@ -269,7 +270,7 @@ def fatal_notes(model: Model) -> Iterator[Note]:
             yield Note(
                 "fatal",
                 term.text,
-                f"The response is the same in all rows of each level of {term.group.label}: with "
+                f"The response is the same in all rows of each level of {term.label}: with "
                 f"{term.text} {remedy}, or keep one row a level and leave the term out.",
             )
 

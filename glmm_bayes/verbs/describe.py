@@ -89,7 +89,7 @@ def _groups(model: Model) -> Grid:
     rows = tuple(
         (
             term.text,
-            term.group.label,
+            term.label,
             "centred" if model.centering[term.name] else "non-centred",
             _rows_a_level(term),
             count,

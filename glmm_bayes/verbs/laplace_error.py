@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from glmm_bayes.engine.latent import Precision
 from glmm_bayes.engine.quadrature import Quadrature
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.modes.chains import MOST_NODES, read_quadrature
@@ -34,7 +35,7 @@ class Point:
         laplace = read_laplace(fit.model)
         laplace.u = mode.u
         coefficients, Lambdas = mode.coordinates.split(mode.x), mode.coordinates.Lambdas(mode.x)
-        u = laplace.effects_mode(coefficients, Lambdas)
+        u = laplace.effects_mode(coefficients, Lambdas, mode.coordinates.precisions(mode.x))
         return cls(read_quadrature(fit.model, laplace, 1), coefficients, Lambdas, u)
 
     @property
@@ -68,8 +69,8 @@ def shift_by_quadrature(fit: ModeFit, exact: Quadrature) -> pd.Series:
     here, there = (exact.laplace, exact) if at_laplace else (exact, exact.laplace)
 
     def slope(integral: Any, x: np.ndarray) -> np.ndarray:
-        found = integral.marginal(c.split(x), c.Lambdas(x), joint=False)
-        return c.pull(x, found.by_coefficients, found.by_Lambda)
+        found = integral.marginal(c.split(x), c.Lambdas(x), c.precisions(x), joint=False)
+        return c.pull(x, found.by_coefficients, found.by_Lambda, found.by_precision)
 
     before, axes = slope(there, mode.x), mode.axes
     moved = [before - slope(there, mode.x + STEP * axis) for axis in axes.T]
@@ -95,8 +96,9 @@ def coordinate_names(fit: ModeFit) -> Iterator[str]:
             prefix = "" if name == "mu" else f"{name}: "
             own = tuple(prefix + column for column in model.design.predictors[name].names)
         yield from (text for text, value in zip(own, held, strict=True) if np.isnan(value))
-    for term, at in zip(model.design.terms, c.factors, strict=True):
-        yield from [f"covariance of {term.name}"] * (at.stop - at.start)
+    for words, sides in (("covariance", c.factors), ("structure between levels", c.between)):
+        for term, at in zip(model.design.terms, sides, strict=True):
+            yield from [f"{words} of {term.name}"] * (at.stop - at.start)
 
 
 @dataclass(frozen=True, eq=False)
@@ -158,7 +160,8 @@ def sample(fit: ModeFit, seed: int) -> Sampled:
     mode, n = fit.mode, fit.model.nobs
     laplace, c = read_laplace(fit.model), fit.mode.coordinates
     laplace.u = mode.u
-    at = laplace.marginal(c.split(mode.x), c.Lambdas(mode.x), joint=False)
+    prior = c.Lambdas(mode.x), c.precisions(mode.x)
+    at = laplace.marginal(c.split(mode.x), *prior, joint=False)
     spread, latent, R = at.factor.spread, laplace.system.latent, laplace.random
     fixed = at.eta.copy()
     fixed[R] -= spread.eta(at.u)
@@ -169,8 +172,14 @@ def sample(fit: ModeFit, seed: int) -> Sampled:
         rows = laplace.rows(eta, 1)
         by_coefficients = [X.T @ row for X, row in zip(laplace.X, rows.first, strict=True)]
         scores = zip(spread.collect(rows.first[R]), latent.split(u), strict=True)
-        slope = c.pull(mode.x, by_coefficients, [s.T @ v for s, v in scores])
-        return float(rows.value.sum() - 0.5 * u @ u), slope
+        by_precision = [
+            None
+            if term.pattern is None
+            else Precision(-0.5 * term.pattern.products(v, v), 0.5 * term.p)
+            for term, v in zip(latent.terms, latent.split(u), strict=True)
+        ]
+        slope = c.pull(mode.x, by_coefficients, [s.T @ v for s, v in scores], by_precision)
+        return float(rows.value.sum() - 0.5 * u @ spread.times_prior(u)), slope
 
     top = joint(at.u)[0]
     pairs, rng = int(np.clip(CELLS // n, FEWEST, DRAWS)), np.random.default_rng(seed)
@@ -181,7 +190,7 @@ def sample(fit: ModeFit, seed: int) -> Sampled:
         for j, u in enumerate((at.u + away, at.u - away)):
             height, slopes[k, j] = joint(u)
             ratios[k, j] = height - top + 0.5 * z @ z
-    slope = c.pull(mode.x, at.by_coefficients, at.by_Lambda)
+    slope = c.pull(mode.x, at.by_coefficients, at.by_Lambda, at.by_precision)
     return Sampled(at.value, ratios, slopes - slope)
 
 

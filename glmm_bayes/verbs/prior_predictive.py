@@ -8,7 +8,7 @@ import xarray as xr
 from glmm_bayes.draws import Draws, split_outer, to_dataset
 from glmm_bayes.errors import DataError
 from glmm_bayes.model import Model
-from glmm_bayes.predictive import in_rows, new_effects, parameters, responses
+from glmm_bayes.predictive import all_effects, in_rows, parameters, responses
 from glmm_bayes.verbs.predict import by_row
 
 FAR = 1e12
@@ -57,9 +57,7 @@ def _prior_draws(model: Model, size: int, rng: np.random.Generator) -> Draws:
     outer = np.column_stack([prior.sample(rng, (size,)) for prior in priors])
     beta, constants, theta = split_outer(model, outer)
     draws = Draws(beta, constants, theta, {}, chains=1)
-    effects = {
-        term.name: new_effects(term, draws, len(term.levels), rng) for term in model.design.terms
-    }
+    effects = {term.name: all_effects(term, draws, rng) for term in model.design.terms}
     return replace(draws, effects=effects)
 
 

@@ -16,7 +16,7 @@ from glmm_bayes.families import FAMILIES
 from glmm_bayes.fit import Fit
 from glmm_bayes.inference import METHODS
 from glmm_bayes.model import Model
-from glmm_bayes.predictive import new_effects
+from glmm_bayes.predictive import all_effects
 from glmm_bayes.verbs.intervals import IDENTITY, Scale, link_scale
 from glmm_bayes.verbs.prior_predictive import _prior_draws
 from glmm_bayes.verbs.tables import _components, outer_draws
@@ -110,7 +110,7 @@ class Study:
             return _prior_draws(self.model, 1, rng)
         row = self.known.thinned(rng.integers(self.known.size, size=1))
         terms = self.model.design.terms
-        effects = {term.name: new_effects(term, row, len(term.levels), rng) for term in terms}
+        effects = {term.name: all_effects(term, row, rng) for term in terms}
         return replace(row, effects=effects)
 
     def values(self, draws: Draws) -> np.ndarray:

@@ -115,8 +115,10 @@ type Component = tuple[tuple[str, ...], np.ndarray, Scale]
 def _components(draws: Draws, term: RandomTerm) -> Iterator[Component]:
     """Give a term's parameters one by one: labels, values `(S,)`, and a scale for intervals."""
     params = "+".join(dict.fromkeys(g.param for g in term.loadings))
-    head = (params, term.label, term.structure.name)
-    values, structure = reported_values(draws, term), term.structure
+    between = term.level_structure
+    name = term.structure.name if between.pairs is None else between.name
+    head, structure = (params, term.label, name), term.structure
+    values = reported_values(draws, term)
     scales = {p.key: scale_of(p.support) for p in structure.parameters(term.size)}
     scales |= {"sd": LOG, "corr": FISHER}
     names = {"coef": term.columns, "coef2": term.columns, **structure.coordinates(term.size)}
@@ -129,6 +131,9 @@ def _components(draws: Draws, term: RandomTerm) -> Iterator[Component]:
         # A single number may be a vector of one entry.
         entry = values[key][at].reshape(len(values[key]))
         yield (*head, key, *labels), entry, scales.get(key, IDENTITY)
+    for p in between.parameters(len(term.levels)):
+        value = draws.theta[f"{p.name}_{term.name}"]
+        yield (*head, p.key, "", ""), value.reshape(len(value)), scale_of(p.support)
 
 
 def reported_values(draws: Draws, term: RandomTerm) -> dict[str, np.ndarray]:

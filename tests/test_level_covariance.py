@@ -1,0 +1,309 @@
+"""Structures of levels: laws over the registry, and predictions at new levels by the textbook."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.optimize import minimize
+
+import glmm_bayes as gb
+from glmm_bayes.arrays import graph
+from glmm_bayes.covariance import LEVEL_COVARIANCES, LevelCovariance, Places
+from glmm_bayes.density import read_density
+from glmm_bayes.engine.latent import Pattern
+from glmm_bayes.errors import DataError, FormulaError
+
+type Theta = Mapping[str, np.ndarray]
+
+
+@dataclass(frozen=True)
+class Case:
+    """
+    A structure made for some levels, and what its covariance should be.
+
+    `covariance(theta, places)` is stated in the plainest way, between all `places`; `new` are
+    places to add.
+    """
+
+    places: Places
+    theta: Theta
+    covariance: Callable[[Theta, Places], np.ndarray]
+    new: Places | None = None
+    given: Mapping[str, Any] = field(default_factory=dict)
+
+
+def along(process: list[int], time: list[float]) -> Places:
+    names = tuple(f"{g}:{t:g}" for g, t in zip(process, time, strict=True))
+    at, none = np.array(time)[:, None], np.empty((len(names), 0), dtype=object)
+    return Places(names, np.array(process), at, "a term", (), none)
+
+
+def between(places: Places) -> tuple[np.ndarray, np.ndarray]:
+    """Give distances, and whether places share a process."""
+    t, g = places.at[:, 0], places.process
+    return np.abs(np.subtract.outer(t, t)), np.equal.outer(g, g)
+
+
+def ar1(theta: Theta, places: Places) -> np.ndarray:
+    d, same = between(places)
+    return np.where(same, float(theta["rho"][0]) ** d, 0.0)
+
+
+def ou(theta: Theta, places: Places) -> np.ndarray:
+    d, same = between(places)
+    return np.where(same, np.exp(-d / theta["range"][0]), 0.0)
+
+
+def walk(theta: Theta, places: Places) -> np.ndarray:
+    t, (_, same) = places.at[:, 0], between(places)
+    begun = np.array([1.0, 2.0])[places.process]
+    return np.where(same, np.minimum.outer(t - begun, t - begun), 0.0)
+
+
+UNEVEN = along([0, 1, 0, 0, 1, 0], [1, 2, 9, 4, 7, 5])
+LATER = along([1, 0, 0, 1], [5, 3, 20, 8])
+ABC = np.array(["a", "b", "c"], dtype=object)
+NAMED = Places(tuple(ABC), np.zeros(3, int), np.empty((3, 0)), "a term", ("g",), ABC[:, None])
+
+
+def ar2(theta: Theta, places: Places) -> np.ndarray:
+    """By the autocovariances' own recursion, r_k = phi_1 r_(k-1) + phi_2 r_(k-2)."""
+    r1, r2 = theta["partial"]
+    phi1, phi2 = r1 * (1 - r2), r2
+    r = [1.0, phi1 / (1 - phi2)]
+    for _ in range(40):
+        r.append(phi1 * r[-1] + phi2 * r[-2])
+    d, same = between(places)
+    return np.where(same, np.array(r)[d.astype(int)], 0.0)
+
+
+def crossed(theta: Theta, places: Places) -> np.ndarray:
+    t = places.labels[:, 0].astype(float)
+    in_time = np.exp(-np.abs(np.subtract.outer(t, t)) / theta["range_t"][0])
+    return in_time * np.equal.outer(places.labels[:, 1], places.labels[:, 1])
+
+
+def combined(t: list[float], a: list[str]) -> Places:
+    labels = np.array([[f"{x:g}", y] for x, y in zip(t, a, strict=True)], dtype=object)
+    names = tuple(map(":".join, labels.tolist()))
+    q = len(names)
+    return Places(names, np.zeros(q, int), np.empty((q, 0)), "a term", ("t", "a"), labels)
+
+
+CASES: dict[str, Case] = {
+    "ar": Case(UNEVEN, {"partial": np.array([0.5, -0.3])}, ar2, LATER, {"p": 2}),
+    "kron": Case(
+        combined([1, 4, 2, 1], ["u", "u", "v", "v"]),
+        {"range_t": np.array([2.0])},
+        crossed,
+        combined([3, 1, 9], ["u", "w", "v"]),
+        {"t": (LEVEL_COVARIANCES["ou"], {})},
+    ),
+    "iid": Case(NAMED, {}, lambda theta, places: np.eye(len(places.names))),
+    "ar1": Case(UNEVEN, {"rho": np.array([-0.6])}, ar1, LATER),
+    "ou": Case(UNEVEN, {"range": np.array([2.5])}, ou, LATER),
+    "rw1": Case(UNEVEN, {}, walk, LATER),
+}
+
+
+@pytest.fixture(params=list(LEVEL_COVARIANCES))
+def case(request: pytest.FixtureRequest) -> Case:
+    assert request.param in CASES, f"state the covariance of {request.param!r} here"
+    return CASES[request.param]
+
+
+@pytest.fixture
+def structure(case: Case, request: pytest.FixtureRequest) -> LevelCovariance:
+    name = next(k for k, v in CASES.items() if v is case)
+    return LEVEL_COVARIANCES[name].of(case.places, case.given)
+
+
+def precision(structure: LevelCovariance, theta: Theta) -> np.ndarray:
+    if structure.pairs is None:
+        return np.eye(len(structure.nodes))
+    pattern = Pattern(len(structure.nodes), structure.pairs)
+    return pattern.matrix(structure.entries(theta).values).toarray()
+
+
+def mixed(structure: LevelCovariance, places: Places) -> np.ndarray:
+    """Give the matrix `(q, nodes)` by which levels are made of nodes."""
+    index, weights = structure.located(places)
+    A = np.zeros((len(index), len(structure.nodes)))
+    np.add.at(A, (np.arange(len(index))[:, None], index), weights)
+    return A
+
+
+def test_levels_have_the_covariance_that_is_stated(case: Case, structure: LevelCovariance) -> None:
+    A = mixed(structure, case.places)
+    found = A @ np.linalg.inv(precision(structure, case.theta)) @ A.T
+    np.testing.assert_allclose(found, case.covariance(case.theta, case.places), atol=1e-10)
+
+
+def test_the_determinant_is_that_of_the_precision(case: Case, structure: LevelCovariance) -> None:
+    sign, value = np.linalg.slogdet(precision(structure, case.theta))
+    assert sign == 1
+    assert float(structure.entries(case.theta).log_determinant) == pytest.approx(value, abs=1e-9)
+
+
+def test_new_levels_come_last_and_leave_the_others_as_they_are(
+    case: Case, structure: LevelCovariance
+) -> None:
+    new = case.new or case.places
+    more = structure.extended(new)
+    assert more.nodes[: len(structure.nodes)] == structure.nodes
+    every = case.places.joined(new)
+    A = mixed(more, every)
+    found = A @ np.linalg.inv(precision(more, case.theta)) @ A.T
+    np.testing.assert_allclose(found, case.covariance(case.theta, every), atol=1e-10)
+
+
+def test_graphs_and_slopes_are_those_of_the_arrays(case: Case, structure: LevelCovariance) -> None:
+    import pytensor
+    import pytensor.tensor as pt
+
+    if structure.pairs is None:
+        return
+    rng, xp = np.random.default_rng(1), graph()
+    by = rng.standard_normal(len(structure.pairs))
+    given = {k: pt.vector(k) for k in case.theta}
+    Q = structure.entries(given, xp)
+    if not given:
+        return
+    total = (by * Q.values).sum() + 0.7 * Q.log_determinant
+    slopes = pytensor.grad(total, list(given.values()))
+    both = pytensor.function(list(given.values()), [total, *slopes])(*case.theta.values())
+    ours = structure.entries(case.theta)
+    assert both[0] == pytest.approx(by @ ours.values + 0.7 * ours.log_determinant, rel=1e-10)
+    found = structure.slopes(case.theta, by, 0.7)
+    for name, slope in zip(given, both[1:], strict=True):
+        np.testing.assert_allclose(found[name], slope, rtol=1e-8)
+
+
+def test_parameters_have_priors_and_starts_within_their_support(
+    case: Case, structure: LevelCovariance
+) -> None:
+    start = structure.start()
+    for p in structure.parameters(len(structure.nodes)):
+        assert structure.default_prior(p.key) is not None
+        assert ((start[p.name] > p.support[0]) & (start[p.name] < p.support[1])).all()
+
+
+# ---- whole models
+
+
+def series(seed: int = 3) -> pd.DataFrame:
+    """Simulate two groups' counts along uneven times, some of these repeated."""
+    rng, rows = np.random.default_rng(seed), []
+    for g in "uv":
+        t = np.sort(rng.choice(40, 25, replace=False)).repeat(rng.integers(1, 3, 25))
+        b = np.linalg.cholesky(0.7 ** np.abs(np.subtract.outer(range(40), range(40))))
+        b = (b @ rng.standard_normal(40))[t]
+        x = rng.standard_normal(len(t))
+        y = 1 + 0.5 * x + b + 0.5 * rng.standard_normal(len(t))
+        c = rng.poisson(np.exp(0.5 + 0.5 * x + 0.6 * b))
+        rows.append(pd.DataFrame({"g": g, "t": t, "x": x, "y": y, "c": c}))
+    return pd.concat(rows).sample(frac=1, random_state=seed).reset_index(drop=True)
+
+
+def marginal_covariance(data: pd.DataFrame, sd: float, rho: float) -> np.ndarray:
+    t, g = data["t"].to_numpy(), data["g"].to_numpy(str)
+    same = np.equal.outer(g, g)
+    return sd**2 * np.where(same, rho ** np.abs(np.subtract.outer(t, t)), 0.0)
+
+
+def test_maximum_likelihood_is_that_of_dense_algebra() -> None:
+    data = series()
+    X, y = np.column_stack([np.ones(len(data)), data["x"]]), data["y"].to_numpy()
+
+    def loss(p: np.ndarray) -> float:
+        V = marginal_covariance(data, np.exp(p[0]), np.tanh(p[1])) + np.exp(2 * p[2]) * np.eye(
+            len(data)
+        )
+        L = np.linalg.cholesky(V)
+        Xs, ys = np.linalg.solve(L, X), np.linalg.solve(L, y)
+        r = ys - Xs @ np.linalg.lstsq(Xs, ys, rcond=None)[0]
+        return 0.5 * float(r @ r + len(y) * np.log(2 * np.pi)) + np.log(np.diag(L)).sum()
+
+    best = minimize(loss, [0.0, 1.0, -0.5], method="BFGS")
+    fit = gb.Model("y ~ x + ar1(t | g)", data).fit("ml")
+    assert fit.loglik == pytest.approx(-best.fun, abs=1e-6)
+    found = fit.varcorr().set_index("kind")["estimate"]
+    assert found["rho"] == pytest.approx(np.tanh(best.x[1]), abs=1e-4)
+
+
+def test_predictions_at_new_times_are_the_kriging_equations() -> None:
+    """Cressie (1993), Statistics for Spatial Data, 3.2: mean and variance, parameters given."""
+    data = series()
+    fit = gb.Model("y ~ x + ar1(t | g)", data).fit("ml")
+    new = pd.DataFrame({"x": 0.3, "t": [3, 18, 60, 5], "g": ["u", "v", "u", "w"]})
+    both = pd.concat([data, new], ignore_index=True)
+    sd, rho, sigma = fit.varcorr()["estimate"]
+    K, n = marginal_covariance(both, sd, rho), len(data)
+    V = K[:n, :n] + sigma**2 * np.eye(n)
+    beta = fit.fixef()["estimate"].to_numpy()
+    residual = data["y"] - beta[0] - beta[1] * data["x"]
+    mean = beta[0] + 0.3 * beta[1] + K[n:, :n] @ np.linalg.solve(V, residual)
+    found = fit.predict(new, kind="linear")
+    np.testing.assert_allclose(found["estimate"], mean, atol=1e-8)
+    only = np.diag(K[n:, n:] - K[n:, :n] @ np.linalg.solve(V, K[:n, n:]))
+    # What the parameters' own uncertainty adds is on top.
+    assert (found["std_error"] ** 2 > 0.999 * only).all()
+    np.testing.assert_allclose(found["std_error"].iloc[2:] ** 2, only[2:], rtol=0.25)
+
+
+@pytest.mark.parametrize("family", ["gaussian", "poisson"])
+def test_the_graph_and_the_arrays_have_the_same_density(family: str) -> None:
+    response = "y" if family == "gaussian" else "c"
+    model = gb.Model(f"{response} ~ x + ar1(t | g) + (1 | g)", series(), family=family)
+    graphed, joint = model.pymc, read_density(model)
+    logp, rng = graphed.compile_logp(), np.random.default_rng(2)
+    names = [v.name for v in graphed.value_vars]
+    gaps, point = [], graphed.initial_point()
+    order = [n for n in names if not n.startswith("v_")] + [n for n in names if n.startswith("v_")]
+    for _ in range(3):
+        moved = {k: v + 0.3 * rng.standard_normal(np.shape(v)) for k, v in point.items()}
+        x = np.concatenate([np.ravel(moved[name]) for name in order])
+        gaps.append(float(logp(moved)) - joint.value_and_gradient(x)[0])
+    assert np.ptp(gaps) < 1e-8
+
+
+def test_sampling_around_the_mode_agrees_with_the_marginal_posterior() -> None:
+    """The posterior of rho, on a grid of dense algebra with all else fixed by priors."""
+    data = series()
+    priors = {"beta": 0.5, "beta[Intercept]": 1.0, "sd_g": 1.0, "sigma": 0.5}
+    model = gb.Model("y ~ x + ar1(t | g)", data, priors=priors)
+    fit = model.fit("posthoc", seed=1)
+    grid = np.linspace(-0.99, 0.99, 400)
+    r = (data["y"] - 1.0 - 0.5 * data["x"]).to_numpy()
+    values = []
+    for rho in grid:
+        V = marginal_covariance(data, 1.0, rho) + 0.25 * np.eye(len(data))
+        values.append(-0.5 * (np.linalg.slogdet(V)[1] + r @ np.linalg.solve(V, r)))
+    weight = np.exp(np.array(values) - max(values))
+    weight /= weight.sum()
+    mean = weight @ grid
+    sd = np.sqrt(weight @ (grid - mean) ** 2)
+    row = fit.varcorr().query("kind == 'rho'").iloc[0]
+    assert abs(row["estimate"] - mean) < 4 * sd / np.sqrt(row["ess_bulk"])
+    assert row["std_error"] == pytest.approx(sd, rel=0.1)
+
+
+# ---- bad input
+
+
+@pytest.mark.parametrize(
+    ("formula", "error", "words"),
+    [
+        ("y ~ ar1(x | g)", DataError, "whole numbers"),
+        ("y ~ ou(g | 1)", DataError, "numbers, such as times"),
+        ("y ~ ou(t + x | g)", DataError, "leave one"),
+        ("y ~ ar1(t | g, 3)", FormulaError, "takes none"),
+        ("y ~ (1 | 1)", FormulaError, "no group"),
+    ],
+)
+def test_bad_input_is_one_clear_error(formula: str, error: type[Exception], words: str) -> None:
+    with pytest.raises(error, match=words):
+        gb.Model(formula, series())
