@@ -13,6 +13,7 @@ from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupported
 from glmm_bayes.posthoc import sampling
 from glmm_bayes.posthoc.sampling import Plan
 from glmm_bayes.posthoc.weighed import Weights
+from glmm_bayes.verbs.tables import reliability
 
 CBPP = "cbind(incidence, size - incidence) ~ period + (1 | herd)"
 QUIET = {"progressbar": False}
@@ -24,11 +25,9 @@ def cbpp():
 
 
 def drawn(fit):
-    """Give a fit's draws of the same, `(S, 5)`, and the effective numbers."""
-    beta, sd = fit.draws.beta["mu"], fit.draws.theta["sd_herd"]
-    table = fit.fixef().set_index(fit.fixef().index if "coef" not in fit.fixef() else "coef")
-    ess = np.append(table["ess_bulk"].to_numpy(), fit.varcorr()["ess_bulk"].to_numpy())
-    return np.column_stack([beta, np.log(sd)]), ess
+    """Give a fit's draws of what the brute force has, `(S, 5)`, and their effective numbers."""
+    x = np.column_stack([fit.draws.beta["mu"], np.log(fit.draws.theta["sd_herd"])])
+    return x, reliability(x, fit.draws.chains)["ess_bulk"]
 
 
 def agrees(fit):

@@ -14,7 +14,7 @@ from glmm_bayes.engine.surrogate import fit_surrogate
 from glmm_bayes.posthoc import gaussian
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.gaussian import sample_gaussian
-from glmm_bayes.posthoc.marginal import can_be_collapsed, read_marginal
+from glmm_bayes.posthoc.marginal import MarginalPosterior, can_be_collapsed, read_marginal
 from glmm_bayes.posthoc.outer import find_mode
 from glmm_bayes.posthoc.proposals import Proposer
 from glmm_bayes.posthoc.proposals_gaussian import (
@@ -459,6 +459,23 @@ def test_interrupted_chains_give_what_they_have():
 def test_interrupted_before_any_draw():
     with pytest.raises(KeyboardInterrupt):
         toy_chains(Toy(stop=1), draws=1000)
+
+
+def test_a_search_starts_where_it_is_told_to(monkeypatch):
+    model, seen = crossed(), []
+    fit = model.fit("ml")
+    evaluated = MarginalPosterior.evaluated
+
+    def watched(self, x):
+        seen.append(x)
+        return evaluated(self, x)
+
+    monkeypatch.setattr(MarginalPosterior, "evaluated", watched)
+    fit.sample(draws=500, seed=1, progressbar=False)
+    # The outer parameters: log sigma, and the logarithms of standard deviations among others.
+    theta = fit.mode.theta
+    first = np.log(theta[[model.layout[name].start for name in ("sigma", "sd_g")]])
+    np.testing.assert_allclose(seen[0][:2], first)
 
 
 def test_many_densities_are_those_of_single_ones():

@@ -63,7 +63,8 @@ def posthoc(
     seed
         Makes the draws reproducible, with any number of cores.
     draws, tune
-        Draws kept and warm-up steps of each chain.
+        Draws kept of each chain, and before them steps that tune its moves. Of small models and
+        Gaussian responses everything is proposed at once: there are no moves to be tuned.
     chains, cores
         How many chains, and how many of them run at once where the data are large.
     exact
@@ -74,7 +75,7 @@ def posthoc(
         Whether something else is done where the way asked for does not lead to the posterior:
         chains where weights are not reliable, `nuts` where there is no approximation.
     progressbar
-        Whether progress is shown.
+        Whether progress is shown, of what takes longer than a moment.
     start
         The outer parameters `(m,)`, in the model's layout, to start the search of the mode from;
         by default it starts from the data.
@@ -98,7 +99,7 @@ def posthoc(
 
     Notes
     -----
-    docs/inside.md says how; the mean's correction is that of the Gaussian variational bound:
+    docs/posthoc.md says how; the mean's correction is that of the Gaussian variational bound:
     Opper & Archambeau (2009), Neural Computation 21, 786-792.
     """
     check_counts(1, draws=draws, tune=tune, chains=chains, **({"cores": cores} if cores else {}))

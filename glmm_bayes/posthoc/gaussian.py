@@ -17,7 +17,7 @@ from glmm_bayes.posthoc.proposals_gaussian import (
     factors_are_dear,
     many_densities,
 )
-from glmm_bayes.posthoc.verify_marginal import verify_marginal
+from glmm_bayes.posthoc.verify import verify_marginal
 from glmm_bayes.posthoc.walkers import STATISTICS, Course, run_walkers
 
 if TYPE_CHECKING:

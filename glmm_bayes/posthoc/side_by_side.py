@@ -1,10 +1,14 @@
 """Chains that walk in turns, or several at once, until they end or the user stops them."""
 
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from typing import Any, Protocol
 
+SOON = 0.5  # seconds, before which no progress is shown
 FEWEST = 4  # draws of a chain that are worth giving, where it is stopped
+
+type Told = Callable[[int], None]
 
 
 class Walking(Protocol):
@@ -43,7 +47,7 @@ def walk_to_the_end(walkers: Sequence[Walking], workers: int, *, progressbar: bo
     return min(walker.kept for walker in walkers)
 
 
-def _walk(walkers: Sequence[Walking], workers: int, told: Any) -> None:
+def _walk(walkers: Sequence[Walking], workers: int, told: Told) -> None:
     if workers == 1:
         while walkers[-1].done < walkers[-1].length:
             for walker in walkers:
@@ -59,12 +63,20 @@ def _walk(walkers: Sequence[Walking], workers: int, told: Any) -> None:
 
 
 @contextmanager
-def _progress(total: int, *, shown: bool) -> Iterator[Any]:
-    if not shown:
-        yield lambda done: None
-        return
-    from rich.progress import Progress
+def _progress(total: int, *, shown: bool) -> Iterator[Told]:
+    began = time.monotonic()
+    bars: list[Any] = []
+    with ExitStack() as stack:
 
-    with Progress(transient=True) as bar:
-        task = bar.add_task("Drawing around the mode", total=total)
-        yield lambda done: bar.update(task, completed=done)
+        def told(done: int) -> None:
+            # Not at once: to load the bar takes longer than many a run.
+            if not shown or time.monotonic() - began < SOON:
+                return
+            if not bars:
+                from rich.progress import Progress
+
+                bars.append(stack.enter_context(Progress(transient=True)))
+                bars[0].add_task("Drawing around the mode", total=total)
+            bars[0].update(bars[0].task_ids[0], completed=done)
+
+        yield told
