@@ -37,7 +37,6 @@ class ModeFit(Fit):
     kind = "mode"
     shares = "nakagawa"
     planned: ClassVar[dict[str, str]] = SHARED | {
-        "anova": "gb.compare ranks fits by AIC",
         "loo": "gb.compare ranks fits by AIC",
     }
 
@@ -231,6 +230,20 @@ class ModeFit(Fit):
         from glmm_bayes.verbs.ttest import ttest
 
         return ttest(self, ddf, level=level)
+
+    def anova(
+        self,
+        other: Fit | None = None,
+        *,
+        test: str | None = None,
+        type: int = 3,  # noqa: A002
+        nsim: int | None = None,
+        seed: int | None = None,
+    ) -> "pd.DataFrame":
+        """Test terms by F, or this fit against another: see `verbs.anova.anova`."""
+        from glmm_bayes.verbs.anova import anova
+
+        return anova(self, other, test=test, type=type, nsim=nsim, seed=seed)
 
     def sample(
         self, draws: int = 1000, chains: int = 4, *, seed: int | None = None, **options: Any

@@ -86,27 +86,36 @@ def read_normal(mode: Mode) -> NormalMode:
         If too many effects meet.
     """
     c, model = mode.coordinates, mode.coordinates.model
-    gamma, sigma = c.split(mode.x)
     free = np.isnan(c.held[0])
-    X = centred_columns(model, "mu")
-    response = model.design.response
-    y = model.family.working(response.y) - model.design.predictors["mu"].offset
-    w = _precisions(model, sigma)
-    Lambdas = c.Lambdas(mode.x)
-    Z = _effects_matrix(model)
+    Gs = [L @ L.T for L in c.Lambdas(mode.x)]
     rows = _sigma_columns(model) if "sigma" not in model.constants else None
-    shapes = [(len(t.levels), t.size) for t in model.design.terms]
-    Gs = [L @ L.T for L in Lambdas]
+    sums = read_sums(c, mode.x, Gs)
     if rows is not None:
-        Z = _with_rows(Z, rows / np.sqrt(w)[:, None])
-        shapes.append(rows.shape)
         Gs.append(np.zeros((rows.shape[1], rows.shape[1])))
-    sums = _sums(Z, shapes, Gs, X[:, free], y - X @ gamma, w)
     names = model.design.predictors["mu"].names
     embed = uncentre(np.eye(len(names)), names, model.means("mu")).T[:, free]
     scale, scales = _sigma_moves(c, Gs, rows)
     loose = _joined(scale, scales, _factor_moves(mode), Gs)
     return NormalMode(sums, loose, lambda: _joined(scale, scales, _linear_moves(mode), Gs), embed)
+
+
+def read_sums(c: Coordinates, x: np.ndarray, Gs: Sequence[np.ndarray]) -> Sums:
+    """
+    Sum what there is to know of V at x, with the covariances `(p, p)` of the terms given besides.
+
+    Where sigma has a formula, a last term stands for its columns.
+    """
+    model, (gamma, sigma) = c.model, c.split(x)
+    X, w = centred_columns(model, "mu"), _precisions(model, sigma)
+    y = model.family.working(model.design.response.y) - model.design.predictors["mu"].offset
+    Z, Gs = _effects_matrix(model), list(Gs)
+    shapes = [(len(t.levels), t.size) for t in model.design.terms]
+    if "sigma" not in model.constants:
+        rows = _sigma_columns(model)
+        Z = _with_rows(Z, rows / np.sqrt(w)[:, None])
+        shapes.append(rows.shape)
+        Gs.append(np.zeros((rows.shape[1], rows.shape[1])))
+    return _sums(Z, shapes, Gs, X[:, np.isnan(c.held[0])], y - X @ gamma, w)
 
 
 # ---- the data
@@ -302,7 +311,7 @@ def _linear_moves(mode: Mode) -> _Factors:
     c, loose = mode.coordinates, _factor_moves(mode)
     found = _Factors([], [], {})
     for number, (at, term) in enumerate(zip(c.factors, c.model.design.terms, strict=True)):
-        basis = None if c.strict[number] else _span(term, at.stop - at.start)
+        basis = None if c.strict[number] else span(term, at.stop - at.start)
         if basis is not None:
             found.term.extend([number] * len(basis))
             found.first.extend(basis)
@@ -316,7 +325,7 @@ def _linear_moves(mode: Mode) -> _Factors:
     return found
 
 
-def _span(term: RandomTerm, m: int) -> list[np.ndarray] | None:
+def span(term: RandomTerm, m: int) -> list[np.ndarray] | None:
     """Give m matrices `(p, p)` that span a structure's covariances, if so few do."""
     p, rng = term.size, np.random.default_rng(0)
     made = [term.structure.loose_factor(rng.normal(size=m), p) for _ in range(3 * m + 3)]

@@ -51,7 +51,7 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], **options: Any) -> Any:
                 f"{named[other].method!r}: a posterior and a maximum have no common criterion; "
                 f"fit both the same way."
             )
-        _check_alike(named, first, other)
+        check_alike(named, first, other)
     return RANKINGS[named[first].kind](named, **options)
 
 
@@ -72,7 +72,7 @@ def _by_criterion(fits: Mapping[str, ModeFit]) -> pd.DataFrame:
                 f"fit it by 'ml'."
             )
     for other in others:
-        _check_restricted(fits, first, other)
+        check_restricted(fits, first, other)
     rows = {
         name: {
             "loglik": fit.loglik,
@@ -99,7 +99,8 @@ RANKINGS: dict[str, Callable[..., Any]] = {
 }
 
 
-def _check_restricted(fits: Mapping[str, ModeFit], first: str, other: str) -> None:
+def check_restricted(fits: Mapping[str, ModeFit], first: str, other: str) -> None:
+    """Refuse to compare restricted likelihoods of different fixed parts, or with others."""
     a, b = fits[first], fits[other]
     if (a.method == "reml") != (b.method == "reml"):
         raise DataError(
@@ -122,7 +123,8 @@ def _named(fits: Sequence[Fit]) -> dict[str, Fit]:
     return dict(zip(labels, fits, strict=True))
 
 
-def _check_alike(fits: Mapping[str, Fit], first: str, other: str) -> None:
+def check_alike(fits: Mapping[str, Fit], first: str, other: str) -> None:
+    """Refuse to compare fits of different rows or responses."""
     a, b = fits[first].model, fits[other].model
     if a.nobs != b.nobs:
         raise DataError(

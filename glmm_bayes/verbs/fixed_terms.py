@@ -1,0 +1,131 @@
+"""The terms of the mean's fixed part: which columns each has, and the hypotheses about it."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+import numpy as np
+
+from glmm_bayes.design import Predictor
+from glmm_bayes.encoding import Matrix
+from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.model import Model
+
+ROUNDING = 1e-8  # of a column's length
+
+
+@dataclass(frozen=True, eq=False)
+class FixedTerm:
+    """
+    A term such as `a:x`: its factors `("a", "x")`, and where its columns stand in X.
+
+    Attributes
+    ----------
+    classes, numbers
+        Its factors that are categorical, and the others.
+    """
+
+    name: str
+    columns: np.ndarray
+    classes: frozenset[str]
+    numbers: frozenset[str]
+
+    def holds(self, other: "FixedTerm") -> bool:
+        """Tell whether this term is an interaction of another with further classes."""
+        return self.numbers == other.numbers and self.classes > other.classes
+
+
+def fixed_terms(predictor: Predictor) -> list[FixedTerm]:
+    """List the terms of a predictor, an intercept among them as `1`."""
+    spec = predictor.matrix.spec
+    coded = {str(f) for f in spec.factor_contrasts}
+    found = []
+    for term, at in spec.term_slices.items():
+        factors = frozenset(str(f) for f in term.factors) - {"1"}
+        columns = np.arange(len(predictor.names))[at]
+        found.append(FixedTerm(str(term), columns, factors & coded, factors - coded))
+    return found
+
+
+def marginal_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
+    """
+    Give the weights `(r, k)` of a term's type III hypothesis: no effect on average over classes.
+
+    Each class has equal weight, and numbers stand at zero: the term's own coefficients where
+    classes are coded to sum to zero.
+
+    Raises
+    ------
+    NotSupportedError
+        If the fixed part cannot be coded so, as without an intercept or with empty cells.
+    """
+    predictor = model.design.predictors["mu"]
+    terms = fixed_terms(predictor)
+    recoded = [_summing_to_zero(model, t) for t in terms]
+    X = np.column_stack(recoded)
+    turn, *_ = np.linalg.lstsq(predictor.X, X)
+    miss = np.abs(predictor.X @ turn - X).max(initial=0.0)
+    square = turn.shape[0] == turn.shape[1] and np.linalg.matrix_rank(turn) == len(turn)
+    if miss > ROUNDING * max(np.abs(X).max(initial=0.0), 1.0) or not square:
+        raise NotSupportedError(
+            f"The fixed part {predictor.matrix.text!r} has no columns whose classes sum to zero, "
+            f"without an intercept or with empty cells; use type=2."
+        )
+    ends = np.cumsum([0, *(part.shape[1] for part in recoded)])
+    number = next(i for i, t in enumerate(terms) if t.name == term.name)
+    return np.linalg.inv(turn)[ends[number] : ends[number + 1]]
+
+
+def _summing_to_zero(model: Model, term: FixedTerm) -> np.ndarray:
+    """
+    Give a term's columns, whose coefficients sum to zero over each factor's classes.
+
+    A coefficient is then a class's difference from the first, averaged over other factors:
+    Satterthwaite's degrees of freedom of several depend on which span their hypothesis.
+    """
+    found = np.ones((model.nobs, 1))
+    for factor in sorted(term.classes | term.numbers):
+        # Without an intercept, every class has an indicator.
+        _, own = Matrix.learn(f"0 + {factor}", model.design.rows.frame, model.context)
+        if factor in term.classes:
+            own = own[:, 1:] - 1 / own.shape[1]
+        found = (found[:, :, None] * own[:, None, :]).reshape(model.nobs, -1)
+    return found
+
+
+def adjusted_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
+    """
+    Give the weights `(r, k)` of a term's type II hypothesis: beside all that do not hold it.
+
+    What of the term's columns the other terms leave is projected on, in the rows as they are.
+    """
+    predictor = model.design.predictors["mu"]
+    terms = fixed_terms(predictor)
+    above = [t for t in terms if t.holds(term)]
+    if not above:
+        return np.eye(len(predictor.names))[term.columns]
+    others = [t for t in terms if t.name != term.name and not t.holds(term)]
+    order = [*others, term, *above]
+    at = np.concatenate([t.columns for t in order])
+    R = np.linalg.qr(predictor.X[:, at], mode="r")
+    before = sum(len(t.columns) for t in others)
+    found = np.zeros((len(term.columns), len(at)))
+    rows = R[before : before + len(term.columns)]
+    found[:, at] = rows / np.diag(rows[:, before:])[:, None]
+    return found
+
+
+def difference_of(model: Model, smaller: Model) -> np.ndarray:
+    """Give the weights `(r, k)` that are zero where a model is the smaller: `(0, k)` if nowhere."""
+    X, X0 = (m.design.predictors["mu"].X for m in (model, smaller))
+    basis, sizes, _ = np.linalg.svd(X0, full_matrices=False)
+    basis = basis[:, sizes > ROUNDING * sizes.max(initial=0.0)]
+    rest = X - basis @ (basis.T @ X)
+    scale = np.linalg.norm(X, axis=0)
+    own, left, _ = np.linalg.svd(rest / scale, full_matrices=False)
+    return own[:, left > ROUNDING].T @ X
+
+
+HYPOTHESES: Mapping[int, Callable[[Model, FixedTerm], np.ndarray]] = {
+    2: adjusted_hypothesis,
+    3: marginal_hypothesis,
+}
