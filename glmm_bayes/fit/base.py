@@ -20,13 +20,6 @@ if TYPE_CHECKING:
     from glmm_bayes.verbs.estimates import Asked, Estimates, Quantities
 
 
-# Verbs of the interface that are not built, and what to use in their place.
-SHARED = {
-    "comparisons": "predict(newdata) for two rows, or hypothesis(…), answers the same",
-    "slopes": "predict(newdata) for two near rows answers the same",
-}
-
-
 class Fit(ABC):
     """
     What every method gives: questions are verbs, each in its file.
@@ -162,6 +155,31 @@ class Fit(ABC):
 
         return emmeans(self, specs, **options)
 
+    def predictions(self, newdata: "Frame | str | None" = None, **options: Any) -> "Estimates":
+        """Predict, average and compare: see `verbs.predictions.predictions`."""
+        from glmm_bayes.verbs.predictions import predictions
+
+        return predictions(self, newdata, **options)
+
+    def comparisons(
+        self, variables: Any = None, newdata: "Frame | str | None" = None, **options: Any
+    ) -> "Estimates":
+        """Compare predictions when a predictor changes: see `verbs.comparisons.comparisons`."""
+        from glmm_bayes.verbs.comparisons import comparisons
+
+        return comparisons(self, variables, newdata, **options)
+
+    def slopes(
+        self,
+        variables: str | Sequence[str] | None = None,
+        newdata: "Frame | str | None" = None,
+        **options: Any,
+    ) -> "Estimates":
+        """Give slopes of predictions along predictors: see `verbs.slopes.slopes`."""
+        from glmm_bayes.verbs.slopes import slopes
+
+        return slopes(self, variables, newdata, **options)
+
     def r2(self, kind: str | None = None, *, level: float = 0.95) -> "pd.DataFrame":
         """R squared, marginal and conditional: see `verbs.explained.r2`."""
         from glmm_bayes.verbs.explained import r2
@@ -232,6 +250,11 @@ class Fit(ABC):
     @abstractmethod
     def draws(self) -> Draws:
         """The draws of the parameters that tables are made of."""
+
+    @property
+    @abstractmethod
+    def joint_draws(self) -> Draws:
+        """The draws in which effects are as uncertain as they are given the parameters too."""
 
     @property
     @abstractmethod

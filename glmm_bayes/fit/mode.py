@@ -6,7 +6,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, override
 
 from glmm_bayes.draws import Draws
-from glmm_bayes.fit.base import SHARED, Fit
+from glmm_bayes.fit.base import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.mode import Mode, Singular, singular_parts
 
@@ -36,7 +36,7 @@ class ModeFit(Fit):
 
     kind = "mode"
     shares = "nakagawa"
-    planned: ClassVar[dict[str, str]] = SHARED | {
+    planned: ClassVar[dict[str, str]] = {
         "loo": "gb.compare ranks fits by AIC",
     }
 
@@ -124,6 +124,13 @@ class ModeFit(Fit):
     # ---- what this kind of fit says of itself
 
     @cached_property
+    def joint_draws(self) -> Draws:
+        """The star, with an axis for each effect: see `modes.wide_star.wide_star`."""
+        from glmm_bayes.verbs.sources import with_effect_axes
+
+        return with_effect_axes(self)
+
+    @cached_property
     def plug_in(self) -> Draws:
         """The estimates, as one draw."""
         return self.mode.estimates()
@@ -177,7 +184,7 @@ class ModeFit(Fit):
     def judged(self, quantities: "Quantities", asked: "Asked") -> "dict[str, np.ndarray]":
         from glmm_bayes.verbs.estimates import wald_columns
 
-        return wald_columns(quantities, asked)
+        return wald_columns(self, quantities, asked)
 
     @override
     def coefficient_covariance(self) -> "np.ndarray":

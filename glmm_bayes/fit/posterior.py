@@ -5,7 +5,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any, ClassVar, override
 
 from glmm_bayes.draws import Draws, from_dataset
-from glmm_bayes.fit.base import SHARED, Fit
+from glmm_bayes.fit.base import Fit
 from glmm_bayes.model import Model
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ class PosteriorFit(Fit):
 
     kind = "posterior"
     shares = "gelman"
-    planned: ClassVar[dict[str, str]] = SHARED | {
+    planned: ClassVar[dict[str, str]] = {
         "kfold": "loo() leaves out one row at a time",
         "logo": "loo() leaves out one row at a time",
         "waic": "loo() estimates the same",
@@ -116,6 +116,11 @@ class PosteriorFit(Fit):
         return loo(self, **options)
 
     # ---- what this kind of fit says of itself
+
+    @property
+    @override
+    def joint_draws(self) -> Draws:
+        return self.draws
 
     @property
     @override

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from glmm_bayes.errors import NotSupportedError
-from glmm_bayes.fit import Fit
+from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.modes.star import delta_slopes
 from glmm_bayes.verbs.intervals import IDENTITY, Scale, checked_level, of_draws
 from glmm_bayes.verbs.simultaneous import ADJUSTMENTS, Statistics
@@ -71,7 +71,7 @@ class Quantities:
     ratios
         Its way back leads from sums whose weights add up to zero to what a table shows of them.
     slopes
-        `(k, K)` of `values` by all coefficients, in order; None if these are not all they are of.
+        `(k, K)` of `summed` by all coefficients, in order; None if these are not all they are of.
     compared
         `(k,)` of how many estimates a family's rows are all pairwise differences; 0 if they are
         not.
@@ -218,7 +218,7 @@ class Estimates(pd.DataFrame):
 # ---- of a maximum, and of a posterior
 
 
-def wald_columns(quantities: Quantities, asked: Asked) -> dict[str, np.ndarray]:
+def wald_columns(fit: ModeFit, quantities: Quantities, asked: Asked) -> dict[str, np.ndarray]:
     """
     Judge quantities of a maximum by the delta method.
 
@@ -228,8 +228,8 @@ def wald_columns(quantities: Quantities, asked: Asked) -> dict[str, np.ndarray]:
         `estimate, std_error` on the scale that is shown, `lower, upper` symmetric on that of the
         values and adjusted as is asked, `statistic, df, p_value`, each `(k,)`.
     """
-    q = quantities
-    centre, root, df = q.values[0], delta_slopes(q.values), np.full(q.values.shape[1], np.inf)
+    q, centre = quantities, quantities.values[0]
+    root, df = _asymptotic(q) if asked.ddf is None else _small_sample(fit, q, asked.ddf)
     with np.errstate(all="ignore"):
         error = np.linalg.norm(root, axis=0)
         statistic = np.where(error > 0, centre / error, np.nan)
@@ -245,6 +245,30 @@ def wald_columns(quantities: Quantities, asked: Asked) -> dict[str, np.ndarray]:
             "df": df,
             "p_value": p_value,
         }
+
+
+def _asymptotic(q: Quantities) -> tuple[np.ndarray, np.ndarray]:
+    """Give a root of the values' covariance `(d, k)`, by the delta method, and infinite df."""
+    root = delta_slopes(q.values)
+    return root, np.full(root.shape[1], np.inf)
+
+
+def _small_sample(fit: ModeFit, q: Quantities, ddf: str) -> tuple[np.ndarray, np.ndarray]:
+    """Give the same as a method for degrees of freedom has it."""
+    from glmm_bayes.verbs.ddf import small_sample
+
+    if q.slopes is None:
+        raise NotSupportedError(
+            f"ddf={ddf!r} is for what follows from the coefficients alone; leave it out, or use "
+            f"groups='population'."
+        )
+    small = small_sample(fit, ddf)
+    slopes = q.slopes
+    if q.values is not q.summed:
+        slopes = slopes / _steepness(q.shown, q.values[0])[:, None]
+    values, vectors = np.linalg.eigh(small.covariance)
+    root = np.sqrt(np.maximum(values, 0.0))[:, None] * vectors.T
+    return root @ slopes.T, small.df(slopes)
 
 
 def _adjusted(q: Quantities, tests: Statistics, asked: Asked) -> tuple[np.ndarray, np.ndarray]:

@@ -87,9 +87,9 @@ def predict(
     the link's scale (log or logit where the mean is no parameter). A new response has its
     quantiles by simulation, with the seed, from the normal approximation at the maximum.
     """
-    _check_names(fit.model, kind, groups)
+    check_names(fit.model, kind, groups)
     if newdata is not None and groups in ("population", "marginal") and kind != "response":
-        newdata = _with_any_group(fit.model, newdata)
+        newdata = with_any_group(fit.model, newdata)
     design = rows_of(fit.model, newdata, trials=kind == "response")
     rng = np.random.default_rng(fit.seed if seed is None else seed)
     groups = _target(kind, groups)
@@ -97,12 +97,12 @@ def predict(
         source = fit.row_source(design, groups, rng)
         tables = [
             fit.summarise(values, level, scale)
-            for _, values, scale in _in_parts(fit.model, design, source, kind, groups, rng)
+            for _, values, scale in in_parts(fit.model, design, source, kind, groups, rng)
         ]
         return _joined(tables, design)
     sampled = fit.sampled(rng)
     source = drawn(sampled, design, groups, rng)
-    parts = _in_parts(fit.model, design, source, kind, groups, rng)
+    parts = in_parts(fit.model, design, source, kind, groups, rng)
     if draws:
         values = np.concatenate([values for _, values, _ in parts], axis=1)
         return by_row(values, sampled.chains, design)
@@ -159,13 +159,13 @@ def simulate(
 
     if not isinstance(n, int | np.integer) or n < 1:
         raise DataError(f"n={n!r} must be a whole number of at least 1.")
-    _check_names(fit.model, "response", groups)
+    check_names(fit.model, "response", groups)
     design = rows_of(fit.model, newdata, trials=True)
     rng = np.random.default_rng(seed)
     at = np.floor((np.arange(n) + rng.uniform()) * fit.plug_in.size / n).astype(int)
     groups = _target("response", groups)
     source = drawn(fit.plug_in.thinned(at), design, groups, rng)
-    parts = _in_parts(fit.model, design, source, "response", groups, rng)
+    parts = in_parts(fit.model, design, source, "response", groups, rng)
     values = np.concatenate([part for _, part, _ in parts], axis=1)
     coords = {"sim": np.arange(n), "__obs__": design.rows.kept}
     return xr.DataArray(values, coords, ("sim", "__obs__"), name="y")
@@ -202,7 +202,8 @@ def by_row(values: np.ndarray, chains: int, design: Design) -> "xr.DataArray":
     return xr.DataArray(values, coords, ("chain", "draw", "__obs__"))
 
 
-def _check_names(model: Model, kind: str, groups: str) -> None:
+def check_names(model: Model, kind: str, groups: str) -> None:
+    """Check what to predict, and for which groups, or raise `UnknownNameError`."""
     kinds = ["mean", "linear", "response", *(PARAM + p.name for p in model.family.parameters)]
     if kind not in kinds:
         raise UnknownNameError(
@@ -212,7 +213,7 @@ def _check_names(model: Model, kind: str, groups: str) -> None:
         raise UnknownNameError(f"groups={groups!r} is not known. {suggestion(groups, GROUPS)}")
 
 
-def _with_any_group(model: Model, newdata: Frame) -> Frame:
+def with_any_group(model: Model, newdata: Frame) -> Frame:
     """Add the grouping columns that new data lack, where no answer depends on the level."""
     parts = model.formula.predictors.values()
     fixed = [text for part in parts for text in (part.fixed, *part.offsets)]
@@ -257,7 +258,7 @@ def _target(kind: str, groups: str) -> str:
     return {"linear": "population", "response": "new"}.get(kind, groups)
 
 
-def _in_parts(
+def in_parts(
     model: Model, design: Design, source: Source, kind: str, groups: str, rng: np.random.Generator
 ) -> Iterator[tuple[slice, np.ndarray, Scale]]:
     """Give predictions `(S, rows)`, with their scale, of one run of rows after another."""

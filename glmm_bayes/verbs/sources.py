@@ -8,9 +8,11 @@ import numpy as np
 
 from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws
+from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.star import widened
+from glmm_bayes.modes.wide_star import wide_star
 from glmm_bayes.predictive import Effects, effects_for, evenly_thinned, linear_predictor
 from glmm_bayes.terms import RandomTerm
 
@@ -19,6 +21,7 @@ if TYPE_CHECKING:
 
 SIMULATED = 1000  # draws of the normal approximation at a maximum
 CELLS = 100_000_000  # effects times draws that are kept at most: 0.8 GB
+WIDEST = 3000  # effects whose joint covariance is kept
 REPLICATED = 500  # draws for predictive checks
 
 
@@ -74,6 +77,17 @@ def about_mode(fit: ModeFit, design: Design, groups: str) -> Source:
     kept = "population" if groups == "new" else groups
     effects = effects_for(design, fit.draws, kept, None)
     return Source(fit.draws, effects, fit.mode.row_arms(design, groups))
+
+
+def with_effect_axes(fit: ModeFit) -> Draws:
+    """Give the star with an axis for each effect, where these are not too many to be kept."""
+    effects = sum(len(term.levels) * term.size for term in fit.model.design.terms)
+    if effects > WIDEST:
+        raise NotSupportedError(
+            f"The joint uncertainty of {effects:,} effects is too much to hold; use "
+            f"groups='population' or 'marginal', or a posterior: sample()."
+        )
+    return wide_star(fit.mode)
 
 
 def no_arms(*shape: int) -> np.ndarray:

@@ -1,0 +1,44 @@
+"""A star about a maximum whose points also stand apart along what effects vary by themselves."""
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from glmm_bayes.draws import Draws
+from glmm_bayes.modes.star import widened
+
+if TYPE_CHECKING:
+    from glmm_bayes.modes.mode import Mode
+
+
+def wide_star(mode: "Mode") -> Draws:
+    """
+    Give the star of the parameters, with an axis for each effect added.
+
+    Along the first d axes the effects' modes move with the parameters; along the others, a root of
+    the effects' conditional covariance, the parameters stay. So the delta method by these draws has
+    the whole covariance of parameters and effects.
+    """
+    star = mode.star()
+    if not mode.effects:
+        return star
+    only, none = mode.factor.effects_only(), np.empty(0)
+    latent = only.spread.system.latent
+    axes = [
+        latent.effects(mode.scale * only.solve_root(unit, none)[0], only.spread.Lambdas)
+        for unit in np.eye(latent.size)
+    ]
+    roots = {name: np.stack([axis[k] for axis in axes]) for k, name in enumerate(mode.effects)}
+    effects = {name: widened(star.effects[name], root) for name, root in roots.items()}
+    beta, constants, theta = (
+        _repeated(part, latent.size) for part in (star.beta, star.constants, star.theta)
+    )
+    return Draws(beta, constants, theta, effects, chains=1)
+
+
+def _repeated(part: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+    """Let values `(1 + 2d, …)` stay where they are along further axes."""
+    return {
+        name: widened(values, np.zeros((size, *values.shape[1:]))) for name, values in part.items()
+    }
