@@ -6,6 +6,9 @@ from typing import Any
 
 import numpy as np
 from scipy import special
+from scipy.linalg import solve_triangular
+
+from glmm_bayes.errors import NotSupportedError
 
 
 def _add_at(x: np.ndarray, at: np.ndarray, part: np.ndarray) -> np.ndarray:
@@ -22,18 +25,27 @@ def _put_at(x: np.ndarray, at: np.ndarray, part: np.ndarray) -> np.ndarray:
     return found
 
 
+def _inverse(K: np.ndarray) -> tuple[np.ndarray, float]:
+    """Give K^-1 and log |K| of a positive definite matrix."""
+    lower = np.linalg.cholesky(K)
+    half = solve_triangular(lower, np.eye(len(K)), lower=True, check_finite=False)
+    return half.T @ half, 2.0 * float(np.log(np.diag(lower)).sum())
+
+
 NUMPY = SimpleNamespace(
     exp=np.exp,
     expm1=np.expm1,
     log=np.log,
     log1p=np.log1p,
     sqrt=np.sqrt,
+    cos=np.cos,
     tan=np.tan,
     arctan=np.arctan,
     expit=special.expit,
     logit=special.logit,
     ndtr=special.ndtr,
     ndtri=special.ndtri,
+    log_ndtr=special.log_ndtr,
     gammaln=special.gammaln,
     softplus=lambda x: np.logaddexp(0, x),
     where=np.where,
@@ -41,9 +53,13 @@ NUMPY = SimpleNamespace(
     stack=np.stack,
     concatenate=np.concatenate,
     eye=np.eye,
+    sin=np.sin,
+    real=np.real,
+    kv=special.kv,
     sum=np.sum,
     add_at=_add_at,
     put_at=_put_at,
+    inverse=_inverse,
 )
 
 
@@ -51,6 +67,17 @@ NUMPY = SimpleNamespace(
 def graph() -> Any:
     """Give the same functions for PyTensor's graphs; imports PyTensor when it is first called."""
     import pytensor.tensor as pt
+
+    def inverse(K: Any) -> tuple[Any, Any]:
+        lower = pt.linalg.cholesky(K)
+        half = pt.linalg.solve_triangular(lower, pt.eye(K.shape[0]), lower=True)
+        return half.T @ half, 2.0 * pt.sum(pt.log(pt.diag(lower)))
+
+    def no_bessel(order: Any, x: Any) -> Any:
+        raise NotSupportedError(
+            "PyTensor has no slopes of Bessel functions, so that there is no model.pymc with this "
+            "smoothness: take nu = 0.5, 1.5 or 2.5; the other methods can do without."
+        )
 
     def put_at(x: np.ndarray, at: np.ndarray, part: Any) -> Any:
         # PyTensor 3.3 takes wrong slopes where set_subtensor and inc_subtensor are fused.
@@ -64,12 +91,14 @@ def graph() -> Any:
         log=pt.log,
         log1p=pt.log1p,
         sqrt=pt.sqrt,
+        cos=pt.cos,
         tan=pt.tan,
         arctan=pt.arctan,
         expit=pt.sigmoid,
         logit=lambda p: pt.log(p) - pt.log1p(-p),
         ndtr=lambda x: 0.5 * pt.erfc(-x / np.sqrt(2.0)),
         ndtri=lambda p: -np.sqrt(2.0) * pt.erfcinv(2 * p),
+        log_ndtr=_log_ndtr,
         gammaln=pt.gammaln,
         softplus=pt.softplus,
         where=pt.switch,
@@ -77,7 +106,20 @@ def graph() -> Any:
         stack=pt.stack,
         concatenate=pt.concatenate,
         eye=pt.eye,
+        sin=pt.sin,
+        real=lambda x: x,
+        kv=no_bessel,
         sum=pt.sum,
         add_at=lambda x, at, part: pt.inc_subtensor(pt.as_tensor(x)[at], part),
         put_at=put_at,
+        inverse=inverse,
     )
+
+
+def _log_ndtr(x: Any) -> Any:
+    """Give log Phi(x) on a graph: by the scaled function left of -1, where Phi underflows."""
+    import pytensor.tensor as pt
+
+    t = x / np.sqrt(2.0)
+    left = pt.log(0.5 * pt.erfcx(-pt.minimum(t, -0.5))) - t * t
+    return pt.switch(t < -0.5, left, pt.log1p(-0.5 * pt.erfc(pt.maximum(t, -0.5))))

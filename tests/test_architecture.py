@@ -15,7 +15,7 @@ LAYERS: dict[str, set[str]] = {
     room: set(allowed.split())
     for room, allowed in {
         "errors": "",
-        "arrays": "",
+        "arrays": "errors",
         "taylor": "",
         "registry": "errors",
         "priors": "errors registry",

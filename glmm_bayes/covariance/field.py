@@ -1,0 +1,326 @@
+"""Fields over coordinates: correlation as a function of distance, by dense matrices."""
+
+from abc import abstractmethod
+from collections.abc import Mapping
+from functools import cached_property
+from typing import Any, ClassVar, Literal, override
+
+import numpy as np
+
+from glmm_bayes.arrays import NUMPY
+from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places
+from glmm_bayes.covariance.structure import CovarianceParameter
+from glmm_bayes.errors import DataError, FormulaError
+from glmm_bayes.priors import Prior
+
+MOST_SITES = 2500
+JITTER = 1e-9  # added to a variance of one: smooth correlations are singular to rounding
+EARTH = 6371.0088  # km, the mean radius of IUGG
+STEP = 1e-30
+SMALL = 1e-200  # a squared distance: the root of zero has no slope
+
+type Metric = Literal["euclidean", "chordal", "greatcircle"]
+
+
+class Field(LevelCovariance):
+    """
+    v of variance one whose correlation depends on the distance between places.
+
+    Distances are Euclidean, or from longitudes and latitudes in degrees, in km, along the surface
+    (`metric="greatcircle"`) or through the earth (`"chordal"`). With `anisotropy=True` in two
+    dimensions they are longer across the direction `angle` (radians from the first coordinate)
+    than along it, by one over `ratio`.
+    """
+
+    positioned = True
+    on_sphere: ClassVar[bool] = False  # whether it is a covariance of great-circle distances
+
+    def __init__(
+        self, places: Places, *, metric: Metric = "euclidean", anisotropy: bool = False
+    ) -> None:
+        super().__init__(places)
+        self.metric, self.anisotropy = metric, anisotropy
+        d = places.at.shape[1]
+        most = int(np.bincount(places.process).max())
+        if most > MOST_SITES:
+            raise DataError(
+                f"{places.text!r} has {most} places in one process, whose dense matrix of "
+                f"correlations is too large: the most is {MOST_SITES}. Round the coordinates to a "
+                f"coarser grid, or use smooth columns of a fixed size, such as te or bs splines."
+            )
+        if metric not in ("euclidean", "chordal", "greatcircle"):
+            raise FormulaError(
+                f"The metric of {places.text!r} should be 'euclidean', 'chordal' or "
+                f"'greatcircle', not {metric!r}."
+            )
+        if metric != "euclidean":
+            self._check_sphere(places, d)
+        if anisotropy and (d != 2 or metric != "euclidean"):
+            raise FormulaError(
+                f"Anisotropy needs two coordinates in a plane, but {places.text!r} has {d} "
+                f"({metric})."
+            )
+
+    def _check_sphere(self, places: Places, d: int) -> None:
+        if d != 2 or np.abs(places.at[:, 1]).max() > 90:
+            raise DataError(
+                f"On the earth {places.text!r} needs longitude and latitude, in degrees and in "
+                f"this order."
+            )
+        if self.metric == "greatcircle" and not self.on_sphere:
+            raise FormulaError(
+                f"{self.name!r} is no covariance of distances along the earth's surface: use "
+                f"metric='chordal' in {places.text!r}, or exp."
+            )
+
+    @abstractmethod
+    def correlation(self, scaled: Any, theta: Mapping[str, Any], xp: Any) -> Any:
+        """Give the correlation at distances over the range."""
+
+    @override
+    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
+        found = [CovarianceParameter("range", "range", 1, False, (0.0, np.inf))]
+        if self.anisotropy:
+            found.append(CovarianceParameter("angle", "angle", 1, False, (-np.pi / 2, np.pi / 2)))
+            found.append(CovarianceParameter("ratio", "ratio", 1, False, (0.0, 1.0)))
+        return tuple(found)
+
+    @override
+    def default_prior(self, key: str) -> Prior | None:
+        if key == "range":
+            # Half of it lies below 0.3 of the usual distance, and one in a hundred above 3.5.
+            return Prior("InverseGamma", alpha=2.0, beta=float(f"{0.5 * self._usual:.3g}"))
+        low, high = (-np.pi / 2, np.pi / 2) if key == "angle" else (0.0, 1.0)
+        return Prior("Uniform", lower=low, upper=high)
+
+    @override
+    def start(self) -> dict[str, np.ndarray]:
+        found = {"range": np.full(1, 0.3 * self._usual)}
+        if self.anisotropy:
+            found |= {"angle": np.full(1, 0.1), "ratio": np.full(1, 0.7)}
+        return found
+
+    @override
+    def extended(self, places: Places) -> LevelCovariance:
+        return self.made(self.places.joined(places))
+
+    def made(self, places: Places) -> "Field":
+        """Make the same structure for other places."""
+        return type(self)(places, metric=self.metric, anisotropy=self.anisotropy)
+
+    # ---- distances
+
+    @cached_property
+    def _blocks(self) -> list[np.ndarray]:
+        """The nodes of each process."""
+        process = self.places.process
+        return [np.flatnonzero(process == g) for g in np.unique(process)]
+
+    @cached_property
+    @override
+    def pairs(self) -> np.ndarray:
+        found = []
+        for nodes in self._blocks:
+            i, j = np.tril_indices(len(nodes))
+            found.append(np.column_stack([nodes[i], nodes[j]]))
+        return np.concatenate(found)
+
+    @cached_property
+    def _apart(self) -> list[np.ndarray]:
+        """The differences `(d, m, m)` of coordinates within each process."""
+        at = self.places.at
+        if self.metric != "euclidean":
+            lon, lat = np.radians(at).T
+            at = EARTH * np.column_stack(
+                [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]
+            )
+        found = [(at[b][:, None] - at[b][None]).transpose(2, 0, 1) for b in self._blocks]
+        if self.metric == "greatcircle":
+            chords = [np.sqrt((part**2).sum(axis=0)) for part in found]
+            found = [2 * EARTH * np.arcsin(np.minimum(c / (2 * EARTH), 1.0))[None] for c in chords]
+        return found
+
+    @cached_property
+    def _usual(self) -> float:
+        """The median distance."""
+        own = [np.sqrt((part**2).sum(axis=0)) for part in self._apart]
+        found = np.concatenate([d[np.tril_indices(len(d), -1)] for d in own])
+        found = found[found > 0]
+        return float(np.median(found)) if len(found) else 1.0
+
+    def _scaled(self, apart: np.ndarray, theta: Mapping[str, Any], xp: Any) -> Any:
+        """Give distances `(m, m)` over the range."""
+        if self.anisotropy:
+            c, s = xp.cos(theta["angle"][0]), xp.sin(theta["angle"][0])
+            along = c * apart[0] + s * apart[1]
+            across = (c * apart[1] - s * apart[0]) / theta["ratio"][0]
+            squares = along * along + across * across
+        else:
+            squares = (apart * apart).sum(axis=0)
+        return xp.sqrt(squares + SMALL) / theta["range"][0]
+
+    def _matrix(self, apart: np.ndarray, theta: Mapping[str, Any], xp: Any) -> Any:
+        m = apart.shape[1]
+        return self.correlation(self._scaled(apart, theta, xp), theta, xp) + JITTER * np.eye(m)
+
+    # ---- the precision
+
+    @override
+    def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
+        values, log_determinant = [], 0.0
+        for apart in self._apart:
+            inverse, log_of = xp.inverse(self._matrix(apart, theta, xp))
+            values.append(inverse[np.tril_indices(apart.shape[1])])
+            log_determinant = log_determinant - log_of
+        return Entries(xp.concatenate(values), log_determinant)
+
+    @override
+    def slopes(
+        self, theta: Mapping[str, np.ndarray], by_values: np.ndarray, by_log_determinant: float
+    ) -> dict[str, np.ndarray]:
+        found = {name: np.zeros(len(value)) for name, value in theta.items()}
+        start = 0
+        for apart in self._apart:
+            m = apart.shape[1]
+            i, j = np.tril_indices(m)
+            Q, _ = NUMPY.inverse(self._matrix(apart, theta, NUMPY))
+            B = np.zeros((m, m))
+            B[i, j] = by_values[start : start + len(i)]
+            start += len(i)
+            B = 0.5 * (B + B.T)
+            # dQ = -Q dK Q, and log |Q| = -log |K|.
+            by_K = -(Q @ B @ Q) - by_log_determinant * Q
+            for name, value in theta.items():
+                for k in range(len(value)):
+                    found[name][k] += np.vdot(by_K, self._slope(apart, theta, name, k))
+        return found
+
+    def _slope(
+        self, apart: np.ndarray, theta: Mapping[str, np.ndarray], name: str, k: int
+    ) -> np.ndarray:
+        """Give how the correlations `(m, m)` move with one parameter."""
+        moved = theta[name].astype(complex)
+        moved[k] += 1j * STEP
+        return self._matrix(apart, {**theta, name: moved}, NUMPY).imag / STEP
+
+
+class Exponential(Field):
+    """
+    `exp(x + y | g)`: correlation exp(-d / range) at distance d.
+
+    Parameters: `range` > 0, in the unit of the coordinates; by default weakly informative about
+    the median distance. Rough: a field without slopes.
+    """
+
+    name = "exp"
+    on_sphere = True
+
+    @override
+    def correlation(self, scaled: Any, theta: Mapping[str, Any], xp: Any) -> Any:
+        return xp.exp(-scaled)
+
+
+class SquaredExponential(Field):
+    """
+    `gau(x + y | g)`: correlation exp(-(d / range)^2) at distance d.
+
+    Parameters: `range` > 0, in the unit of the coordinates. A field with slopes of every order.
+    """
+
+    name = "gau"
+
+    @override
+    def correlation(self, scaled: Any, theta: Mapping[str, Any], xp: Any) -> Any:
+        return xp.exp(-scaled * scaled)
+
+
+class Spherical(Field):
+    """
+    `spherical(x + y | g)`: correlation 1 - 1.5 r + 0.5 r^3 with r = d / range; zero beyond.
+
+    Parameters: `range` > 0, in the unit of the coordinates, of which there are three at most.
+    """
+
+    name = "spherical"
+    on_sphere = True
+
+    @override
+    def correlation(self, scaled: Any, theta: Mapping[str, Any], xp: Any) -> Any:
+        near = 1.0 - 1.5 * scaled + 0.5 * scaled * scaled * scaled
+        return xp.where(xp.real(scaled) < 1.0, near, 0.0 * scaled)
+
+
+class Matern(Field):
+    """
+    `mat(x + y | g, nu=1.5)`: correlation 2^(1 - nu) / Gamma(nu) r^nu K_nu(r), r = d / range.
+
+    Parameters: `range` > 0, in the unit of the coordinates; with `nu="estimated"` the smoothness
+    `nu` > 0 too. With nu = 0.5 it is `exp`; 0.5, 1.5 and 2.5 have closed forms and are faster.
+    """
+
+    name = "mat"
+
+    def __init__(
+        self,
+        places: Places,
+        nu: float | str = 1.5,
+        *,
+        metric: Metric = "euclidean",
+        anisotropy: bool = False,
+    ) -> None:
+        is_number = isinstance(nu, int | float) and nu > 0
+        if not is_number and nu != "estimated":
+            raise FormulaError(
+                f"The smoothness nu of {places.text!r} should be a positive number, such as 1.5, "
+                f"or 'estimated', not {nu!r}."
+            )
+        self.nu = nu
+        super().__init__(places, metric=metric, anisotropy=anisotropy)
+
+    @override
+    def made(self, places: Places) -> Field:
+        return Matern(places, self.nu, metric=self.metric, anisotropy=self.anisotropy)
+
+    @override
+    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
+        own = () if self.nu != "estimated" else (NU,)
+        return (*super().parameters(size), *own)
+
+    @override
+    def default_prior(self, key: str) -> Prior | None:
+        return Prior("Gamma", alpha=4.0, beta=2.5) if key == "nu" else super().default_prior(key)
+
+    @override
+    def start(self) -> dict[str, np.ndarray]:
+        return super().start() | ({"nu": np.full(1, 1.0)} if self.nu == "estimated" else {})
+
+    @override
+    def correlation(self, scaled: Any, theta: Mapping[str, Any], xp: Any) -> Any:
+        if self.nu not in (0.5, 1.5, 2.5):
+            nu = theta["nu"][0] if self.nu == "estimated" else self.nu
+            there = xp.real(scaled) > NEAR
+            r = xp.where(there, scaled, 1.0)
+            scale = xp.exp((1.0 - nu) * np.log(2.0) - xp.gammaln(nu))
+            return xp.where(there, scale * r**nu * xp.kv(nu, r), 1.0)
+        polynomial = 1.0 + (0.0 if self.nu == 0.5 else scaled)
+        if self.nu == 2.5:
+            polynomial = polynomial + scaled * scaled / 3.0
+        return polynomial * xp.exp(-scaled)
+
+    @override
+    def _slope(
+        self, apart: np.ndarray, theta: Mapping[str, np.ndarray], name: str, k: int
+    ) -> np.ndarray:
+        if name != "nu":
+            return super()._slope(apart, theta, name, k)
+        # SciPy's K_nu takes no complex order.
+        step = 1e-5 * float(theta["nu"][0])
+        up, down = (
+            self._matrix(apart, {**theta, "nu": theta["nu"] + move}, NUMPY)
+            for move in (step, -step)
+        )
+        return (up - down) / (2 * step)
+
+
+NU = CovarianceParameter("nu", "nu", 1, False, (0.0, np.inf))
+NEAR = 1e-6  # distance over range below which the correlation is one to rounding
