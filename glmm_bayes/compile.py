@@ -9,13 +9,16 @@ import pytensor.tensor as pt
 
 from glmm_bayes.arrays import graph
 from glmm_bayes.design import INTERCEPT
-from glmm_bayes.draws import beta_name, coordinates
+from glmm_bayes.draws import beta_name, coordinates, thresholds_of
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.kriging import standard_effects
 from glmm_bayes.model import Model
 from glmm_bayes.parameters import Block
 from glmm_bayes.priors import Prior, grouped
 from glmm_bayes.terms import RandomTerm
+
+# The variable of thresholds, at the means of the mean's columns while these are centred.
+ASCENDING = "ascending"
 
 
 def compile_model(model: Model) -> pm.Model:
@@ -31,7 +34,9 @@ def compile_model(model: Model) -> pm.Model:
     """
     coords = {**coordinates(model), "__obs__": model.design.rows.kept}
     with pm.Model(coords=coords) as built:
-        values = {block.name: _variable(model, block) for block in model.blocks}
+        values = {block.name: _variable(model, block) for block in _apart(model)}
+        values |= _ascending(model)
+        values |= _thresholds(model, values)
         eta = {}
         for param, predictor in model.design.predictors.items():
             eta[param] = pt.as_tensor(predictor.offset)
@@ -80,16 +85,63 @@ def part_names(name: str, forms: Sequence[tuple[Prior, Any]]) -> list[str]:
 
 def sampled_name(model: Model, block: Block) -> str:
     """Call the coefficients `gamma` where they are not yet those of the columns as they are."""
-    for param in model.design.predictors:
-        if block.name == beta_name(param) and model.means(param).any():
+    for param, predictor in model.design.predictors.items():
+        step = predictor.part.step is not None
+        centred = model.means("mu" if step else param).any() and (step or predictor.part.intercept)
+        if block.name == beta_name(param) and centred:
             return block.name.replace("beta", "gamma", 1)
     return block.name
+
+
+def _ascends(model: Model) -> bool:
+    found = model.family.categories
+    return found is not None and found.rising
+
+
+def _apart(model: Model) -> list[Block]:
+    """List the blocks that have variables of their own: all but thresholds that ascend."""
+    names = {beta_name(name) for name in thresholds_of(model)} if _ascends(model) else set()
+    return [block for block in model.blocks if block.name not in names]
+
+
+def _ascending(model: Model) -> dict[str, Any]:
+    """Enter thresholds that ascend, as one vector; by block, its entry."""
+    if not _ascends(model):
+        return {}
+    names = [beta_name(name) for name in thresholds_of(model)]
+    priors = [block.priors[0] for block in model.blocks if block.name in names]
+    forms, order = grouped(priors), pm.distributions.transforms.ordered
+    start = np.arange(len(names), dtype=float) - (len(names) - 1) / 2
+    given = {"shape": (len(names),), "transform": order, "initval": start}
+    if len(forms) == 1:
+        whole = forms[0][0].variable(ASCENDING, **given)
+    else:
+        whole = pm.Flat(ASCENDING, **given)
+        for k, (prior, at) in enumerate(forms):
+            pm.Potential(f"{ASCENDING}_{k}", prior.log_density(whole[at]).sum())
+    return {name: whole[k : k + 1] for k, name in enumerate(names)}
+
+
+def _thresholds(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Report thresholds and category-specific coefficients; by block, those of a threshold."""
+    names = [beta_name(name) for name in thresholds_of(model)]
+    if not names:
+        return {}
+    means = model.means("mu")
+    every = pt.stack([values[name] for name in names])
+    if means.any():
+        # Thresholds at zero lie above those at the columns' means by what the means add.
+        every = pt.inc_subtensor(every[:, 0], pt.dot(means, values[beta_name("mu")]))
+    pm.Deterministic("thresholds", every[:, 0], dims="threshold")
+    if model.layout[names[0]].stop - model.layout[names[0]].start > 1:
+        pm.Deterministic("beta_cs", every[:, 1:], dims=("threshold", "coef_cs"))
+    return {name: every[k] for k, name in enumerate(names)}
 
 
 def _beta(model: Model, param: str, values: Mapping[str, Any]) -> Any:
     name, means = beta_name(param), model.means(param)
     gamma = values[name]
-    if not means.any():
+    if not means.any() or not model.design.predictors[param].part.intercept:
         return gamma
     at = model.design.predictors[param].names.index(INTERCEPT)
     beta = pt.set_subtensor(gamma[at], gamma[at] - pt.dot(means, gamma))

@@ -10,8 +10,9 @@ from glmm_bayes.engine.joint import Between, Effects, Joint, Linear, Score, Shar
 from glmm_bayes.engine.latent import Pattern
 from glmm_bayes.engine.outer import Outer
 from glmm_bayes.engine.whitening import Whitened, Whitening
+from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
-from glmm_bayes.priors import Prior, grouped
+from glmm_bayes.priors import REAL, Prior, grouped
 from glmm_bayes.terms import Loading, RandomTerm
 
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -53,7 +54,30 @@ def read_outer(model: Model) -> Outer:
     lower, upper = np.array(supports, dtype=float).reshape(-1, 2).T
     value = np.array([p.arguments["value"] if p.is_fixed else np.nan for p in priors])
     forms = [(prior, at) for prior, at in grouped(priors) if not prior.is_fixed]
-    return Outer(lower, upper, value, forms)
+    return Outer(lower, upper, value, forms, rising_thresholds(model))
+
+
+def rising_thresholds(model: Model) -> np.ndarray:
+    """
+    Give where thresholds stand that have to ascend, none for other families.
+
+    Raises
+    ------
+    NotSupportedError
+        If one of them is held at a value, or has a prior with ends.
+    """
+    found = model.family.categories
+    if found is None or not found.rising:
+        return np.empty(0, dtype=int)
+    names = [beta_name(name) for name in found.parameters]
+    for block in model.blocks:
+        if block.name in names and (block.priors[0].is_fixed or block.priors[0].support != REAL):
+            raise NotSupportedError(
+                f"The thresholds of family {model.family.name!r} ascend, so none of them can be "
+                f"held fixed or within bounds, as {block.keys[0][0]!r} by its prior: take a "
+                f"distribution on the real line."
+            )
+    return np.array([model.layout[name].start for name in names])
 
 
 def _intersection(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:
@@ -149,9 +173,8 @@ def _likelihood(model: Model) -> Score:
     response, family = model.design.response, model.family
     y, trials, weights = response.y, response.trials, response.weights
     w: Any = 1.0 if weights is None else weights
-    link = model.links["mu"]
-    if link.name in family.natural:
-        natural = family.natural[link.name]
+    natural = family.natural.get(model.links[family.parameters[0].name].name)
+    if natural is not None:
 
         def by_eta(values: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
             eta = values["mu"]

@@ -24,6 +24,7 @@ from glmm_bayes.response import Response, read_response, response_texts
 from glmm_bayes.terms import RandomTerm, encode_term, learn_terms
 
 INTERCEPT = "Intercept"
+SPECIFIC = "cs"  # the call around terms whose effects differ between categories
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +33,7 @@ class Predictor:
     The fixed part of one distribution parameter's linear predictor.
 
     `X` `(n, k)` with the columns `names`, `offset` `(n,)`; the random terms are in the design,
-    since one term may load on several parameters.
+    since one term may load on several parameters. `part` is what the formula says of it.
     """
 
     param: str
@@ -40,6 +41,17 @@ class Predictor:
     offset: np.ndarray
     matrix: Matrix
     offsets: tuple[Expression, ...]
+    part: PredictorPart
+
+    @property
+    def shown(self) -> str:
+        """The parameter that results name its coefficients with: thresholds belong to mu."""
+        return self.param if self.part.step is None else "mu"
+
+    @property
+    def prefix(self) -> str:
+        """What stands before the names of its coefficients, where those of mu are listed too."""
+        return "" if self.shown == "mu" else f"{self.param}:"
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -127,15 +139,15 @@ class Design:
         )
 
 
-def build_design(
+def read_data(
     formula: Formula,
     data: Frame,
     *,
     context: Context,
     missing: Literal["drop", "raise"] = "drop",
-) -> Design:
+) -> tuple[Rows, Response]:
     """
-    Encode the data that a formula names.
+    Take the columns that a formula names, and its response.
 
     Raises
     ------
@@ -149,12 +161,32 @@ def build_design(
     names = columns_of([*response_texts(formula.response), *texts], column_names(data), context)
     where = " and ".join(repr(t) for t in formula.texts)
     rows = usable_rows(read_columns(data, names, where=where), missing)
+    return rows, read_response(formula.response, rows.frame, context)
+
+
+def build_design(
+    formula: Formula,
+    rows: Rows,
+    response: Response,
+    *,
+    context: Context,
+) -> Design:
+    """
+    Encode the columns of the data that a formula names.
+
+    Raises
+    ------
+    DataError, UnknownNameError
+        If the data do not fit the formula.
+    NotSupportedError
+        If effects are category-specific where they cannot be.
+    """
+    _refuse_specific(formula)
     predictors = {
         param: _learn_predictor(param, part, formula.response.expression, rows.frame, context)
         for param, part in formula.predictors.items()
     }
     terms = tuple(learn_terms(formula, rows, context))
-    response = read_response(formula.response, rows.frame, context)
     return Design(response, predictors, terms, rows, formula, context)
 
 
@@ -165,6 +197,7 @@ def _texts_of(part: PredictorPart) -> list[str]:
     texts = [part.fixed, *part.offsets]
     for term in part.random:
         texts += [term.columns, *term.group.factors, *term.group.weights]
+    texts += [text for special in part.special for text in special.arguments]
     return texts
 
 
@@ -182,6 +215,8 @@ def _refuse_unbuilt(formula: Formula) -> None:
         )
     for part in formula.predictors.values():
         for special in part.special:
+            if special.name == SPECIFIC:
+                continue
             raise NotSupportedError(
                 f"{special.text!r} is not built yet; for a smooth curve use a spline basis of "
                 f"fixed size, such as bs(x, df=5) or cr(x, df=5)."
@@ -193,6 +228,15 @@ def _refuse_unbuilt(formula: Formula) -> None:
                     f"{term.text!r} has no group: `| 1` needs a structure along time or in space, "
                     f"such as ar1(time | 1)."
                 )
+
+
+def _refuse_specific(formula: Formula) -> None:
+    for param, part in formula.predictors.items():
+        for special in part.special:
+            raise NotSupportedError(
+                f"Effects that are specific to a category, as {special.text!r} of {param}, need "
+                f"the mean of family='sratio', 'cratio' or 'acat'; leave the cs( ) out."
+            )
 
 
 # ---- learning from the first data
@@ -220,13 +264,32 @@ def _learn_predictor(
     param: str, part: PredictorPart, response: str, frame: pd.DataFrame, context: Context
 ) -> Predictor:
     matrix, X = Matrix.learn(part.fixed, frame, context)
+    matrix, X = _turned(part, matrix, X)
     if response in matrix.names:
         raise DataError(
             f"The response {response!r} stands among the predictors of {param} too, "
             f"in {part.fixed!r}; leave it out there."
         )
     offsets = tuple(Expression(text) for text in part.offsets)
-    return Predictor(param, X, _offset(offsets, frame, context), matrix, offsets)
+    return Predictor(param, X, _offset(offsets, frame, context), matrix, offsets, part)
+
+
+def _turned(part: PredictorPart, matrix: Matrix, X: np.ndarray) -> tuple[Matrix, np.ndarray]:
+    """Leave the intercept out, or make a threshold's columns, as the formula's part says."""
+    if part.intercept and part.step is None:
+        return matrix, X
+    names = np.array(matrix.names, dtype=object)
+    constant = names == INTERCEPT
+    if not constant.any():
+        raise FormulaError(
+            f"The thresholds between the categories are the intercepts: leave the 0 out of "
+            f"{part.fixed!r}."
+        )
+    if part.step is None:
+        into = np.eye(len(names))[:, ~constant]
+        return matrix.mapped(into, names[~constant]), X @ into
+    into = np.diag(np.where(constant, 1.0, -1.0))
+    return matrix.mapped(into, [f"{name}[{part.step}]" for name in names]), X @ into
 
 
 # ---- encoding new data

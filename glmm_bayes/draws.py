@@ -62,17 +62,36 @@ def beta_name(param: str) -> str:
 def split_outer(model: Model, outer: np.ndarray) -> tuple[dict[str, Any], ...]:
     """Take outer parameters `(S, m)` apart into beta, constants and theta."""
     named = {name: outer[:, at] for name, at in model.layout.items()}
-    beta = {}
-    for param, predictor in model.design.predictors.items():
-        gamma = named.pop(beta_name(param), np.empty((len(outer), 0)))
-        beta[param] = uncentre(gamma, predictor.names, model.means(param))
+    gamma = {
+        param: named.pop(beta_name(param), np.empty((len(outer), 0)))
+        for param in model.design.predictors
+    }
+    beta = uncentred(model, gamma)
     constants = {name: named.pop(name)[:, 0] for name in model.constants}
     return beta, constants, named
 
 
+def uncentred(model: Model, gamma: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Turn all predictors' coefficients `(S, k)` into those of the columns as they are."""
+    predictors = model.design.predictors
+    beta = {k: uncentre(gamma[k], p.names, model.means(k)) for k, p in predictors.items()}
+    steps = thresholds_of(model)
+    means = model.means("mu") if steps else np.empty(0)
+    if means.any():
+        beyond = gamma["mu"] @ means
+        for name in steps:
+            beta[name] = gamma[name].copy()
+            beta[name][:, 0] += beyond
+    return beta
+
+
 def uncentre(gamma: np.ndarray, names: tuple[str, ...], means: np.ndarray) -> np.ndarray:
-    """Turn the coefficients `(S, k)` of centred columns into those of the columns as they are."""
-    if not means.any():
+    """
+    Turn the coefficients `(S, k)` of centred columns into those of the columns as they are.
+
+    Where there is no Intercept among them, other predictors make up for the centring.
+    """
+    if not means.any() or INTERCEPT not in names:
         return gamma
     beta = gamma.copy()
     beta[:, names.index(INTERCEPT)] -= gamma @ means
@@ -107,9 +126,10 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
 
     variables: dict[str, tuple[list[str], np.ndarray]] = {}
     for param, beta in draws.beta.items():
-        if beta.shape[1]:
+        if beta.shape[1] and model.design.predictors[param].part.step is None:
             suffix = "" if param == "mu" else f"_{param}"
             variables[f"beta{suffix}"] = ([f"coef{suffix}"], beta)
+    variables |= _thresholds(model, draws.beta)
     blocks = {block.name: block for block in model.blocks}
     for name, values in draws.theta.items():
         dim = blocks[name].dim
@@ -133,6 +153,25 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
     )
 
 
+def _thresholds(
+    model: Model, beta: Mapping[str, np.ndarray]
+) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Put the thresholds' coefficients together: `thresholds`, and `beta_cs` of further columns."""
+    steps = thresholds_of(model)
+    if not steps:
+        return {}
+    every = np.stack([beta[name] for name in steps], axis=1)
+    found = {"thresholds": (["threshold"], every[:, :, 0])}
+    if every.shape[2] > 1:
+        found["beta_cs"] = (["threshold", "coef_cs"], every[:, :, 1:])
+    return found
+
+
+def thresholds_of(model: Model) -> list[str]:
+    """List the parameters that are thresholds."""
+    return [k for k, p in model.design.predictors.items() if p.part.step is not None]
+
+
 def _reported(term: RandomTerm, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:
     return {
         f"{key}_{term.name}": ([f"{term.name}__{d}" for d in term.structure.dims(key)], value)
@@ -154,7 +193,15 @@ def derived_values(term: RandomTerm, theta: Mapping[str, np.ndarray]) -> dict[st
 def coordinates(model: Model) -> dict[str, list[str]]:
     """Give the labels of every dimension that results may have, but for the rows."""
     coords: dict[str, list[str]] = {}
+    steps = thresholds_of(model)
+    if steps:
+        coords |= {f"coef_{k}": list(model.design.predictors[k].names) for k in steps}
+        coords["threshold"] = [str(model.design.predictors[name].part.step) for name in steps]
+        first = model.design.predictors[steps[0]]
+        coords["coef_cs"] = [name.removesuffix("[1]") for name in first.names[1:]]
     for param, predictor in model.design.predictors.items():
+        if param in steps:
+            continue
         coords["coef" if param == "mu" else f"coef_{param}"] = list(predictor.names)
     for term in model.design.terms:
         coords[term.dim] = list(term.levels)
@@ -173,10 +220,15 @@ def from_dataset(model: Model, data: "xr.Dataset") -> Draws:
         return values.reshape(-1, *values.shape[2:])
 
     size = chains * data.sizes["draw"]
+    steps = thresholds_of(model)
     beta = {
         param: flat(beta_name(param)) if predictor.names else np.empty((size, 0))
         for param, predictor in model.design.predictors.items()
+        if param not in steps
     }
+    for k, name in enumerate(steps):
+        further = [flat("beta_cs")[:, k]] if "beta_cs" in data else []
+        beta[name] = np.column_stack([flat("thresholds")[:, k], *further])
     theta: dict[str, np.ndarray] = {}
     for term in model.design.terms:
         for structure, size in term.structures:

@@ -2,7 +2,7 @@
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -84,6 +84,7 @@ class Matrix:
     spec: ModelSpec
     names: tuple[str, ...]
     levels: Mapping[str, pd.Series]  # of the factors it uses: their values, by label
+    into: np.ndarray | None = None  # what the spec's columns are multiplied by, if anything
 
     @classmethod
     def learn(cls, text: str, frame: pd.DataFrame, context: Context) -> tuple["Matrix", np.ndarray]:
@@ -98,6 +99,10 @@ class Matrix:
         levels = {v: _values_by_label(frame[v]) for v in used if is_factor(frame[v])}
         matrix = cls(text, spec, tuple(map(str, spec.column_names)), levels)
         return matrix, matrix._checked(made)
+
+    def mapped(self, into: np.ndarray, names: Sequence[str]) -> "Matrix":
+        """Give the matrix of columns `X @ into`, so named."""
+        return replace(self, into=into, names=tuple(names))
 
     def encode(self, frame: pd.DataFrame, context: Context) -> np.ndarray:
         """Encode new data; a level that was not in the first data is an error."""
@@ -122,7 +127,8 @@ class Matrix:
                 raise DataError(
                     f"The terms {self.text!r} cannot encode the new data: {error}."
                 ) from error
-        return self._checked(made)
+        X = self._checked(made)
+        return X if self.into is None else X @ self.into
 
     @property
     def indicated(self) -> tuple[Any, ...] | None:
@@ -141,7 +147,7 @@ class Matrix:
         if len(bad):
             row, column = bad[0]
             raise DataError(
-                f"The column {self.names[column]!r} of {self.text!r} is {X[row, column]:g} "
+                f"The column {str(made.columns[column])!r} of {self.text!r} is {X[row, column]:g} "
                 f"in row {made.index[row]}."
             )
         return X

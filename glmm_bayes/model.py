@@ -6,12 +6,13 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from glmm_bayes.categories import in_categories, spread
 from glmm_bayes.centering import read_centering, resolve_centering
 from glmm_bayes.data import Frame
-from glmm_bayes.design import INTERCEPT, Design, build_design
+from glmm_bayes.design import INTERCEPT, Design, build_design, read_data
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.families import FAMILIES, LINKS, Family, Link
-from glmm_bayes.formula import read_formula
+from glmm_bayes.formula import Formula, read_formula
 from glmm_bayes.parameters import (
     Block,
     centred_intercept,
@@ -94,9 +95,13 @@ class Model:
         self.missing = missing
         self.asked_centering = centering
         self.data = data
-        self._check_parameters()
+        self._check_family()
+        rows, response = read_data(self.formula, data, context=self.context, missing=missing)
+        self.family, response = in_categories(self.family, response, link)
+        whole = spread(self.formula, self.family)
+        self._check_parameters(whole)
         self.links = _links(self.family, link)
-        design = build_design(self.formula, data, context=self.context, missing=missing)
+        design = build_design(whole, rows, response, context=self.context)
         self._check_names(design)
         self.design = design.with_response(_fitting_response(self.family, design))
         self.scales = default_scales(self.family, self.links, self.design)
@@ -138,7 +143,11 @@ class Model:
         }
 
     def means(self, param: str) -> np.ndarray:
-        """Give what is taken off a predictor's columns while sampling: `(k,)`, 0 for nothing."""
+        """
+        Give what is taken off a predictor's columns while sampling: `(k,)`, 0 for nothing.
+
+        The predictor's Intercept makes up for it, or the thresholds do.
+        """
         predictor = self.design.predictors[param]
         if not self.centred[param]:
             return np.zeros(len(predictor.names))
@@ -218,18 +227,20 @@ class Model:
 
     # ---- checks, once
 
-    def _check_parameters(self) -> None:
+    def _check_family(self) -> None:
         if not isinstance(self.family, Family):
             raise UnknownNameError(f"The family {self.family!r} is neither a name nor a gb.Family.")
+
+    def _check_parameters(self, formula: Formula) -> None:
         known = [p.name for p in self.family.parameters]
         for name in {"beta", "intercept"} & set(known):
             raise NotSupportedError(
                 f"The family {self.family.name!r} has a parameter called {name!r}, as the "
                 f"coefficients are; give it another name."
             )
-        for param in self.formula.predictors:
+        for param in formula.predictors:
             if param not in known:
-                text = next(t for t in self.formula.texts[1:] if t.startswith((param, f"`{param}")))
+                text = next(t for t in formula.texts[1:] if t.startswith((param, f"`{param}")))
                 raise UnknownNameError(
                     f"The family {self.family.name!r} has no parameter {param!r} to have the "
                     f"formula {text!r}. {suggestion(param, known)}"
@@ -272,6 +283,11 @@ def _links(family: Family, link: str | Mapping[str, str] | None) -> dict[str, Li
     if not isinstance(chosen, Mapping):
         raise UnknownNameError(f"link={link!r} should be a name, or map parameters to names.")
     known = {p.name: p for p in family.parameters}
+    own: dict[str, Link] = {}
+    if family.categories is not None:
+        # These are in the density; the one that was asked for, the family was made with.
+        own = {name: family.categories.links[known[name].link] for name in family.categories.means}
+        chosen = {k: name for k, name in chosen.items() if k not in {"mu", *own}}
     for param, name in chosen.items():
         if param not in known:
             raise UnknownNameError(
@@ -286,14 +302,17 @@ def _links(family: Family, link: str | Mapping[str, str] | None) -> dict[str, Li
                 f"The link {name!r} does not keep {param!r} of the family {family.name!r} within "
                 f"({lower:g}, {upper:g}); choose one of {', '.join(known[param].links)}."
             )
-    return {name: LINKS[chosen.get(name, p.link)] for name, p in known.items()}
+    return {n: own[n] if n in own else LINKS[chosen.get(n, p.link)] for n, p in known.items()}
 
 
 def _fitting_response(family: Family, design: Design) -> Response:
     """Read the response as the family does, or say which row does not fit it."""
     response = design.response
     y, trials, weights = response.y, response.trials, response.weights
-    if response.levels is not None and not (family.binary and len(response.levels) == 2):
+    labelled = family.categories is not None
+    if response.levels is not None and not (
+        labelled or (family.binary and len(response.levels) == 2)
+    ):
         wanted = "two levels" if family.binary else "numbers"
         raise DataError(
             f"The response {response.name!r} has the levels {', '.join(response.levels[:6])}; "

@@ -15,6 +15,8 @@ from glmm_bayes.priors import REAL, Prior, as_prior
 from glmm_bayes.registry import suggestion
 from glmm_bayes.terms import RandomTerm
 
+THRESHOLDS = "thresholds"
+
 
 @dataclass(frozen=True, eq=False)
 class Block:
@@ -89,12 +91,21 @@ def default_scales(family: Family, links: Mapping[str, Link], design: Design) ->
     For the other parameters m = 0, or g(s of mu) where they are in the response's own unit,
     s = 2.5, and effects reach 1.
     """
+    if family.categories is not None:
+        return _scales_of_categories(family)
     mu = _scale_of_mean(family, links["mu"], design)
     scales = {"mu": mu}
     for parameter in family.parameters[1:]:
         m = links[parameter.name].linkfun(mu.s) if parameter.scaled else 0.0
         scales[parameter.name] = Scale(_rounded(float(m)), 2.5, 1.0)
     return scales
+
+
+def _scales_of_categories(family: Family) -> dict[str, Scale]:
+    """Take effects on a latent variable, and its thresholds, for those of a logit."""
+    assert family.categories is not None
+    latent = {*family.categories.means, *family.categories.parameters}
+    return {p.name: Scale(0.0, 2.5, 2.5 if p.name in latent else 1.0) for p in family.parameters}
 
 
 def _scale_of_mean(family: Family, link: Link, design: Design) -> Scale:
@@ -119,12 +130,17 @@ def coefficient_block(predictor: Predictor, scale: Scale, user: Mapping[str, Any
     name = f"beta{suffix}"
     centred = centred_intercept(predictor, user)
     keys, priors = [], []
+    step = predictor.part.step
     for k, label in enumerate(predictor.names):
-        if label == INTERCEPT:
+        if step is not None and k == 0:
+            keys.append(_threshold_keys(step, user))
+            priors.append(Prior("StudentT", nu=3.0, mu=scale.m, sigma=scale.s))
+        elif label == INTERCEPT:
             keys.append((f"intercept{suffix}",) if centred else (f"{name}[{label}]", name))
             priors.append(Prior("StudentT", nu=3.0, mu=scale.m, sigma=scale.s))
         else:
-            keys.append((f"{name}[{label}]", name))
+            shown = name if step is None else "beta"
+            keys.append((f"{shown}[{label}]", shown))
             spread = float(np.std(predictor.X[:, k])) or 1.0
             priors.append(Prior("Normal", mu=0.0, sigma=_rounded(2.5 * scale.reach / spread)))
     return Block(
@@ -143,11 +159,24 @@ def centred_intercept(predictor: Predictor, user: Mapping[str, Any]) -> bool:
     Tell whether the predictor's columns are centred about their means while sampling.
 
     They are if there is an Intercept, unless a user's prior speaks of the Intercept itself: by
-    `beta[Intercept]`, or by `beta` without a prior of its own for `intercept`.
+    `beta[Intercept]`, or by `beta` without a prior of its own for `intercept`. The columns of a
+    mean with thresholds are, unless a user's prior speaks of `thresholds`.
     """
+    if not predictor.part.intercept:
+        return predictor.param == "mu" and not _speaks_of_thresholds(user)
     suffix = "" if predictor.param == "mu" else f"_{predictor.param}"
     spoken = {f"beta{suffix}", f"beta{suffix}[{INTERCEPT}]"} & set(user)
     return INTERCEPT in predictor.names and (f"intercept{suffix}" in user or not spoken)
+
+
+def _speaks_of_thresholds(user: Mapping[str, Any]) -> bool:
+    return any(key.split("[")[0] == THRESHOLDS for key in user)
+
+
+def _threshold_keys(step: str, user: Mapping[str, Any]) -> tuple[str, ...]:
+    """Name a threshold's prior: `intercept` is that at the means of the mean's columns."""
+    name = THRESHOLDS if _speaks_of_thresholds(user) else "intercept"
+    return (f"{name}[{step}]", name)
 
 
 def structure_blocks(term: RandomTerm, scales: Mapping[str, Scale]) -> Iterator[Block]:

@@ -4,7 +4,7 @@ import numpy as np
 import pytensor
 from pytensor.compile.mode import Mode
 
-from glmm_bayes.compile import part_names, sampled_name
+from glmm_bayes.compile import ASCENDING, part_names, sampled_name
 from glmm_bayes.priors import grouped
 
 PYTHON = Mode(linker="py", optimizer="fast_compile")
@@ -21,8 +21,12 @@ def pymc_point(model, joint, x):
     z = np.full(len(joint.outer.value), np.nan)
     z[joint.outer.free] = x[: joint.outer.size]
     named = {}
+    ascending = [p for p in joint.outer.rising]
     for block in model.blocks:
-        named |= _block_values(model, block, z[model.layout[block.name]])
+        if model.layout[block.name].start not in ascending:
+            named |= _block_values(model, block, z[model.layout[block.name]])
+    if ascending:
+        named[ASCENDING] = z[ascending]
     bs = [b[0] for b in joint.unpack(x[None])[1]]
     for term, effects, b in zip(model.design.terms, joint.effects, bs, strict=True):
         if model.centering[term.name]:

@@ -27,6 +27,7 @@ LAYERS: dict[str, set[str]] = {
         "covariance": "arrays errors priors registry",
         "encoding": "data errors formula registry",
         "response": "data encoding errors formula",
+        "categories": "errors families formula registry response",
         "ordered": "covariance data encoding errors formula",
         "places": "covariance data encoding errors formula",
         "terms": "covariance data encoding errors formula ordered places",
@@ -34,8 +35,8 @@ LAYERS: dict[str, set[str]] = {
         "centering": "design errors families registry response terms",
         "parameters": "covariance design errors families priors registry response terms",
         "model": (
-            "arrays centering covariance data design errors families formula parameters priors "
-            "registry response terms"
+            "arrays categories centering covariance data design errors families formula parameters "
+            "priors registry response terms"
         ),
         "compile": (
             "arrays covariance design draws errors families kriging model parameters priors "

@@ -46,7 +46,8 @@ HALF = gb.Prior("HalfNormal", sigma=1)
 FAR = gb.Prior("Truncated", dist=gb.Prior("Normal", mu=0, sigma=1), lower=-3)
 EVERY_FAMILY = {
     f"{name}, slopes": (name, [f"{LEFT.get(name, 'real')} ~ x + (1 + x | g)"], {})
-    for name in gb.FAMILIES
+    for name, each in gb.FAMILIES.items()
+    if each.categories is None
 }
 STRUCTURES = {
     "one effect a level": ("poisson", ["count ~ x + z + (1 | g)"], {}),

@@ -1,7 +1,7 @@
 """The outer parameters (gamma, theta, phi): constrained values, Jacobian and priors, on arrays."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Any
 
@@ -16,7 +16,8 @@ class Outer:
     m parameters with their supports and priors, of which some may be fixed.
 
     The d free ones are sampled as `x`, on PyMC's unconstrained scale: themselves where the support
-    is the real line, log(theta - lower) on a half-line, the log odds on an interval.
+    is the real line, log(theta - lower) on a half-line, the log odds on an interval. Of those that
+    ascend the first is sampled itself, and of each other the log of its distance from the last.
 
     Attributes
     ----------
@@ -26,12 +27,15 @@ class Outer:
         `(m,)` the value of each fixed parameter, NaN of the free ones.
     forms
         Pairs of a prior (with `core` and `score`) and the positions `(k,)` it speaks of.
+    rising
+        The positions of parameters that ascend, one after the other, all free and unbounded.
     """
 
     lower: np.ndarray
     upper: np.ndarray
     value: np.ndarray
     forms: Sequence[tuple[Any, np.ndarray]]
+    rising: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
 
     @cached_property
     def free(self) -> np.ndarray:
@@ -50,6 +54,11 @@ class Outer:
         below, above, both = (np.flatnonzero(k) for k in (low & ~high, ~low & high, low & high))
         return (below, self.free[below]), (above, self.free[above]), (both, self.free[both])
 
+    @cached_property
+    def _gaps(self) -> np.ndarray:
+        """Where in x stand the logarithms of distances."""
+        return np.searchsorted(self.free, self.rising[1:])
+
     def constrain(self, x: np.ndarray) -> np.ndarray:
         """Go from unconstrained x `(…, d)` to the parameters `(…, m)` on their own scale."""
         theta = np.empty((*x.shape[:-1], len(self.value)))
@@ -63,6 +72,9 @@ class Outer:
         if len(at3):
             width = self.upper[between] - self.lower[between]
             theta[..., between] = self.lower[between] + width / (1 + np.exp(-x[..., at3]))
+        if len(self.rising):
+            steps = np.exp(x[..., self._gaps])
+            theta[..., self.rising[1:]] = theta[..., self.rising[:1]] + np.cumsum(steps, axis=-1)
         return theta
 
     def jacobian(self, x: np.ndarray, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
@@ -74,7 +86,7 @@ class Outer:
         log_jacobian, score
             The sum of log |d theta / d x|, and its derivative `(d,)` by x.
         slope
-            `(d,)` d theta / d x of the free ones.
+            `(d,)` d theta / d x of the free ones, each by its own x: see `pull`.
         """
         slope, score, total = np.ones_like(x), np.zeros_like(x), 0.0
         (at, above), (at2, below), (at3, between) = self._kinds
@@ -90,7 +102,38 @@ class Outer:
             slope[at3], score[at3] = width * share * (1 - share), 1 - 2 * share
             z = x[at3]
             total += (np.log(width) - np.logaddexp(0, z) - np.logaddexp(0, -z)).sum()
+        if len(self.rising):
+            slope[self._gaps], score[self._gaps] = np.diff(theta[self.rising]), 1.0
+            total += x[self._gaps].sum()
         return total, score, slope
+
+    def pull(self, by_theta: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """Carry a derivative `(m,)` by theta back to x `(d,)`, with the slope of `jacobian`."""
+        if len(self.rising):
+            # Each distance moves all that come after it.
+            by_theta = by_theta.copy()
+            by_theta[self.rising] = np.cumsum(by_theta[self.rising][::-1])[::-1]
+        return by_theta[self.free] * slope
+
+    def push(self, by_x: np.ndarray, slope: np.ndarray) -> np.ndarray:
+        """Carry a derivative by x `(d,)` to the free ones of theta `(d,)`: undo `pull`."""
+        by_free = by_x / slope
+        if len(self.rising):
+            at = np.searchsorted(self.free, self.rising)
+            by_free[at[:-1]] -= by_free[at[1:]]
+        return by_free
+
+    def ascend(self, theta: np.ndarray) -> np.ndarray:
+        """Tell whether the parameters that have to ascend do, `(…)` from `(…, m)`."""
+        return (np.diff(theta[..., self.rising], axis=-1) > 0).all(axis=-1)
+
+    def log_distances(self, theta: np.ndarray) -> tuple[float, np.ndarray]:
+        """Give the sum of the log distances of those that ascend, and its slope `(m,)`."""
+        slope = np.zeros_like(theta)
+        gaps = np.diff(theta[self.rising])
+        slope[self.rising[1:]] += 1 / gaps
+        slope[self.rising[:-1]] -= 1 / gaps
+        return float(np.log(gaps).sum()), slope
 
     def unconstrain(self, theta: np.ndarray) -> np.ndarray:
         """Go back from `(…, m)` parameters to `(…, d)` x."""
@@ -100,6 +143,8 @@ class Outer:
         x[..., at2] = np.log(self.upper[below] - theta[..., below])
         inside = theta[..., between]
         x[..., at3] = np.log(inside - self.lower[between]) - np.log(self.upper[between] - inside)
+        if len(self.rising):
+            x[..., self._gaps] = np.log(np.diff(theta[..., self.rising], axis=-1))
         return x
 
     def log_slopes(self, x: np.ndarray) -> np.ndarray:
@@ -110,6 +155,8 @@ class Outer:
         found[..., at2] = x[..., at2]
         z, width = x[..., at3], self.upper[between] - self.lower[between]
         found[..., at3] = np.log(width) - np.logaddexp(0, z) - np.logaddexp(0, -z)
+        if len(self.rising):
+            found[..., self._gaps] = x[..., self._gaps]
         return found
 
     def log_priors(self, theta: np.ndarray) -> np.ndarray:

@@ -1,12 +1,21 @@
 """Families and links: one file a kind of response, all in `FAMILIES` and `LINKS`."""
 
-from glmm_bayes.families import binary, continuous, counts
-from glmm_bayes.families.family import FAMILIES, Family, Natural, Parameter, add_family
+from glmm_bayes.families import binary, continuous, counts, ordinal
+from glmm_bayes.families.categories import Categories
+from glmm_bayes.families.family import (
+    FAMILIES,
+    Family,
+    Natural,
+    Parameter,
+    add_family,
+    is_registered,
+)
 from glmm_bayes.families.links import LINKS, Link, add_link
 
 __all__ = [
     "FAMILIES",
     "LINKS",
+    "Categories",
     "Family",
     "Link",
     "Natural",
@@ -16,4 +25,6 @@ __all__ = [
     "binary",
     "continuous",
     "counts",
+    "is_registered",
+    "ordinal",
 ]

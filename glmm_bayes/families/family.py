@@ -2,8 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
-from typing import Any
+from functools import cached_property, lru_cache
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from glmm_bayes.arrays import graph
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.priors import Prior
 from glmm_bayes.registry import Registry
+
+if TYPE_CHECKING:
+    from glmm_bayes.families.categories import Categories
 
 type Array = np.ndarray
 type Params = Mapping[str, Any]
@@ -91,6 +94,8 @@ class Family:
         where the scale or shape of a continuous response is 1.
     normal
         Whether `working(y)` is normal with mean mu and standard deviation sigma.
+    categories
+        Of a response in categories, what these are; `mean` is then their probabilities `(…, K)`.
     """
 
     name: str
@@ -111,16 +116,20 @@ class Family:
     discrete: bool = False
     needs_trials: bool = False
     binary: bool = False
+    categories: "Categories | None" = None
     compiled: str | None = None
 
     @cached_property
     def kernel(self) -> tuple[Kernel, Callable[..., dict[str, Array]]]:
-        """The pair (core, score), derived from the graph where they are not given."""
+        """The pair (core, score), derived where they are not given: by the core, or the graph."""
         from glmm_bayes.families.derived import derived_kernel
+        from glmm_bayes.families.forward import forward_score
 
-        if self.core is not None and self.score is not None:
-            return self.core, self.score
-        return derived_kernel(self)
+        if self.core is None:
+            return derived_kernel(self)
+        names = [p.name for p in self.parameters]
+        by_graph = lru_cache(lambda: derived_kernel(self)[1])
+        return self.core, self.score or forward_score(self.core, names, by_graph)
 
     @cached_property
     def expansion(self) -> Callable[[Array, Array | None, Params], Any]:
@@ -179,6 +188,16 @@ class Family:
 
 
 FAMILIES: Registry[Family] = Registry("family")
+
+
+def is_registered(family: Family) -> bool:
+    """Tell whether a family, or the same for other categories, is in the registry by its name."""
+    if family.name not in FAMILIES:
+        return False
+    known = FAMILIES[family.name]
+    if family.categories is None or known.categories is None:
+        return known is family
+    return known.categories.made is family.categories.made
 
 
 def add_family(family: Family) -> Family:

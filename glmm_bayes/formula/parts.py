@@ -73,12 +73,19 @@ class SpecialPart:
 
 @dataclass(frozen=True)
 class PredictorPart:
-    """The right side for one distribution parameter; `fixed` is for formulaic to read."""
+    """
+    The right side for one distribution parameter; `fixed` is for formulaic to read.
+
+    Without `intercept` the constant column is the affair of other parameters; a `step` is the
+    number of the threshold that this is, from which further columns are subtracted.
+    """
 
     fixed: str
     offsets: tuple[str, ...]
     random: tuple[RandomPart, ...]
     special: tuple[SpecialPart, ...]
+    intercept: bool = True
+    step: str | None = None
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.design import Design
-from glmm_bayes.draws import Draws, split_outer, uncentre
+from glmm_bayes.draws import Draws, split_outer, uncentred
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.rows import row_arms
@@ -131,23 +131,15 @@ class Mode:
     @cached_property
     def beta_covariance(self) -> np.ndarray:
         """The covariance `(K, K)` of all predictors' coefficients, in order; 0 for those held."""
-        model = self.coordinates.model
-        blocks = []
-        for name, at in self._coefficients.items():
-            # The columns of what turns centred coefficients into those of the columns themselves.
-            turn = uncentre(
-                np.eye(len(at)), model.design.predictors[name].names, model.means(name)
-            ).T
-            others = list(self._coefficients.values())
-            blocks.append(turn @ np.hstack([self._covariance_of(at, other) for other in others]))
-        left = np.vstack(blocks)
-        start, columns = 0, []
-        for name, at in self._coefficients.items():
-            names = model.design.predictors[name].names
-            part = left[:, start : start + len(at)]
-            columns.append(uncentre(part, names, model.means(name)))
-            start += len(at)
-        return np.hstack(columns)
+        model, places = self.coordinates.model, self._coefficients
+        at = np.concatenate([places[name] for name in model.design.predictors])
+        ends = np.cumsum([len(places[name]) for name in model.design.predictors])[:-1]
+        units = np.split(np.eye(len(at)), ends, axis=1)
+        # What turns rows of centred coefficients into those of the columns themselves.
+        turn = np.hstack(
+            list(uncentred(model, dict(zip(model.design.predictors, units, strict=True))).values())
+        )
+        return turn.T @ self._covariance_of(at, at) @ turn
 
     @property
     def _coefficients(self) -> dict[str, np.ndarray]:

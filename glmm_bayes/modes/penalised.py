@@ -37,9 +37,10 @@ class LogPrior:
                 return -np.inf, np.zeros_like(x)
             jacobian, score, slope = outer.jacobian(z, theta)
             prior, by_theta = outer.log_prior(theta)
-            by_z = by_theta[outer.free] * slope + score
-            rate = np.where(self._is_z, 1.0, self._slope(x) / slope[self._order])
-        return prior + jacobian, by_z[self._order] * rate
+            by_z = outer.pull(by_theta, slope) + score
+            by_free = outer.push(by_z, slope)
+            by_x = np.where(self._is_z, by_z[self._order], by_free[self._order] * self._slope(x))
+        return prior + jacobian, by_x
 
     def density(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """
@@ -54,6 +55,10 @@ class LogPrior:
         with np.errstate(all="ignore"):
             # One coordinate's rate is its own affair: all can be moved at once.
             slope = slope + np.where(up == down, 0.0, (up - down) / (2 * step))
+            # But that of a threshold, whose rate is one over its distance from the one before.
+            outer = self.coordinates.outer
+            by_free = outer.log_distances(self.coordinates.theta(x))[1][outer.free]
+            slope = slope - by_free[self._order]
             return value + float(self._log_rate(x).sum()), slope
 
     def _log_rate(self, x: np.ndarray) -> np.ndarray:
@@ -96,7 +101,8 @@ class LogPrior:
             total += outer.log_priors(theta)
         free = theta[:, outer.free]
         inside = (free > outer.lower[outer.free]) & (free < outer.upper[outer.free])
-        return theta, np.where(inside.all(axis=1), total, -np.inf)
+        inside = inside.all(axis=1) & outer.ascend(theta)
+        return theta, np.where(inside, total, -np.inf)
 
     def coordinates_of(self, theta: np.ndarray) -> np.ndarray:
         """Give x `(m,)` of outer parameters in the model's layout; not finite at an edge."""

@@ -9,6 +9,7 @@ from glmm_bayes.engine.laplace import Laplace
 from glmm_bayes.engine.latent import Latent, Pattern, Term
 from glmm_bayes.engine.newton import Rows
 from glmm_bayes.engine.systems import build_system
+from glmm_bayes.families.categories import shares_of
 from glmm_bayes.families.expansion import RowDensity
 from glmm_bayes.model import Model
 from glmm_bayes.terms import RandomTerm
@@ -113,12 +114,26 @@ def first_coefficients(model: Model) -> list[np.ndarray]:
         m = model.scales[parameter.name].m
         if parameter.name in model.constants:
             starts.append(np.array([m]))
-        elif parameter.name == "mu":
+        elif parameter is model.family.parameters[0]:
             starts.append(_first_gamma(model))
         else:
             X = centred_columns(model, parameter.name)
             offset = model.design.predictors[parameter.name].offset
             starts.append(np.linalg.lstsq(X, np.full(len(X), m) - offset, rcond=None)[0])
+    return _with_categories(model, starts)
+
+
+def _with_categories(model: Model, starts: list[np.ndarray]) -> list[np.ndarray]:
+    """Start what belongs to the response's categories, one by one, at their shares."""
+    found, response = model.family.categories, model.design.response
+    if found is None:
+        return starts
+    shares = shares_of(response.y, response.weights, found.size)
+    names = [p.name for p in model.family.parameters]
+    for name, start in zip(found.parameters, found.start(shares), strict=True):
+        X, offset = centred_columns(model, name), model.design.predictors[name].offset
+        level = np.full(len(X), start) - offset
+        starts[names.index(name)] = np.linalg.lstsq(X, level, rcond=None)[0]
     return starts
 
 

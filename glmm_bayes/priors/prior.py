@@ -132,12 +132,18 @@ class Prior:
         density, arguments = self._numeric()
         return density.sample(rng, size, **arguments)
 
-    def variable(self, name: str, *, dims: Any = None, shape: Any = None) -> Any:
-        """Enter the prior's variable into the `pm.Model` that is open."""
+    def variable(self, name: str, *, dims: Any = None, shape: Any = None, **given: Any) -> Any:
+        """Enter the prior's variable into the `pm.Model` that is open; `given` is for PyMC."""
         import pymc as pm
 
         size = {"dims": dims} if dims is not None else {"shape": shape} if shape else {}
-        return getattr(pm, self.distribution)(name, **self._symbolic_arguments(), **size)
+        return getattr(pm, self.distribution)(name, **self._symbolic_arguments(), **size, **given)
+
+    def log_density(self, x: Any) -> Any:
+        """Give the pointwise log density on PyTensor's graph."""
+        import pymc as pm
+
+        return pm.logp(_symbolic(self), x)
 
     def _symbolic_arguments(self) -> dict[str, Any]:
         return {

@@ -219,12 +219,15 @@ def _constant_within(values: np.ndarray, index: np.ndarray) -> np.ndarray:
 def _dispersion(model: Model) -> tuple[str, ...]:
     """Name the family's own parameters of variation that are estimated."""
     fixed = {block.name for block in model.blocks if block.scalar and block.priors[0].is_fixed}
-    return tuple(p.name for p in model.family.parameters[1:] if p.name not in fixed)
+    found = model.family.categories
+    own = () if found is None else found.parameters
+    return tuple(p.name for p in model.family.parameters[1:] if p.name not in {*fixed, *own})
 
 
 def _is_binary(model: Model) -> bool:
     trials = model.design.response.trials
-    return model.family.binary or (trials is not None and bool((trials <= 1).all()))
+    one = model.family.categories is not None and not model.family.categories.counted
+    return model.family.binary or one or (trials is not None and bool((trials <= 1).all()))
 
 
 def _response(model: Model, angles: Angles) -> Iterator[Note]:

@@ -29,12 +29,24 @@ def model_title(model: Model) -> str:
 def model_facts(model: Model) -> tuple[tuple[str, str], ...]:
     """Give formulas, family and links, and rows used and left out."""
     heads = ["Formula", *[""] * (len(model.formula.texts) - 1)]
-    links = ", ".join(f"of {param}: {model.links[param].name}" for param in model.design.predictors)
+    shown = [k for k, p in model.design.predictors.items() if p.part.step is None]
+    links = ", ".join(f"of {param}: {model.links[param].name}" for param in shown)
     return (
         *zip(heads, model.formula.texts, strict=True),
         ("Family", f"{model.family.name} (link {links})"),
+        *_categories(model),
         ("Rows", _rows(model)),
     )
+
+
+def _categories(model: Model) -> tuple[tuple[str, str], ...]:
+    """Give the categories of the response in order, if it has such."""
+    found = model.family.categories
+    if found is None:
+        return ()
+    between = " < " if found.thresholds else ", "
+    first = "" if found.thresholds else "; compared with the first"
+    return (("Categories", between.join(found.labels) + first),)
 
 
 def prior_table(model: Model) -> pd.DataFrame:

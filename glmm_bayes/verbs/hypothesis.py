@@ -113,9 +113,9 @@ def coefficient_draws(fit: Fit) -> dict[str, np.ndarray]:
     """Give the draws `(S,)` of every coefficient, those of other parameters as `sigma:x`."""
     found = {}
     for param, beta in fit.draws.beta.items():
-        prefix = "" if param == "mu" else f"{param}:"
-        for k, name in enumerate(fit.model.design.predictors[param].names):
-            found[prefix + name] = beta[:, k]
+        predictor = fit.model.design.predictors[param]
+        for k, name in enumerate(predictor.names):
+            found[predictor.prefix + name] = beta[:, k]
     return found
 
 

@@ -66,7 +66,8 @@ def marginal(
     Returns
     -------
     ndarray
-        `(S, n)`, exact where the expectation is a polynomial in eta.
+        `(S, n)`, of categories' probabilities `(S, n, K)`; exact where the expectation is a
+        polynomial in eta.
     """
     random = random_parameters(design)
     if target is not None:
@@ -74,15 +75,17 @@ def marginal(
     _check_links(model, random)
     eta = {param: linear_predictor(design, draws, {}, param) for param in design.predictors}
     root = _root(design, Lambda, random)
-    total = np.zeros((draws.size, design.n))
+    total: np.ndarray | float = 0.0
     for node, weight in _nodes(len(random)):
         moved = dict(eta)
         for i, param in enumerate(random):
             moved[param] = eta[param] + sum(root[i][j] * node[j] for j in range(i + 1))
         params = {name: values[:, None] for name, values in draws.constants.items()}
         params |= {name: model.links[name].linkinv(value) for name, value in moved.items()}
-        total += weight * (model.family.expectation(params) if target is None else params[target])
-    return total
+        value = model.family.expectation(params) if target is None else params[target]
+        total = total + weight * value
+    sizes = (draws.size, design.n, *np.shape(total)[2:])
+    return np.broadcast_to(total, sizes)
 
 
 def _check_links(model: Model, random: Sequence[str]) -> None:
@@ -100,6 +103,11 @@ def _nodes(dimensions: int) -> Iterator[tuple[tuple[float, ...], float]]:
     if dimensions == 0:
         yield (), 1.0
         return
+    if dimensions not in NODES:
+        raise NotSupportedError(
+            f"The average over the random effects of {dimensions} predictors is not built; use "
+            f"groups='new' with draws=True, and average."
+        )
     x, w = np.polynomial.hermite_e.hermegauss(NODES[dimensions])
     w = w / w.sum()
     for at in product(range(len(x)), repeat=dimensions):

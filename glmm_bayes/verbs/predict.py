@@ -9,7 +9,8 @@ import pandas as pd
 from glmm_bayes.data import Frame, column_names, complete_columns, read_columns
 from glmm_bayes.design import Design
 from glmm_bayes.encoding import Expression, columns_of
-from glmm_bayes.errors import DataError, UnknownNameError
+from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
+from glmm_bayes.families import Categories
 from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.formula import plain_name
 from glmm_bayes.model import Model
@@ -46,9 +47,10 @@ def predict(
         A data frame with the predictors' columns; by default the rows the model was fitted to.
         For `"population"` and `"marginal"` it may lack the grouping columns.
     kind
-        `"mean"`, the expected response (with trials, the probability of success); `"linear"`,
-        the linear predictor of the mean; `"response"`, a new response (with trials, a count);
-        `"param:<name>"`, a distribution parameter on its own scale.
+        `"mean"`, the expected response (with trials, the probability of success; of categories,
+        the probability of each); `"linear"`, the linear predictor of the mean; `"response"`, a new
+        response (with trials, a count); `"param:<name>"`, a distribution parameter on its own
+        scale.
     groups
         `"conditional"`: the rows' own groups, the effects of unseen levels drawn from their
         distribution; `"population"`: random effects zero; `"new"`: every level a new one, its
@@ -67,7 +69,10 @@ def predict(
     -------
     DataFrame or DataArray
         `estimate` (posterior mean, or the value at the maximum), `std_error`, `lower, upper`,
-        indexed as the rows; or draws `(chain, draw, __obs__)`.
+        indexed as the rows; or draws `(chain, draw, __obs__)`. The probabilities of categories
+        come one below the other, with a column `category`: K lines a row; their draws have a
+        further dimension `category`. A new response that is a category has the likeliest one as
+        its `estimate`, and the `probability` of that.
 
     Raises
     ------
@@ -93,26 +98,56 @@ def predict(
     design = rows_of(fit.model, newdata, trials=kind == "response")
     rng = np.random.default_rng(fit.seed if seed is None else seed)
     groups = _target(kind, groups)
+    labels = _labels(fit.model, kind)
     if not draws and kind != "response":
         source = fit.row_source(design, groups, rng)
         tables = [
             fit.summarise(values, level, scale)
             for _, values, scale in in_parts(fit.model, design, source, kind, groups, rng)
         ]
-        return _joined(tables, design)
+        return _joined(tables, design, labels)
     sampled = fit.sampled(rng)
     source = drawn(sampled, design, groups, rng)
     parts = in_parts(fit.model, design, source, kind, groups, rng)
     if draws:
         values = np.concatenate([values for _, values, _ in parts], axis=1)
-        return by_row(values, sampled.chains, design)
-    table = _joined([of_draws(values, level) for _, values, _ in parts], design)
+        return by_row(values, sampled.chains, design, labels)
+    found = fit.model.family.categories
+    if found is not None and not found.counted:
+        return _joined([_likeliest(values, found) for _, values, _ in parts], design, None)
+    table = _joined([of_draws(values, level) for _, values, _ in parts], design, labels)
     return fit.response_table(table, design, groups)
 
 
-def _joined(tables: list[dict[str, np.ndarray]], design: Design) -> pd.DataFrame:
-    found = pd.concat([pd.DataFrame(part) for part in tables], ignore_index=True)
-    return found.set_axis(design.rows.frame.index)
+def _labels(model: Model, kind: str) -> tuple[str, ...] | None:
+    """Give the categories that a row has a number for each of, if it is so."""
+    found = model.family.categories
+    by_category = found is not None and (kind == "mean" or (kind == "response" and found.counted))
+    return found.labels if found is not None and by_category else None
+
+
+def _joined(
+    tables: list[dict[str, np.ndarray]], design: Design, labels: tuple[str, ...] | None
+) -> pd.DataFrame:
+    index = design.rows.frame.index
+    if labels is None:
+        found = pd.concat([pd.DataFrame(part) for part in tables], ignore_index=True)
+        return found.set_axis(index)
+    flat = [pd.DataFrame({k: v.ravel() for k, v in part.items()}) for part in tables]
+    found = pd.concat(flat, ignore_index=True).set_axis(index.repeat(len(labels)))
+    each = np.tile(np.arange(len(labels)), design.n)
+    found.insert(
+        0, "category", pd.Series(pd.Categorical.from_codes(each, pd.Index(labels)), found.index)
+    )
+    return found
+
+
+def _likeliest(values: np.ndarray, found: Categories) -> dict[str, Any]:
+    """Summarise draws `(S, n)` of categories."""
+    counts = np.stack([(values == label).mean(axis=0) for label in found.labels], axis=1)
+    codes = counts.argmax(axis=1)
+    named = pd.Categorical.from_codes(codes, pd.Index(found.labels), found.thresholds)
+    return {"estimate": named, "probability": counts.max(axis=1)}
 
 
 def with_mean_responses(
@@ -153,7 +188,8 @@ def simulate(
     Returns
     -------
     DataArray
-        `(sim, __obs__)`; with trials, counts; of a two-level factor, the position of the level.
+        `(sim, __obs__)`; with trials, counts; of a two-level factor, the position of the level;
+        of categories, their labels.
     """
     import xarray as xr
 
@@ -167,8 +203,11 @@ def simulate(
     source = drawn(fit.plug_in.thinned(at), design, groups, rng)
     parts = in_parts(fit.model, design, source, "response", groups, rng)
     values = np.concatenate([part for _, part, _ in parts], axis=1)
-    coords = {"sim": np.arange(n), "__obs__": design.rows.kept}
-    return xr.DataArray(values, coords, ("sim", "__obs__"), name="y")
+    coords: dict[str, Any] = {"sim": np.arange(n), "__obs__": design.rows.kept}
+    labels = _labels(fit.model, "response")
+    if labels is not None:
+        coords["category"] = list(labels)
+    return xr.DataArray(values, coords, tuple(coords), name="y")
 
 
 def rows_of(model: Model, newdata: Frame | None, *, trials: bool) -> Design:
@@ -189,17 +228,21 @@ def rows_of(model: Model, newdata: Frame | None, *, trials: bool) -> Design:
     return design.with_response(Response.unknown(model.formula.response, design.n, n))
 
 
-def by_row(values: np.ndarray, chains: int, design: Design) -> "xr.DataArray":
-    """Name draws `(S, n)` of a quantity that every row has."""
+def by_row(
+    values: np.ndarray, chains: int, design: Design, labels: tuple[str, ...] | None = None
+) -> "xr.DataArray":
+    """Name draws `(S, n)` of a quantity that every row has, or `(S, n, K)` by category."""
     import xarray as xr
 
-    values = values.reshape(chains, -1, design.n)
-    coords = {
+    values = values.reshape(chains, -1, *values.shape[1:])
+    coords: dict[str, Any] = {
         "chain": np.arange(chains),
         "draw": np.arange(values.shape[1]),
         "__obs__": design.rows.kept,
     }
-    return xr.DataArray(values, coords, ("chain", "draw", "__obs__"))
+    if labels is not None:
+        coords["category"] = list(labels)
+    return xr.DataArray(values, coords, tuple(coords))
 
 
 def check_names(model: Model, kind: str, groups: str) -> None:
@@ -208,6 +251,12 @@ def check_names(model: Model, kind: str, groups: str) -> None:
     if kind not in kinds:
         raise UnknownNameError(
             f"There is no kind of prediction {kind!r}. {suggestion(kind, kinds)}"
+        )
+    found = model.family.categories
+    if kind == "linear" and found is not None and not found.thresholds:
+        raise NotSupportedError(
+            f"The family {model.family.name!r} has a linear predictor for every category but the "
+            f"first: ask for one of {', '.join(repr(PARAM + name) for name in found.means)}."
         )
     if groups not in GROUPS:
         raise UnknownNameError(f"groups={groups!r} is not known. {suggestion(groups, GROUPS)}")
@@ -278,13 +327,15 @@ def _values(
 ) -> tuple[np.ndarray, Scale]:
     eta = source.predictors(design, rows)
     if kind == "linear":
-        return eta["mu"], IDENTITY
+        return eta[model.family.parameters[0].name], IDENTITY
     params = on_own_scale(model, eta, source.constants())
     shape = (source.size, design.n)
     if kind == "response":
-        return responses(model, design, params, rng), IDENTITY
+        return _in_words(model, responses(model, design, params, rng)), IDENTITY
     if kind == "mean":
         mean = model.family.expectation(params)
+        if model.family.categories is not None:
+            return mean, LOGIT
         own = mean is params["mu"]
         scale = link_scale(model.links["mu"]) if own else _support_scale(model)
         return np.broadcast_to(mean, shape), scale
@@ -292,9 +343,19 @@ def _values(
     return np.broadcast_to(params[param], shape), link_scale(model.links[param])
 
 
+def _in_words(model: Model, values: np.ndarray) -> np.ndarray:
+    """Put the labels of categories in place of their numbers."""
+    found = model.family.categories
+    if found is None or found.counted:
+        return values
+    return np.array(found.labels, dtype=object)[values]
+
+
 def _support_scale(model: Model) -> Scale:
     """Choose a scale for the mean of a response by which responses the family takes."""
     problem = model.family.problem
+    if model.family.categories is not None:
+        return LOGIT
     if model.family.needs_trials or problem(np.array([2.0]), None) is not None:
         return LOGIT
     return IDENTITY if problem(np.array([-1.0]), None) is None else LOG

@@ -5,13 +5,16 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
+from glmm_bayes.density import rising_thresholds
 from glmm_bayes.draws import Draws, split_outer, to_dataset
-from glmm_bayes.errors import DataError
+from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import all_effects, in_rows, parameters, responses
+from glmm_bayes.priors import Prior
 from glmm_bayes.verbs.predict import by_row
 
 FAR = 1e12
+ATTEMPTS = 1000  # to draw thresholds that ascend
 
 
 def prior_predictive(model: Model, draws: int = 500, *, seed: int | None = None) -> xr.DataTree:
@@ -55,10 +58,31 @@ def prior_predictive(model: Model, draws: int = 500, *, seed: int | None = None)
 def _prior_draws(model: Model, size: int, rng: np.random.Generator) -> Draws:
     priors = [prior for block in model.blocks for prior in block.priors]
     outer = np.column_stack([prior.sample(rng, (size,)) for prior in priors])
+    rising = rising_thresholds(model)
+    if len(rising):
+        _ascend(outer, rising, priors, rng)
     beta, constants, theta = split_outer(model, outer)
     draws = Draws(beta, constants, theta, {}, chains=1)
     effects = {term.name: all_effects(term, draws, rng) for term in model.design.terms}
     return replace(draws, effects=effects)
+
+
+def _ascend(
+    outer: np.ndarray, at: np.ndarray, priors: list[Prior], rng: np.random.Generator
+) -> None:
+    """Draw thresholds given that they ascend: by their order where their priors are alike."""
+    if len({repr(priors[k]) for k in at}) == 1:
+        outer[:, at] = np.sort(outer[:, at], axis=1)
+        return
+    for _ in range(ATTEMPTS):
+        bad = np.flatnonzero((np.diff(outer[:, at], axis=1) <= 0).any(axis=1))
+        if not len(bad):
+            return
+        outer[np.ix_(bad, at)] = np.column_stack([priors[k].sample(rng, (len(bad),)) for k in at])
+    raise NotSupportedError(
+        "Thresholds that are drawn from their priors hardly ever ascend; give them priors that "
+        "are alike, or whose means ascend."
+    )
 
 
 def _inside(model: Model, params: dict[str, np.ndarray]) -> dict[str, np.ndarray]:

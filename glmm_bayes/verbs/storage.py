@@ -12,7 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
-from glmm_bayes.families import FAMILIES
+from glmm_bayes.families import FAMILIES, is_registered
 from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.again import ARRAYS, NUMBERS, found_before
@@ -157,7 +157,7 @@ KINDS = {
 def _header(fit: Fit) -> dict[str, Any]:
     model, rows = fit.model, fit.model.design.rows
     name = model.family.name
-    if name not in FAMILIES or FAMILIES[name] is not model.family:
+    if not is_registered(model.family):
         raise NotSupportedError(
             f"A fit with the family {name!r} can be saved once it is registered: call "
             f"gb.add_family(family) before saving, and before loading."

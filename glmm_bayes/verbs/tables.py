@@ -55,12 +55,13 @@ def fixef(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     """
     parts = []
     for param, beta in fit.draws.beta.items():
-        names = pd.Index(fit.model.design.predictors[param].names, name="name")
+        predictor = fit.model.design.predictors[param]
+        names = pd.Index(predictor.names, name="name")
         part = table(fit, beta, level, names).assign(**fit.quality(beta), **fit.tests(beta))
-        part.insert(0, "param", param)
+        part.insert(0, "param", predictor.shown)
         parts.append(part)
     found = pd.concat(parts)
-    return found if len(parts) > 1 else found.drop(columns="param")
+    return found if len(set(found["param"])) > 1 else found.drop(columns="param")
 
 
 def vcov(fit: Fit) -> pd.DataFrame:
@@ -73,8 +74,8 @@ def vcov(fit: Fit) -> pd.DataFrame:
     """
     labels = []
     for param in fit.draws.beta:
-        prefix = "" if param == "mu" else f"{param}:"
-        labels += [prefix + name for name in fit.model.design.predictors[param].names]
+        predictor = fit.model.design.predictors[param]
+        labels += [predictor.prefix + name for name in predictor.names]
     return pd.DataFrame(fit.coefficient_covariance(), index=labels, columns=labels)
 
 
@@ -247,8 +248,9 @@ def outer_draws(fit: Fit) -> dict[str, np.ndarray]:
     """Give the draws `(S,)` of every single outer parameter, by its full name."""
     found: dict[str, np.ndarray] = {}
     for param, beta in fit.draws.beta.items():
-        for k, name in enumerate(fit.model.design.predictors[param].names):
-            found[f"{beta_name(param)}[{name}]"] = beta[:, k]
+        predictor = fit.model.design.predictors[param]
+        for k, name in enumerate(predictor.names):
+            found[f"{beta_name(predictor.shown)}[{name}]"] = beta[:, k]
     for term in fit.model.design.terms:
         for (_, _, _, kind, *coefs), values, _ in _components(fit.draws, term):
             inside = ", ".join(c for c in coefs if c)
