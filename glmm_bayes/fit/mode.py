@@ -232,6 +232,13 @@ class ModeFit(Fit):
 
         return profile(self, parm, level=level)
 
+    @override
+    def vcov(self, kind: str = "model", *, cluster: str | None = None) -> "pd.DataFrame":
+        """Covariance of the coefficients, by clusters' residuals if asked: see `verbs.robust`."""
+        from glmm_bayes.verbs.robust import vcov
+
+        return vcov(self, kind, cluster=cluster)
+
     def ttest(self, ddf: str | None = None, *, level: float = 0.95) -> "pd.DataFrame":
         """Test each coefficient by t, with few groups in mind: see `verbs.ttest.ttest`."""
         from glmm_bayes.verbs.ttest import ttest
@@ -251,6 +258,14 @@ class ModeFit(Fit):
         from glmm_bayes.verbs.anova import anova
 
         return anova(self, other, test=test, type=type, nsim=nsim, seed=seed)
+
+    def influence(
+        self, group: str | None = None, *, method: str = "one-step"
+    ) -> "pd.DataFrame":
+        """Measure the influence of rows or of a group's levels: see `verbs.influence.influence`."""
+        from glmm_bayes.verbs.influence import influence
+
+        return influence(self, group, method=method)
 
     def sample(
         self, draws: int = 1000, chains: int = 4, *, seed: int | None = None, **options: Any

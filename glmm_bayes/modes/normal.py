@@ -106,9 +106,9 @@ def read_sums(c: Coordinates, x: np.ndarray, Gs: Sequence[np.ndarray]) -> Sums:
     Where sigma has a formula, a last term stands for its columns.
     """
     model, (gamma, sigma) = c.model, c.split(x)
-    X, w = centred_columns(model, "mu"), _precisions(model, sigma)
+    X, w = centred_columns(model, "mu"), precisions(model, sigma)
     y = model.family.working(model.design.response.y) - model.design.predictors["mu"].offset
-    Z, Gs = _effects_matrix(model), list(Gs)
+    Z, Gs = effects_matrix(model), list(Gs)
     shapes = [(len(t.levels), t.size) for t in model.design.terms]
     if "sigma" not in model.constants:
         rows = _sigma_columns(model)
@@ -118,10 +118,17 @@ def read_sums(c: Coordinates, x: np.ndarray, Gs: Sequence[np.ndarray]) -> Sums:
     return _sums(Z, shapes, Gs, X[:, np.isnan(c.held[0])], y - X @ gamma, w)
 
 
+def mean_residual(mode: Mode) -> np.ndarray:
+    """Give the response less the mean's fixed part, `(n,)`."""
+    model, gamma = mode.coordinates.model, mode.coordinates.split(mode.x)[0]
+    y = model.family.working(model.design.response.y) - model.design.predictors["mu"].offset
+    return y - centred_columns(model, "mu") @ gamma
+
+
 # ---- the data
 
 
-def _precisions(model: Model, sigma: np.ndarray) -> np.ndarray:
+def precisions(model: Model, sigma: np.ndarray) -> np.ndarray:
     """Give one over each row's variance given the effects, `(n,)`."""
     weights = model.design.response.weights
     w = np.ones(model.nobs) if weights is None else weights
@@ -131,7 +138,8 @@ def _precisions(model: Model, sigma: np.ndarray) -> np.ndarray:
     return w / np.square(model.links["sigma"].linkinv(eta))
 
 
-def _effects_matrix(model: Model) -> Any:
+def effects_matrix(model: Model) -> Any:
+    """Give all terms' Z side by side, sparse `(n, N)`."""
     from scipy.sparse import csr_array
 
     found = model.design.effects_matrix("mu")

@@ -10,6 +10,7 @@ from glmm_bayes.modes.normal import is_marginally_normal
 from glmm_bayes.registry import Registry
 from glmm_bayes.verbs.counted import inner_outer, residual
 from glmm_bayes.verbs.kenward_roger import kenward_roger
+from glmm_bayes.verbs.robust import clustered
 from glmm_bayes.verbs.satterthwaite import satterthwaite
 from glmm_bayes.verbs.small_sample import JointTest, SmallSample
 
@@ -56,3 +57,4 @@ DDF.add("residual", residual)
 DDF.add("inner-outer", inner_outer)
 DDF.add("satterthwaite", satterthwaite)
 DDF.add("kenward-roger", kenward_roger)
+DDF.add("CR2", clustered)

@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t as student
 
-from glmm_bayes.fit import ModeFit
+from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.verbs.ddf import small_sample
 from glmm_bayes.verbs.intervals import checked_level
 
@@ -18,9 +18,10 @@ def ttest(fit: ModeFit, ddf: str | None = None, *, level: float = 0.95) -> pd.Da
     ddf
         Where the degrees of freedom come from. For normal responses with identity link:
         `"satterthwaite"`, the default there, and `"kenward-roger"`, which enlarges the standard
-        errors too and takes the fit by 'reml' of the same model if it was by 'ml'. For all
-        models: `"residual"`, rows less coefficients; `"inner-outer"`, counted from the groups
-        within which a column varies; `"asymptotic"`, infinite, the default elsewhere.
+        errors too and takes the fit by 'reml' of the same model if it was by 'ml', and `"CR2"`, by
+        the sandwich of clusters that share no effect: see `vcov`. For all models: `"residual"`,
+        rows less coefficients; `"inner-outer"`, counted from the groups within which a column
+        varies; `"asymptotic"`, infinite, the default elsewhere.
     level
         The intervals' probability.
 
@@ -59,7 +60,7 @@ def ttest(fit: ModeFit, ddf: str | None = None, *, level: float = 0.95) -> pd.Da
     return found
 
 
-def estimates(fit: ModeFit) -> np.ndarray:
+def estimates(fit: Fit) -> np.ndarray:
     """Give all predictors' coefficients `(K,)`, in order."""
     return np.concatenate([beta[0] for beta in fit.plug_in.beta.values()])
 

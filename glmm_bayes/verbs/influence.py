@@ -1,0 +1,154 @@
+"""How much the fit owes to single rows, and to single groups."""
+
+import warnings
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from glmm_bayes.errors import DataError, NotSupportedError, SingularFitWarning, UnknownNameError
+from glmm_bayes.fit import ModeFit
+from glmm_bayes.model import Model
+from glmm_bayes.modes.clusters import clusters
+from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.normal import is_marginally_normal, read_normal
+from glmm_bayes.modes.reading import read_laplace
+from glmm_bayes.registry import suggestion
+from glmm_bayes.terms import RandomTerm
+from glmm_bayes.verbs.ttest import estimates
+
+
+def influence(fit: ModeFit, group: str | None = None, *, method: str = "one-step") -> pd.DataFrame:
+    """
+    Measure the influence of each row, or of each level of a group.
+
+    Parameters
+    ----------
+    group
+        A group of the model, such as `"Subject"`; rows by default.
+    method
+        Of groups `"one-step"`: the coefficients without a level, the variances as they are, for
+        normal responses; or `"exact"`: the model fitted again without each level.
+
+    Returns
+    -------
+    DataFrame
+        Of rows `leverage`, the slope of a row's fitted value, effects and all, by its response,
+        and `cooks_distance`, as of lme4. Of groups, by `level`, `cooks_distance`, and for each
+        coefficient how much larger it is with the level than without.
+
+    Raises
+    ------
+    UnknownNameError
+        If there is no such group or method.
+    NotSupportedError
+        If one step is not built for the model.
+
+    Notes
+    -----
+    Cook's distance of a level is d' C^-1 d / k, with d the k differences and C the coefficients'
+    covariance with all rows; of a row r^2 h / ((1 - h)^2 k), with r Pearson's residual over the
+    square root of the variance and h the leverage. lme4's distances of m levels
+    are those by (m - k) / m.
+    """
+    if method not in METHODS:
+        raise UnknownNameError(f"method={method!r} is not known. {suggestion(method, METHODS)}")
+    if group is None:
+        return _of_rows(fit)
+    found = {t.label: t for t in fit.model.design.terms if t.index.shape[1] == 1}
+    if group not in found:
+        raise UnknownNameError(f"There is no group {group!r}. {suggestion(group, found)}")
+    return METHODS[method](fit, found[group])
+
+
+def _of_rows(fit: ModeFit) -> pd.DataFrame:
+    h = leverages(fit.mode)
+    k = len(fit.model.design.predictors["mu"].names)
+    r = fit.residuals("pearson")
+    with np.errstate(all="ignore"):
+        cooks = r.to_numpy() ** 2 * h / ((1 - h) ** 2 * k)
+    return pd.DataFrame({"leverage": h, "cooks_distance": cooks}, index=r.index)
+
+
+def leverages(mode: Mode) -> np.ndarray:
+    """
+    Give the slope of each row's fitted predictor by its working response, `(n,)`.
+
+    The variances are taken for known, the coefficients and effects not.
+    """
+    model = mode.coordinates.model
+    if mode.joint:
+        factor, w = mode.factor, _weights(model)[mode.factor.spread.system.order]
+    else:
+        factor, w = _with_coefficients(mode)
+    found = np.empty(model.nobs)
+    found[factor.spread.system.order] = factor.leverages()[0, 0] * w
+    return found
+
+
+def _weights(model: Model) -> np.ndarray:
+    weights = model.design.response.weights
+    return np.ones(model.nobs) if weights is None else weights
+
+
+def _with_coefficients(mode: Mode) -> tuple[Any, np.ndarray]:
+    """Factor the Hessian of effects and coefficients, and give the rows' weights in it."""
+    spread, laplace = mode.factor.spread, read_laplace(mode.coordinates.model)
+    if len(laplace.random) > 1:
+        raise NotSupportedError(
+            "Leverages where several parameters have random effects are not built; "
+            "influence(group, method='exact') fits again without each level."
+        )
+    W = -laplace.rows(mode.eta, 2).second[:1, :1]
+    return spread.factor(W, joint=True), W[0, 0]
+
+
+def _one_step(fit: ModeFit, term: RandomTerm) -> pd.DataFrame:
+    """Leave each level out by algebra, with V as estimated."""
+    if not is_marginally_normal(fit.model):
+        raise NotSupportedError(
+            "method='one-step' is for normal responses with identity link; use method='exact'."
+        )
+    normal = read_normal(fit.mode)
+    Phi, moved = normal.sums.Phi, []
+    for part in clusters(fit.mode, term.index[:, 0], f"levels of {term.label}"):
+        weighted = np.linalg.solve(part.V, part.X)
+        rest = np.eye(len(part.e)) - part.X @ Phi @ weighted.T
+        moved.append(normal.embed @ Phi @ weighted.T @ np.linalg.solve(rest, part.e))
+    return _table(fit, term, np.stack(moved), normal.covariance)
+
+
+def _exact(fit: ModeFit, term: RandomTerm) -> pd.DataFrame:
+    """Fit again without each level."""
+    rows, moved = fit.model.design.rows, []
+    whole, k = estimates(fit), len(fit.model.design.predictors["mu"].names)
+    for level in range(len(term.levels)):
+        kept = rows.frame.loc[term.index[:, 0] != level]
+        with warnings.catch_warnings():
+            # Whether a variance is zero without a level is not what is asked.
+            warnings.simplefilter("ignore", SingularFitWarning)
+            again = fit.update(data=kept, seed=fit.seed)
+        if again.vcov().shape != fit.vcov().shape:
+            raise DataError(
+                f"Without {term.levels[level]!r} of {term.label} there are other coefficients."
+            )
+        moved.append((whole - estimates(again))[:k])
+    return _table(fit, term, np.stack(moved), fit.coefficient_covariance()[:k, :k])
+
+
+def _table(
+    fit: ModeFit, term: RandomTerm, moved: np.ndarray, covariance: np.ndarray
+) -> pd.DataFrame:
+    names = fit.model.design.predictors["mu"].names
+    inverse = np.linalg.pinv(covariance, hermitian=True)
+    cooks = np.einsum("lj,jk,lk->l", moved, inverse, moved) / len(names)
+    found = pd.DataFrame(moved, index=pd.Index(term.levels, name="level"), columns=list(names))
+    found.insert(0, "cooks_distance", cooks)
+    return found
+
+
+METHODS: Mapping[str, Callable[[ModeFit, RandomTerm], pd.DataFrame]] = {
+    "one-step": _one_step,
+    "exact": _exact,
+}

@@ -1,0 +1,119 @@
+"""Sandwich covariances and influence, against clubSandwich, lme4 and dense matrices."""
+
+import numpy as np
+import pytest
+from references import factor
+
+import glmm_bayes as gb
+from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
+from glmm_bayes.verbs.ddf import small_sample
+
+
+@pytest.fixture(scope="module")
+def rows():
+    """Some of sleepstudy's rows, with another factor across the subjects."""
+    data = gb.load_dataset("sleepstudy").assign(item=factor(np.arange(180) % 7))
+    return data.iloc[[i for i in range(140) if i % 10 < 3 + (i // 10) % 6]]
+
+
+@pytest.fixture(scope="module")
+def fit(rows):
+    return gb.Model("Reaction ~ Days + (1 + Days | Subject)", rows).fit("reml")
+
+
+@pytest.mark.parametrize(
+    ("kind", "expected"),
+    [
+        ("CR0", [76.79737434, -11.07475705, 11.47624489]),
+        ("CR1", [82.70486467, -11.92666143, 12.35903296]),
+        ("CR2", [83.09227584, -12.06215781, 12.42387104]),
+    ],
+)
+def test_sandwiches_agree_with_club_sandwich(fit, kind, expected):
+    """R's clubSandwich 0.5.8, vcovCR of lme4's fit by subject."""
+    for cluster in (None, "Subject"):
+        found = fit.vcov(kind, cluster=cluster).to_numpy()
+        np.testing.assert_allclose(found[np.tril_indices(2)], expected, rtol=1e-5)
+
+
+def test_their_degrees_of_freedom_agree_with_club_sandwich(fit):
+    """coef_test(vcov = "CR2", test = "Satterthwaite")."""
+    found = fit.ttest("CR2")
+    np.testing.assert_allclose(found["std_error"], [9.115496467, 3.524751203], rtol=1e-5)
+    np.testing.assert_allclose(found["df"], [12.95831937, 11.57460379], rtol=1e-5)
+
+
+def test_sandwiches_of_least_squares_are_whites():
+    """Without groups every row is a cluster: HC0, and HC2 with 1 - h below each square."""
+    data = gb.load_dataset("sleepstudy")
+    fit = gb.Model("Reaction ~ Days", data).fit("reml")
+    X, y = fit.model.design.predictors["mu"].X, fit.model.design.y
+    bread = np.linalg.inv(X.T @ X)
+    e = y - X @ bread @ X.T @ y
+    h = np.einsum("ij,jk,ik->i", X, bread, X)
+    for kind, squares in (("CR0", e**2), ("CR2", e**2 / (1 - h))):
+        expected = bread @ (X.T * squares) @ X @ bread
+        np.testing.assert_allclose(fit.vcov(kind), expected, rtol=1e-8)
+
+
+def test_clusters_have_to_be_independent(fit):
+    with pytest.raises(DataError, match="Rows of different item share random effects"):
+        fit.vcov("CR2", cluster="item")
+    with pytest.raises(UnknownNameError, match="no column 'Subjekt' to cluster by"):
+        fit.vcov("CR2", cluster="Subjekt")
+    with pytest.raises(UnknownNameError, match="kind='CR3' is not known"):
+        fit.vcov("CR3")
+    with pytest.raises(NotSupportedError, match="one combination at a time"):
+        small_sample(fit, "CR2").joint(np.eye(2))
+
+
+def test_leverages_and_distances_of_rows_agree_with_lme4(fit):
+    """lme4 1.1-31, hatvalues and cooks.distance."""
+    found = fit.influence().head(6)
+    h = [0.4276064140, 0.2815935281, 0.4635546118, 0.4271142233, 0.2361352348, 0.2582979358]
+    cooks = [0.002569723, 0.010078945, 0.153333322, 0.042513438, 0.045337064, 0.065296201]
+    np.testing.assert_allclose(found["leverage"], h, rtol=1e-4)
+    np.testing.assert_allclose(found["cooks_distance"], cooks, rtol=1e-4)
+
+
+def test_fits_without_a_level_agree_with_lme4(fit):
+    """influence(m, groups = "Subject"): dfbeta with the other sign; lme4's distances by 12 / 14."""
+    found = fit.influence("Subject", method="exact").head(3)
+    np.testing.assert_allclose(found["Intercept"], [-0.333905, -2.961545, -4.208462], atol=1e-4)
+    np.testing.assert_allclose(found["Days"], [-0.292957, -0.981284, 0.059541], atol=1e-4)
+    cooks = np.array([0.00523789710, 0.12503702674, 0.10383930990]) * 14 / 12
+    np.testing.assert_allclose(found["cooks_distance"], cooks, rtol=1e-3)
+
+
+def test_one_step_is_least_squares_without_the_level(fit):
+    found = fit.influence("Subject")
+    Lambda = fit.mode.coordinates.Lambdas(fit.mode.x)[0]
+    sigma = fit.theta["sigma"]
+    term, X, y = fit.model.design.terms[0], fit.model.design.predictors["mu"].X, fit.model.design.y
+    Z = term.Z("mu").toarray()
+    V = Z @ np.kron(np.eye(len(term.levels)), Lambda @ Lambda.T) @ Z.T + sigma**2 * np.eye(len(y))
+
+    def generalized(at):
+        inner = np.linalg.inv(V[np.ix_(at, at)])
+        return np.linalg.solve(X[at].T @ inner @ X[at], X[at].T @ inner @ y[at])
+
+    whole = generalized(np.arange(len(y)))
+    for level in (0, 5):
+        kept = np.flatnonzero(term.index[:, 0] != level)
+        np.testing.assert_allclose(found.iloc[level, 1:], whole - generalized(kept), rtol=1e-5)
+
+
+def test_leverages_of_counts_sum_to_the_effective_number_of_parameters():
+    """Between the coefficients alone and these with all effects."""
+    data = gb.load_dataset("cbpp")
+    model = gb.Model("incidence | trials(size) ~ period + (1 | herd)", data, "binomial")
+    found = model.fit("ml").influence()
+    assert 4 < found["leverage"].sum() < 4 + 15
+    assert (found["leverage"] > 0).all()
+
+
+def test_groups_and_methods_are_checked(fit):
+    with pytest.raises(UnknownNameError, match="no group 'Subjekt'"):
+        fit.influence("Subjekt")
+    with pytest.raises(UnknownNameError, match="method='quick' is not known"):
+        fit.influence("Subject", method="quick")
