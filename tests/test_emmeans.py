@@ -283,6 +283,61 @@ def test_other_parameters_have_means_of_their_own():
     )
 
 
+@pytest.fixture(scope="module")
+def coded() -> ModeFit:
+    """Numbers taken for labels, truth values, an order; groups are numbers too."""
+    rng = np.random.default_rng(0)
+    n = 160
+    data = pd.DataFrame(
+        {
+            "x": rng.normal(size=n),
+            "k": rng.integers(1, 5, n),
+            "b": rng.uniform(size=n) < 0.4,
+            "g": rng.integers(0, 8, n),
+            "o": pd.Categorical(rng.choice(["lo", "mid", "hi"], n), ["lo", "mid", "hi"], True),
+        }
+    )
+    effects = rng.normal(size=8)[data["g"]]
+    data["y"] = data["x"] + data["k"] ** 2 + data["b"] + effects + rng.normal(size=n)
+    return gb.Model("y ~ C(k) + b * x + o + (1 | g)", data).fit("ml")
+
+
+def test_numbers_in_a_factor_are_levels(coded: ModeFit):
+    means = coded.emmeans("k")
+    assert list(means["k"]) == [1, 2, 3, 4]
+    fixed = coded.fixef()["estimate"]
+    found = means.contrast("reference")
+    np.testing.assert_allclose(found["estimate"], fixed.filter(like="C(k)"), rtol=1e-8)
+    assert list(found["contrast"]) == ["k2 - k1", "k3 - k1", "k4 - k1"]
+    assert list(coded.comparisons({"k": [1, 3]}, by=True)["contrast"]) == ["3 - 1"]
+    assert gb.datagrid(coded)["k"].iloc[0] in (1, 2, 3, 4)
+    assert len(gb.datagrid(coded, grid="balanced")) == 4 * 2 * 3
+    with pytest.raises(gb.DataError, match="no k = 9. Known: 1, 2, 3, 4"):
+        coded.emmeans("o", at={"k": 9})
+
+
+def test_several_factors_and_their_order(coded: ModeFit):
+    means = coded.emmeans(["b", "o"])
+    assert list(means["b"]) == [False, True] * 3
+    assert list(means["o"].astype(str)) == ["lo", "lo", "mid", "mid", "hi", "hi"]
+    assert means.contrast().iloc[0]["contrast"] == "False lo - True lo"
+    assert len(means.contrast()) == 15
+    within = coded.emmeans("b", by="o")
+    np.testing.assert_allclose(within["estimate"], means["estimate"])
+    assert len(within.contrast()) == 3
+    assert len(within.contrast(by=[])) == 15
+
+
+def test_the_mean_of_all_is_that_of_the_means(coded: ModeFit):
+    found = coded.emmeans([])
+    assert len(found) == 1
+    assert found["estimate"].iloc[0] == pytest.approx(coded.emmeans("o")["estimate"].mean())
+    constant = gb.Model("y ~ 1 + (1 | g)", coded.model.data).fit("ml")
+    assert constant.emmeans([])["estimate"].iloc[0] == constant.fixef()["estimate"].iloc[0]
+    with pytest.raises(gb.DataError, match="is constant"):
+        constant.emmeans("o")
+
+
 # ---- adjustments in closed form
 
 

@@ -13,9 +13,9 @@ from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.datagrid import (
     checked_values,
-    factor_variables,
     fixed_variables,
     grouping_variables,
+    is_factor_somewhere,
     repeated,
     values_of,
 )
@@ -83,7 +83,7 @@ def changes(model: Model, rows: pd.DataFrame, variables: Wanted) -> Iterator[Cha
         If a change is not one of such a column.
     """
     for name, how in wanted_variables(model, variables).items():
-        factor = is_factor_somewhere(model, name)
+        factor = is_factor_somewhere(model.design, name)
         yield from (_of_factor if factor else _of_number)(model, rows, name, how)
 
 
@@ -108,11 +108,6 @@ def wanted_variables(model: Model, variables: Wanted) -> dict[str, Any]:
                 f"{name!r} is no predictor of {model.formula.texts[0]!r}. {suggestion(name, known)}"
             )
     return found
-
-
-def is_factor_somewhere(model: Model, name: str) -> bool:
-    """Tell whether any predictor takes a column's values for labels."""
-    return any(name in factor_variables(model.design, param) for param in model.design.predictors)
 
 
 def _of_factor(model: Model, rows: pd.DataFrame, name: str, how: Any) -> Iterator[Change]:

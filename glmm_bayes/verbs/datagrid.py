@@ -53,8 +53,8 @@ def datagrid(of: Fit | Model, *, grid: str = "mean", **values: Any) -> pd.DataFr
     >>> model = gb.Model("Reaction ~ Days + (1 | Subject)", gb.load_dataset("sleepstudy"))
     >>> gb.datagrid(model, Days=[0, 9])
        Days Subject
-    0   0.0     308
-    1   9.0     308
+    0     0     308
+    1     9     308
     """
     design = (of if isinstance(of, Model) else of.model).design
     if grid not in GRIDS:
@@ -65,16 +65,15 @@ def datagrid(of: Fit | Model, *, grid: str = "mean", **values: Any) -> pd.DataFr
         return _counterfactual(data[list(design.predictor_columns)], given)
     varied = dict(given)
     if grid == "balanced":
-        groups = grouping_variables(design)
         for name in design.predictor_columns:
-            if name not in given and name not in groups and categorical(data[name]):
+            if name not in given and is_factor_somewhere(design, name):
                 varied[name] = values_of(data[name])
     return crossed(design, varied)
 
 
 def crossed(design: Design, varied: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Give every combination of some columns' values, the first slowest, the others typical."""
-    data, groups = design.rows.frame, grouping_variables(design)
+    data, labels_only = design.rows.frame, grouping_variables(design)
     rows = list(product(*varied.values()))
     frame = {}
     for name in design.predictor_columns:
@@ -82,7 +81,8 @@ def crossed(design: Design, varied: Mapping[str, Sequence[Any]]) -> pd.DataFrame
             place = list(varied).index(name)
             frame[name] = like(data[name], [row[place] for row in rows])
         else:
-            frame[name] = repeated(data[name], typical(data[name], name in groups), len(rows))
+            by_label = name in labels_only or is_factor_somewhere(design, name)
+            frame[name] = repeated(data[name], typical(data[name], by_label), len(rows))
     return pd.DataFrame(frame)
 
 
@@ -118,16 +118,19 @@ def checked_values(design: Design, name: str, value: Any) -> list[Any]:
         raise DataError(f"{name}={value!r}: give at least one value, and none that is missing.")
     if name in grouping_variables(design):
         return found
-    return [_known(column, v) for v in found]
+    known = is_factor_somewhere(design, name)
+    return [_level(column, v) if known else _number(column, v) for v in found]
 
 
-def _known(column: pd.Series, value: Any) -> Any:
+def _number(column: pd.Series, value: Any) -> float:
+    try:
+        return float(value)
+    except (TypeError, ValueError) as error:
+        raise DataError(f"{column.name!r} is a number, and cannot be {value!r}.") from error
+
+
+def _level(column: pd.Series, value: Any) -> Any:
     """Give the data's own value for a user's, which may be its label."""
-    if not categorical(column):
-        try:
-            return float(value)
-        except (TypeError, ValueError) as error:
-            raise DataError(f"{column.name!r} is a number, and cannot be {value!r}.") from error
     known = values_of(column)
     by_label = dict(zip(map(str, known), known, strict=True))
     if str(value) not in by_label:
@@ -168,6 +171,11 @@ def factor_variables(design: Design, param: str = "mu") -> set[str]:
     return {name for name in names if categorical(data[name])} | set(inside)
 
 
+def is_factor_somewhere(design: Design, name: str) -> bool:
+    """Tell whether any predictor takes a column's values for labels."""
+    return any(name in factor_variables(design, param) for param in design.predictors)
+
+
 def categorical(column: pd.Series) -> bool:
     """Tell whether a column has separate values: labels and truth values."""
     return is_factor(column) or pd.api.types.is_bool_dtype(column.dtype)
@@ -180,9 +188,9 @@ def values_of(column: pd.Series) -> list[Any]:
     return sorted(column.unique())
 
 
-def typical(column: pd.Series, grouping: bool) -> Any:
+def typical(column: pd.Series, by_label: bool) -> Any:
     """Give the mean of numbers, and of labels the most common."""
-    if not (grouping or categorical(column)):
+    if not (by_label or categorical(column)):
         return float(column.mean())
     codes, _ = labels(column)
     known = values_of(column)
@@ -196,8 +204,12 @@ def like(column: pd.Series, values: Sequence[Any]) -> Any:
         if set(values) <= set(column.cat.categories):
             return pd.Categorical(values, dtype=column.dtype)
         return np.asarray(values, dtype=object)
-    numeric = pd.api.types.is_numeric_dtype(column.dtype) and not categorical(column)
-    return np.asarray(values, dtype=float if numeric else None)
+    if categorical(column) or not pd.api.types.is_numeric_dtype(column.dtype):
+        return np.asarray(values)
+    found = np.asarray(values, dtype=float)
+    # Whole numbers stay such, as they may be labels.
+    whole = pd.api.types.is_integer_dtype(column.dtype) and (found == np.round(found)).all()
+    return found.astype(int) if whole else found
 
 
 def repeated(column: pd.Series, value: Any, n: int) -> Any:

@@ -77,7 +77,8 @@ def emmeans(
     Parameters
     ----------
     specs, by
-        Columns whose combinations get a mean each; contrasts are made within the values of `by`.
+        Columns whose combinations get a mean each, `[]` for the mean of all; contrasts are made
+        within the values of `by`.
     at
         Other values of columns: `{"x": [0, 1]}`.
     weights
@@ -211,6 +212,8 @@ def _check_asked(fit: Fit, name: str, param: str, *, known: bool) -> None:
             f"{name!r} groups rows, and marginal means have random effects of zero; coef() and "
             f"ranef() give its levels."
         )
+    if not fixed:
+        raise DataError(f"The fixed part of {param} in {fit.model.formula.texts[0]!r} is constant.")
     if name not in fixed and not (known and name in design.predictor_columns):
         raise UnknownNameError(
             f"{name!r} is no predictor of {param} in {fit.model.formula.texts[0]!r}. "
@@ -257,7 +260,8 @@ def _averages(
 ) -> tuple[pd.DataFrame, np.ndarray]:
     """Give the labels of the k means, the first column varying fastest, and weights `(k, c)`."""
     names = list(dict.fromkeys([*asked[0], *asked[1]]))
-    places = np.indices([len(v) for v in cells.varied.values()]).reshape(len(cells.varied), -1)
+    shape = [len(values) for values in cells.varied.values()]
+    places = np.indices(shape).reshape(len(shape), len(cells.frame))
     code = dict(zip(cells.varied, places, strict=True))
     weight = _cell_weights(cells, code, [n for n in cells.varied if n not in names], weights)
     sizes = [len(cells.varied[name]) for name in reversed(names)]
@@ -274,7 +278,7 @@ def _averages(
             raise DataError(f"No row of the data has {said}, so weights={weights!r} average none.")
         found.append(np.where(inside, weight, 0.0) / total)
         rows.append(values)
-    labels = pd.DataFrame(rows, columns=names)
+    labels = pd.DataFrame(rows, columns=names, index=range(len(rows)))
     for name in names:
         labels[name] = _column(cells, name, labels[name])
     return labels, np.array(found)

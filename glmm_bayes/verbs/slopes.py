@@ -11,9 +11,10 @@ from glmm_bayes.errors import DataError
 from glmm_bayes.fit import Fit
 from glmm_bayes.registry import Registry
 from glmm_bayes.verbs.averages import Average, Combine, Target, groups_of, rows_to_predict
-from glmm_bayes.verbs.changes import Change, Wanted, changes, is_factor_somewhere, wanted_variables
+from glmm_bayes.verbs.changes import Change, Wanted, changes, wanted_variables
 from glmm_bayes.verbs.comparisons import labelled, together
 from glmm_bayes.verbs.contrasted import Hypothesis, contrasted
+from glmm_bayes.verbs.datagrid import is_factor_somewhere
 from glmm_bayes.verbs.estimates import Asked, Estimates, Words
 
 STEP = 1e-4  # of the range of a predictor
@@ -112,7 +113,7 @@ def _steps(
     """Give small changes of numbers and changes of factors, with what is made of predictions."""
     data, how = fit.model.design.rows.frame, SLOPES[slope]
     for name in wanted_variables(fit.model, variables):
-        if is_factor_somewhere(fit.model, name):
+        if is_factor_somewhere(fit.model.design, name):
             if slope != "dydx":
                 raise DataError(
                     f"{name!r} is a factor, which has no {how.label}; name numeric variables, or "
