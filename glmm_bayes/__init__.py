@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from glmm_bayes.covariance import COVARIANCES, Covariance, CovarianceParameter
+    from glmm_bayes.covariance.tree import Tree
     from glmm_bayes.datasets import list_datasets, load_dataset
     from glmm_bayes.errors import (
         ConvergenceError,
@@ -40,6 +41,7 @@ _HOMES = {
     "ModeFit": "fit",
     "PosteriorFit": "fit",
     "METHODS": "inference",
+    "Tree": "covariance.tree",
     "load": "verbs.storage",
     "compare": "verbs.compare",
     "compare_methods": "verbs.compare_methods",
@@ -65,7 +67,6 @@ _HOMES = {
         "errors",
     ),
 }
-_PLANNED = {"Tree"}
 
 __all__ = [
     "COVARIANCES",
@@ -89,6 +90,7 @@ __all__ = [
     "PosteriorFit",
     "Prior",
     "SingularFitWarning",
+    "Tree",
     "UnknownNameError",
     "add_family",
     "add_link",
@@ -107,10 +109,6 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f"glmm_bayes.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
-    if name in _PLANNED:
-        from glmm_bayes.errors import NotSupportedError
-
-        raise NotSupportedError(f"glmm_bayes.{name} is not built yet.")
     raise AttributeError(f"module 'glmm_bayes' has no attribute {name!r}")
 
 

@@ -70,6 +70,36 @@ ABC = np.array(["a", "b", "c"], dtype=object)
 NAMED = Places(tuple(ABC), np.zeros(3, int), np.empty((3, 0)), "a term", ("g",), ABC[:, None])
 
 
+def named(*names: str) -> Places:
+    labels = np.array(names, dtype=object)
+    q = len(names)
+    return Places(names, np.zeros(q, int), np.empty((q, 0)), "a term", ("g",), labels[:, None])
+
+
+# The branches from the root to each tip; "e" is where "d" branches off.
+NEWICK = "((a:1,b:2):1,(c:1.5,(d:0.5,e:0):1):0.5,f:3);"
+BRANCHES = {
+    "a": {"ab": 1.0, "a": 1.0},
+    "b": {"ab": 1.0, "b": 2.0},
+    "c": {"cde": 0.5, "c": 1.5},
+    "d": {"cde": 0.5, "de": 1.0, "d": 0.5},
+    "e": {"cde": 0.5, "de": 1.0},
+    "f": {"f": 3.0},
+}
+
+
+def together(places: Places) -> np.ndarray:
+    """Sum the branches that two tips share."""
+    paths = [BRANCHES[name] for name in places.names]
+    return np.array([[sum(one[k] for k in one if k in two) for two in paths] for one in paths])
+
+
+def shared_paths(theta: Theta, places: Places) -> np.ndarray:
+    V = together(places)
+    root = np.sqrt(np.diag(V))
+    return V / np.outer(root, root)
+
+
 def ar2(theta: Theta, places: Places) -> np.ndarray:
     """By the autocovariances' own recursion, r_k = phi_1 r_(k-1) + phi_2 r_(k-2)."""
     r1, r2 = theta["partial"]
@@ -139,6 +169,7 @@ CASES: dict[str, Case] = {
         combined([3, 1, 9], ["u", "w", "v"]),
         {"t": (LEVEL_COVARIANCES["ou"], {})},
     ),
+    "phylo": Case(named("a", "c", "e"), {}, shared_paths, named("b", "d", "f"), {"0": NEWICK}),
     "iid": Case(NAMED, {}, lambda theta, places: np.eye(len(places.names))),
     "ar1": Case(UNEVEN, {"rho": np.array([-0.6])}, ar1, LATER),
     "ou": Case(UNEVEN, {"range": np.array([2.5])}, ou, LATER),

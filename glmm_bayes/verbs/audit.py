@@ -266,7 +266,9 @@ def fatal_notes(model: Model) -> Iterator[Note]:
         return
     for term in model.design.terms:
         loading = next((g for g in term.loadings if g.param == "mu"), None)
-        if loading is None or term.index.shape[1] > 1 or len(term.levels) == model.nobs:
+        if loading is None or term.index.shape[1] > 1:
+            continue
+        if len(np.unique(term.index)) == model.nobs:
             continue
         same = _constant_within(eta[:, None], term.index[:, 0])[0]
         if same and (np.ptp(loading.Z, axis=0) == 0).any():
