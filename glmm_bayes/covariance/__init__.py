@@ -1,6 +1,7 @@
 """Structures of random terms, of columns and of levels: one file a kind, all in registries."""
 
 from glmm_bayes.covariance import (
+    areal,
     autoregression,
     autoregressive,
     descent,
@@ -25,6 +26,7 @@ __all__ = [
     "LevelCovariance",
     "Places",
     "Structure",
+    "areal",
     "autoregression",
     "autoregressive",
     "descent",
