@@ -117,3 +117,36 @@ def test_groups_and_methods_are_checked(fit):
         fit.influence("Subjekt")
     with pytest.raises(UnknownNameError, match="method='quick' is not known"):
         fit.influence("Subject", method="quick")
+
+
+@pytest.mark.parametrize("method", ["ml", "reml"])
+@pytest.mark.parametrize("formula", ["Reaction ~ Days + (1 | Subject)", "Reaction ~ Days"])
+def test_conditional_aic_counts_how_fitted_values_move(rows, formula, method):
+    """Greven & Kneib (2010): the trace by fitting again with every response a little off."""
+    fit = gb.Model(formula, rows.iloc[:25]).fit(method)
+    trace, step = 0.0, 0.3
+
+    def fitted(y, row):
+        mode = fit.refit(y).mode
+        order = np.arange(fit.nobs)[mode.factor.spread.system.order]
+        return mode.eta[0][np.argsort(order)[row]]
+
+    for row in range(fit.nobs):
+        moved = step * (np.arange(fit.nobs) == row)
+        y = fit.model.design.y
+        trace += (fitted(y + moved, row) - fitted(y - moved, row)) / (2 * step)
+    found = fit.caic()
+    assert found["df"] == pytest.approx(trace + 1, abs=1e-4)
+    e = fit.residuals("response").to_numpy()
+    sigma = fit.theta["sigma"]
+    loglik = -0.5 * np.sum(np.log(2 * np.pi * sigma**2) + (e / sigma) ** 2)
+    assert found["loglik"] == pytest.approx(loglik)
+
+
+def test_fits_are_ranked_by_a_criterion_of_choice(fit, rows):
+    simple = gb.Model("Reaction ~ Days + (1 | Subject)", rows).fit("reml")
+    found = gb.compare({"slopes": fit, "simple": simple}, criterion="caic")
+    assert found["caic"].is_monotonic_increasing
+    assert found["caic"].loc["slopes"] == pytest.approx(fit.caic()["caic"])
+    with pytest.raises(UnknownNameError, match="criterion='dic' is not known"):
+        gb.compare({"slopes": fit, "simple": simple}, criterion="dic")

@@ -267,6 +267,12 @@ class ModeFit(Fit):
 
         return influence(self, group, method=method)
 
+    def caic(self) -> "pd.Series":
+        """Akaike's criterion for the groups that were seen: see `verbs.conditional_aic.caic`."""
+        from glmm_bayes.verbs.conditional_aic import caic
+
+        return caic(self)
+
     def sample(
         self, draws: int = 1000, chains: int = 4, *, seed: int | None = None, **options: Any
     ) -> Any:

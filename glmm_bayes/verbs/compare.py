@@ -6,8 +6,11 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.errors import DataError
+from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
+from glmm_bayes.registry import suggestion
+
+CRITERIA = ("aic", "aicc", "bic", "caic")
 
 
 def compare(fits: Mapping[str, Fit] | Sequence[Fit], **options: Any) -> Any:
@@ -19,14 +22,15 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], **options: Any) -> Any:
     fits
         By name, or in a list, where they are called by their formulas; all of one kind.
     **options
-        Of posteriors those of `arviz.compare`, such as `method`; of maxima none.
+        Of posteriors those of `arviz.compare`, such as `method`; of maxima `criterion`, by which
+        they are ranked: `"aic"`, the default, `"aicc"`, `"bic"` or `"caic"`.
 
     Returns
     -------
     DataFrame
         The best first. Of posteriors ArviZ's: `rank, elpd, p, elpd_diff, weight, se, dse,
-        warning` …; of maxima `loglik, df, aic, aicc, bic, delta`, the last the difference in AIC
-        from the best.
+        warning` …; of maxima `loglik, df, aic, aicc, bic, delta`, the last the difference in the
+        criterion from the best; with `"caic"` that too, and its `conditional_df`.
 
     Raises
     ------
@@ -36,7 +40,8 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], **options: Any) -> Any:
 
     Notes
     -----
-    AIC counts the parameters, not the random effects: the marginal AIC. A restricted likelihood
+    AIC counts the parameters, not the random effects: the marginal AIC, of new groups. The
+    conditional one, of the same groups, is that of `ModeFit.caic`. A restricted likelihood
     is that of contrasts which the fixed columns define, so that such fits are compared only
     where these are the same. AICc: Hurvich & Tsai (1989), Biometrika 76, 297-307.
     """
@@ -63,7 +68,11 @@ def _by_cross_validation(fits: Mapping[str, PosteriorFit], **options: Any) -> An
     return az.compare({name: loo(fit, pointwise=True) for name, fit in fits.items()}, **options)
 
 
-def _by_criterion(fits: Mapping[str, ModeFit]) -> pd.DataFrame:
+def _by_criterion(fits: Mapping[str, ModeFit], criterion: str = "aic") -> pd.DataFrame:
+    if criterion not in CRITERIA:
+        raise UnknownNameError(
+            f"criterion={criterion!r} is not known. {suggestion(criterion, CRITERIA)}"
+        )
     first, *others = fits
     for name, fit in fits.items():
         if np.isnan(fit.loglik):
@@ -84,8 +93,11 @@ def _by_criterion(fits: Mapping[str, ModeFit]) -> pd.DataFrame:
         for name, fit in fits.items()
     }
     found = pd.DataFrame.from_dict(rows, orient="index").astype({"df": int})
-    found = found.sort_values("aic", kind="stable")
-    return found.assign(delta=found["aic"] - found["aic"].iloc[0])
+    if criterion == "caic":
+        conditional = pd.DataFrame({name: fit.caic() for name, fit in fits.items()}).T
+        found = found.assign(conditional_df=conditional["df"], caic=conditional["caic"])
+    found = found.sort_values(criterion, kind="stable")
+    return found.assign(delta=found[criterion] - found[criterion].iloc[0])
 
 
 def _corrected(fit: ModeFit) -> float:

@@ -34,7 +34,7 @@ def satterthwaite(fit: ModeFit) -> SmallSample:
     check_normal(fit, "satterthwaite")
     fit, notes = _restricted_if_exact(fit)
     normal = read_normal(fit.mode)
-    covariance = _covariance_of_parameters(normal, restricted=fit.method == "reml")
+    covariance = parameter_covariance(normal, restricted=fit.method == "reml")
     slopes = [
         normal.embed @ (Phi @ normal.sums.mean_slope(i) @ Phi) @ normal.embed.T
         for Phi in (normal.sums.Phi,)
@@ -69,7 +69,7 @@ def _restricted_if_exact(fit: ModeFit) -> tuple[ModeFit, tuple[str, ...]]:
     return restricted(fit), ("Without random effects: sigma by 'reml', so that t is exact.",)
 
 
-def _covariance_of_parameters(normal: NormalMode, *, restricted: bool) -> np.ndarray:
+def parameter_covariance(normal: NormalMode, *, restricted: bool) -> np.ndarray:
     """
     Give the inverse of minus the Hessian of the (restricted) log likelihood, `(m, m)`.
 
