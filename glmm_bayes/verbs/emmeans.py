@@ -154,7 +154,7 @@ def _words(fit: Fit, param: str, ratio: str | None, *, on_response: bool) -> Wor
     response = fit.model.design.response.name.strip("`")
     linear = f"{predictor_label(fit.model, param)} of {response}"
     own = f"{param} of {response}"
-    difference = f"{ratio}, {own}" if ratio else f"difference in {linear}"
+    difference = f"{ratio} of {own}" if ratio else f"difference in {linear}"
     return Words(own if on_response else linear, linear, difference)
 
 
