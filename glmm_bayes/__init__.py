@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from glmm_bayes.verbs.compare_methods import compare_methods
     from glmm_bayes.verbs.datagrid import datagrid
     from glmm_bayes.verbs.recovery import check_recovery
+    from glmm_bayes.verbs.simplify import simplify
     from glmm_bayes.verbs.storage import load
 
 __version__ = "0.1.0"
@@ -47,6 +48,7 @@ _HOMES = {
     "compare_methods": "verbs.compare_methods",
     "check_recovery": "verbs.recovery",
     "datagrid": "verbs.datagrid",
+    "simplify": "verbs.simplify",
     **dict.fromkeys(("load_dataset", "list_datasets"), "datasets"),
     **dict.fromkeys(("COVARIANCES", "Covariance", "CovarianceParameter"), "covariance"),
     **dict.fromkeys(
@@ -101,6 +103,7 @@ __all__ = [
     "list_datasets",
     "load",
     "load_dataset",
+    "simplify",
 ]
 
 
