@@ -101,6 +101,44 @@ def shared_paths(theta: Theta, places: Places) -> np.ndarray:
     return V / np.outer(root, root)
 
 
+PEDIGREE = pd.DataFrame(
+    [("e", "c", "d"), ("a", "x", "y"), ("b", "x", "y"), ("c", "a", "b"), ("d", "a", None)],
+    columns=["id", "sire", "dam"],
+)
+# By the tabular method, by hand: "c" is of full sibs, "e" of half aunt and niece and more.
+ADDITIVE = {
+    "aa": 1.0, "ab": 0.5, "ac": 0.75, "ad": 0.5, "ae": 0.625,
+    "bb": 1.0, "bc": 0.75, "bd": 0.25, "be": 0.5,
+    "cc": 1.25, "cd": 0.375, "ce": 0.8125,
+    "dd": 1.0, "de": 0.6875,
+    "ee": 1.1875,
+}  # fmt: skip
+
+
+def additive(theta: Theta, places: Places) -> np.ndarray:
+    return np.array(
+        [[ADDITIVE["".join(sorted(i + j))] for j in places.names] for i in places.names]
+    )
+
+
+# Entries may be negative, and levels need not be related.
+RELATED = pd.DataFrame(
+    [
+        [1, -0.3, 0.2, 0, 0],
+        [-0.3, 1.2, 0, 0, 0],
+        [0.2, 0, 1, 0, 0],
+        [0, 0, 0, 2, 1],
+        [0, 0, 0, 1, 1],
+    ],
+    [*"abcde"],
+    [*"abcde"],
+)
+
+
+def inverse(K: pd.DataFrame) -> pd.DataFrame:
+    return pd.DataFrame(np.linalg.inv(K), K.index, K.columns)
+
+
 def ar2(theta: Theta, places: Places) -> np.ndarray:
     """By the autocovariances' own recursion, r_k = phi_1 r_(k-1) + phi_2 r_(k-2)."""
     r1, r2 = theta["partial"]
@@ -211,6 +249,21 @@ CASES: dict[str, Case] = {
         crossed,
         combined([3, 1, 9], ["u", "w", "v"]),
         {"t": (LEVEL_COVARIANCES["ou"], {})},
+    ),
+    "pedigree": Case(named("c", "b"), {}, additive, named("e", "a", "d"), {"0": PEDIGREE}),
+    "relmat": Case(
+        named("c", "b"),
+        {},
+        lambda theta, places: RELATED.loc[list(places.names), list(places.names)].to_numpy(),
+        named("e", "a"),
+        {"0": RELATED},
+    ),
+    "precmat": Case(
+        named("c", "b"),
+        {},
+        lambda theta, places: inverse(RELATED).loc[list(places.names), list(places.names)],
+        named("e", "a"),
+        {"0": RELATED},
     ),
     "phylo": Case(named("a", "c", "e"), {}, shared_paths, named("b", "d", "f"), {"0": NEWICK}),
     "iid": Case(NAMED, {}, lambda theta, places: np.eye(len(places.names))),
