@@ -238,6 +238,53 @@ def test_the_wide_star_has_the_variance_of_every_row(herds: ModeFit):
     assert delta_variance(herds.joint_draws.effects["herd"]).shape == (15, 1)
 
 
+# ---- categories
+
+
+@pytest.fixture(scope="module")
+def tasters() -> ModeFit:
+    data = gb.load_dataset("wine")
+    labels = [str(k) for k in range(1, 6)]
+    data["rating"] = pd.Categorical(data["rating"].astype(str), labels, ordered=True)
+    return gb.Model("rating ~ temp + contact + (1 | judge)", data, "cumulative").fit("ml")
+
+
+def test_every_category_has_its_comparison(tasters: ModeFit):
+    """P(Y <= j) = expit(threshold_j - x beta), of a typical judge."""
+    fixed = tasters.fixef()["estimate"]
+    cuts = np.concatenate([[-np.inf], fixed.filter(like="Intercept"), [np.inf]])
+
+    def probabilities(contact: float) -> np.ndarray:
+        eta = np.array([[0], [fixed["temp[T.warm]"]]]) + contact * fixed["contact[T.yes]"]
+        return np.diff(expit(cuts - eta), axis=1)
+
+    # Half of the wines had contact.
+    expected = (probabilities(0) + probabilities(1)) / 2
+    rows = tasters.predictions(by="temp")
+    assert list(rows["category"]) == list("12345") * 2
+    np.testing.assert_allclose(rows["estimate"].to_numpy().reshape(2, 5), expected, rtol=1e-6)
+    change = tasters.comparisons("temp", by=True)
+    np.testing.assert_allclose(change["estimate"], expected[1] - expected[0], rtol=1e-6)
+    assert change["estimate"].sum() == pytest.approx(0, abs=1e-10)
+    same = rows.contrast("reference")
+    np.testing.assert_allclose(same["estimate"], change["estimate"], rtol=1e-8)
+    np.testing.assert_allclose(same["std_error"], change["std_error"], rtol=1e-6)
+
+
+def test_means_of_categories_are_of_the_latent_scale(tasters: ModeFit):
+    """So has emmeans those of ordinal::clmm: differences are coefficients, and odds ratios."""
+    row = tasters.fixef().loc["temp[T.warm]"]
+    found = tasters.emmeans("temp").contrast("reference").iloc[0]
+    assert found["estimate"] == pytest.approx(row["estimate"])
+    assert found["std_error"] == pytest.approx(row["std_error"], rel=1e-6)
+
+
+@pytest.mark.parametrize("groups", ["marginal", "conditional"])
+def test_probabilities_of_categories_sum_to_one(tasters: ModeFit, groups: str):
+    found = tasters.predictions(by="contact", groups=groups)
+    np.testing.assert_allclose(found.groupby("contact", observed=True)["estimate"].sum(), 1.0)
+
+
 # ---- posteriors
 
 

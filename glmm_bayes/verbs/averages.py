@@ -19,10 +19,11 @@ from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.datagrid import GRIDS, datagrid, grouping_variables
 from glmm_bayes.verbs.describe import predictor_label
 from glmm_bayes.verbs.intervals import Scale
-from glmm_bayes.verbs.predict import PARAM, check_names, in_parts, with_any_group
+from glmm_bayes.verbs.predict import PARAM, category_labels, check_names, in_parts, with_any_group
 from glmm_bayes.verbs.sources import drawn
 
 GROUPS = ("population", "conditional", "marginal")
+CATEGORY = "category"
 # Numbers that values of single rows may be: 0.8 GB.
 MOST = 100_000_000
 
@@ -56,9 +57,19 @@ class Target:
         if self.kind == "linear":
             return f"{predictor_label(self.model, 'mu')} of {name}"
         if self.kind == "mean":
-            counted = self.model.family.binary or response.trials is not None
+            counted = self.model.family.binary or response.trials is not None or self.categories
             return f"{'probability' if counted else 'mean'} of {name}"
         return f"{self.kind.removeprefix(PARAM)} of {name}"
+
+    @property
+    def categories(self) -> tuple[str, ...] | None:
+        """The categories that each have a prediction, if it is so."""
+        return category_labels(self.model, self.kind)
+
+    @property
+    def within(self) -> tuple[str, ...]:
+        """The columns within which predictions are compared."""
+        return () if self.categories is None else (CATEGORY,)
 
     @property
     def where(self) -> str:
@@ -178,6 +189,9 @@ class Average:
         From predictions `(S, m)` in every state, for some of the rows, to `(r, S, m)`.
     finish
         From their averages `(r, S, k)` to quantities `(S, k)`.
+
+    Where a prediction is the probability of each of K categories, these are a last axis of all of
+    them, and quantities are `(S, k K)`, the categories of a group one after the other.
     """
 
     fit: Fit
@@ -211,9 +225,21 @@ class Average:
         weights, total = self.groups.weights, None
         for rows, states in self._predicted(draws):
             made = self.combine(states, self.frames[0].iloc[rows])
-            part = np.stack([np.asarray(m @ weights[rows]) for m in made])
+            part = np.stack([_weighted(m, weights[rows]) for m in made])
             total = part if total is None else total + part
-        return self.finish(np.asarray(total))
+        found = self.finish(np.asarray(total))
+        return found.reshape(len(found), -1)
+
+    @property
+    def labels(self) -> pd.DataFrame:
+        """What every quantity is of."""
+        names = self.target.categories
+        if names is None:
+            return self.groups.labels
+        k = len(self.groups.labels)
+        found = self.groups.labels.loc[np.repeat(np.arange(k), len(names))].reset_index(drop=True)
+        codes = np.tile(np.arange(len(names)), k)
+        return found.assign(**{CATEGORY: pd.Categorical.from_codes(codes, pd.Index(names))})
 
     @property
     def scale(self) -> Scale:
@@ -249,6 +275,13 @@ class Average:
         spread = np.sqrt(np.diag(self.fit.coefficient_covariance()))
         steps = np.where(spread > 0, spread, 1.0)
         return (delta_slopes(self.at(_about(_one(self.fit), steps))) / steps[:, None]).T
+
+
+def _weighted(values: np.ndarray, weights: csr_array) -> np.ndarray:
+    """Average `(S, m)`, or `(S, m, K)`, by weights `(m, k)`."""
+    if values.ndim == 2:
+        return np.asarray(values @ weights)
+    return np.stack([np.asarray(part @ weights) for part in np.moveaxis(values, -1, 0)], axis=-1)
 
 
 def _one(fit: Fit) -> Draws:

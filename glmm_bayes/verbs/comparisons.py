@@ -10,7 +10,7 @@ from scipy.special import logit
 from glmm_bayes.data import Frame
 from glmm_bayes.fit import Fit
 from glmm_bayes.registry import Registry
-from glmm_bayes.verbs.averages import Average, Groups, Target, groups_of, rows_to_predict
+from glmm_bayes.verbs.averages import Average, Target, groups_of, rows_to_predict
 from glmm_bayes.verbs.changes import Change, Wanted, changes
 from glmm_bayes.verbs.contrasted import Hypothesis, contrasted
 from glmm_bayes.verbs.estimates import Asked, Estimates, Quantities, Words
@@ -132,15 +132,15 @@ def comparisons(
                 lambda a: how.of(a[1], a[0]),
             )
         )
-        labels.append(labelled(grouped, change, change.label.format(sign=how.sign)))
+        labels.append(labelled(made[-1], change, change.label.format(sign=how.sign)))
     words = Words.plain(f"{how.words} {target.words}")
     found = together(fit, made, labels, asked, words, how.shown)
     return (found if hypothesis is None else contrasted(found, hypothesis)).table(asked)
 
 
-def labelled(groups: Groups, change: Change, label: str) -> pd.DataFrame:
-    """Name the rows of one change."""
-    found = groups.labels.copy()
+def labelled(average: Average, change: Change, label: str) -> pd.DataFrame:
+    """Name the quantities of one change."""
+    found = average.labels.copy()
     found.insert(0, "term", change.term)
     found.insert(1, "contrast", label)
     return found
@@ -161,6 +161,7 @@ def together(
         fit,
         pd.concat(labels, ignore_index=True),
         np.concatenate([part.values for part in made], axis=1),
+        within=made[0].target.within,
         shown=shown,
         ratios=shown,
         slopes=np.concatenate(known) if len(known) == len(made) else None,

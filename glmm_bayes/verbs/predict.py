@@ -98,7 +98,7 @@ def predict(
     design = rows_of(fit.model, newdata, trials=kind == "response")
     rng = np.random.default_rng(fit.seed if seed is None else seed)
     groups = _target(kind, groups)
-    labels = _labels(fit.model, kind)
+    labels = category_labels(fit.model, kind)
     if not draws and kind != "response":
         source = fit.row_source(design, groups, rng)
         tables = [
@@ -119,7 +119,7 @@ def predict(
     return fit.response_table(table, design, groups)
 
 
-def _labels(model: Model, kind: str) -> tuple[str, ...] | None:
+def category_labels(model: Model, kind: str) -> tuple[str, ...] | None:
     """Give the categories that a row has a number for each of, if it is so."""
     found = model.family.categories
     by_category = found is not None and (kind == "mean" or (kind == "response" and found.counted))
@@ -204,7 +204,7 @@ def simulate(
     parts = in_parts(fit.model, design, source, "response", groups, rng)
     values = np.concatenate([part for _, part, _ in parts], axis=1)
     coords: dict[str, Any] = {"sim": np.arange(n), "__obs__": design.rows.kept}
-    labels = _labels(fit.model, "response")
+    labels = category_labels(fit.model, "response")
     if labels is not None:
         coords["category"] = list(labels)
     return xr.DataArray(values, coords, tuple(coords), name="y")

@@ -47,7 +47,8 @@ def predictions(
     -------
     Estimates
         One row a prediction: the predictors' columns or those of `by`, and `estimate, std_error,
-        lower, upper`, of a maximum `statistic, df, p_value`. Intervals are symmetric on the scale
+        lower, upper`, of a maximum `statistic, df, p_value`. Where the response is a category, each
+        has a row, and contrasts are within them. Intervals are symmetric on the scale
         of the link; their contrasts on that of the predictions.
 
     Raises
@@ -76,8 +77,9 @@ def predictions(
     made = Average(fit, [rows], target, grouped, lambda states, _: states, lambda a: a[0])
     found = Quantities.of(
         fit,
-        grouped.labels,
+        made.labels,
         np.asarray(made.scale.to(made.values)),
+        within=target.within,
         shown=made.scale,
         summed=made.values,
         slopes=None if ddf is None else made.slopes,

@@ -102,7 +102,7 @@ def slopes(
     for change, label, combine in _steps(fit, rows, variables, slope):
         frames = [change.low, change.high]
         made.append(Average(fit, frames, target, grouped, combine, lambda a: a[0]))
-        labels.append(labelled(grouped, change, label))
+        labels.append(labelled(made[-1], change, label))
     found = together(fit, made, labels, asked, Words.plain(f"{how.words} {target.words}"))
     return (found if hypothesis is None else contrasted(found, hypothesis)).table(asked)
 
@@ -136,6 +136,8 @@ def _quotient(name: str, step: float, how: Slope) -> Combine:
         # The rows are those before the change.
         x = rows[name].to_numpy(dtype=float) + step / 2
         middle = (states[0] + states[1]) / 2
+        # Categories, if there are any, are a last axis.
+        x = x.reshape(-1, *[1] * (middle.ndim - 2))
         return [how.of((states[1] - states[0]) / step, x, middle)]
 
     return quotient
