@@ -16,6 +16,7 @@ from glmm_bayes.covariance import LEVEL_COVARIANCES, LevelCovariance, Places
 from glmm_bayes.density import read_density
 from glmm_bayes.engine.latent import Pattern
 from glmm_bayes.errors import DataError, FormulaError, NotSupportedError
+from glmm_bayes.modes.whitening import whitened_density
 
 type Theta = Mapping[str, np.ndarray]
 
@@ -474,3 +475,18 @@ def test_sampling_around_the_mode_agrees_with_the_marginal_posterior() -> None:
 def test_bad_input_is_one_clear_error(formula: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         gb.Model(formula, series())
+
+
+def test_whitening_by_the_mode_has_the_joint_density_and_unit_curvature() -> None:
+    model = gb.Model("c ~ x + ar1(t | g)", series(), family="poisson")
+    joint = read_density(model)
+    density = whitened_density(model, joint)
+    z = 0.3 * np.random.default_rng(1).standard_normal(joint.size)
+    value, gradient = density(z)
+    assert value == pytest.approx(joint.value_and_gradient(density.place(z))[0], rel=1e-12)
+    steps = 1e-5 * np.eye(joint.size)[[0, 3, 4, 20]]
+    found = [(density(z + s)[0] - density(z - s)[0]) / 2e-5 for s in steps]
+    np.testing.assert_allclose(gradient[[0, 3, 4, 20]], found, rtol=1e-4, atol=1e-5)
+    none = np.zeros(joint.size)
+    bends = [(density(none - s)[1] - density(none + s)[1]) @ s / (2 * s @ s) for s in steps[2:]]
+    np.testing.assert_allclose(bends, 1.0, atol=1e-3)

@@ -12,7 +12,7 @@ from glmm_bayes.draws import Draws, from_unconstrained
 from glmm_bayes.engine.joint import Joint
 from glmm_bayes.errors import ConvergenceError, NotSupportedError
 from glmm_bayes.model import Model
-from glmm_bayes.modes.whitening import find_whitening
+from glmm_bayes.modes.whitening import whitened_density
 
 # What a search may meet with, in which case there is sampling without it.
 NO_MODE = (ConvergenceError, NotSupportedError, ArithmeticError, ValueError, MemoryError)
@@ -81,7 +81,7 @@ def prepare(model: Model, seed: int, start: str) -> Prepared:
 
 def _around_the_mode(model: Model) -> Prepared:
     joint = read_density(model, dict.fromkeys([term.name for term in model.design.terms], False))
-    evaluate = compiled_density(model, joint, find_whitening(model, joint))
+    evaluate = whitened_density(model, joint)
 
     def start(rng: np.random.Generator) -> np.ndarray:
         for shrink in _SHRINK:

@@ -5,22 +5,57 @@ from dataclasses import replace
 
 import numpy as np
 
-from glmm_bayes.density import compiled_density
+from glmm_bayes.density import Evaluate, compiled_density
+from glmm_bayes.engine.affine import Affine
 from glmm_bayes.engine.joint import Joint
 from glmm_bayes.engine.lanczos import uneven_directions
 from glmm_bayes.engine.lapack import one_thread
 from glmm_bayes.engine.newton import in_units, positive_part
 from glmm_bayes.engine.whitening import Front, Whitening
-from glmm_bayes.errors import ConvergenceError
+from glmm_bayes.errors import ConvergenceError, NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.penalised import maximise_penalised
 from glmm_bayes.modes.reading import centred_columns, read_rows
+from glmm_bayes.modes.star import ARM
 from glmm_bayes.terms import RandomTerm
 
 STEP = 1e-5  # of a search's coordinate, for how the unconstrained ones move with it
 PACE = 1e-3  # of a unit of z, between the gradients that give the curvature
+
+
+def whitened_density(model: Model, joint: Joint) -> Evaluate:
+    """
+    Give the density in coordinates that the posterior's mode and curvature whiten.
+
+    Level by level where levels are independent; else all effects together, by the mode's factor.
+
+    Raises
+    ------
+    ConvergenceError, LinAlgError, NotSupportedError
+        If there is no mode with a curvature.
+    """
+    if all(term.level_structure.pairs is None for term in model.design.terms):
+        return compiled_density(model, joint, find_whitening(model, joint))
+    with one_thread(), np.errstate(all="ignore"):
+        mode, _ = _searched(model, joint)
+        return _affine(mode, joint)
+
+
+def _affine(mode: Mode, joint: Joint) -> Affine:
+    only, c = mode.factor.effects_only(), mode.coordinates
+    if not only.spread.system.has_root:
+        raise NotSupportedError("so many levels meet that effects have no root to whiten by")
+
+    def standard(x: np.ndarray) -> np.ndarray:
+        parts = zip(mode.effects_at(x), c.Lambdas(x), strict=True)
+        return np.concatenate([np.linalg.solve(L, b.T).T.ravel() for b, L in parts])
+
+    sides = [(standard(mode.x + ARM * a), standard(mode.x - ARM * a)) for a in mode.axes.T]
+    slopes = np.array([(up - down) / (2 * ARM) for up, down in sides]).T
+    axes = _outer_moves(mode, joint).T @ mode.axes
+    return Affine(joint, joint.outer.unconstrain(mode.theta), axes, mode.u, slopes, only)
 
 
 def find_whitening(model: Model, joint: Joint) -> Whitening:
@@ -77,14 +112,19 @@ def _searched(model: Model, joint: Joint) -> tuple[Mode, np.ndarray]:
 
 def _outer_covariance(mode: Mode, joint: Joint) -> np.ndarray:
     """Give the covariance `(d, d)` of the free outer parameters on their unconstrained scale."""
+    by_x = _outer_moves(mode, joint)
+    return by_x.T @ mode.covariance @ by_x
+
+
+def _outer_moves(mode: Mode, joint: Joint) -> np.ndarray:
+    """Give how these move with the search's coordinates, `(m, d)`."""
 
     def z(x: np.ndarray) -> np.ndarray:
         return joint.outer.unconstrain(mode.coordinates.theta(x))
 
     steps = STEP * np.eye(len(mode.x))
     moves = [(z(mode.x + step) - z(mode.x - step)) / (2 * STEP) for step in steps]
-    by_x = np.array(moves).reshape(len(mode.x), joint.outer.size)
-    return by_x.T @ mode.covariance @ by_x
+    return np.array(moves).reshape(len(mode.x), joint.outer.size)
 
 
 def _whitening(mode: Mode, joint: Joint, covariance: np.ndarray) -> Whitening:
