@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from glmm_bayes.inference import METHODS
     from glmm_bayes.model import Model
     from glmm_bayes.priors import Prior
+    from glmm_bayes.verbs.bootstrap import bootstrap
     from glmm_bayes.verbs.compare import compare
     from glmm_bayes.verbs.compare_methods import compare_methods
     from glmm_bayes.verbs.datagrid import datagrid
@@ -44,6 +45,7 @@ _HOMES = {
     "METHODS": "inference",
     "Tree": "covariance.tree",
     "load": "verbs.storage",
+    "bootstrap": "verbs.bootstrap",
     "compare": "verbs.compare",
     "compare_methods": "verbs.compare_methods",
     "check_recovery": "verbs.recovery",
@@ -96,6 +98,7 @@ __all__ = [
     "UnknownNameError",
     "add_family",
     "add_link",
+    "bootstrap",
     "check_recovery",
     "compare",
     "compare_methods",

@@ -58,8 +58,6 @@ def test_names_and_methods_are_checked(sleepstudy):
         sleepstudy.confint(parm="Dayz")
     with pytest.raises(UnknownNameError, match="method='walt' is not known"):
         sleepstudy.confint(method="walt")
-    with pytest.raises(NotSupportedError, match="bootstrap.*not built yet.*profile"):
-        sleepstudy.confint(method="bootstrap")
 
 
 @pytest.mark.parametrize("verb", ["loo"])

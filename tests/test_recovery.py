@@ -21,10 +21,12 @@ from scipy.stats import binomtest, kstest, norm, t
 import glmm_bayes as gb
 from glmm_bayes.draws import Draws
 from glmm_bayes.fit import PosteriorFit
+from glmm_bayes.modes.another import with_response
 from glmm_bayes.verbs.recovery_page import page_of
 from glmm_bayes.verbs.recovery_replicate import RANKED, ranks, replicate, simulated
-from glmm_bayes.verbs.recovery_study import Parcel, Study, with_response
+from glmm_bayes.verbs.recovery_study import Study
 from glmm_bayes.verbs.recovery_table import holm, miscovered, not_uniform, table_of, uniformity
+from glmm_bayes.verbs.replicates import Parcel
 
 SIGMA, TAU = 0.7, 1.5
 QUIET: dict[str, Any] = {"progressbar": False}

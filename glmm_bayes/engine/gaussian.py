@@ -1,6 +1,7 @@
 """A Gaussian response on its cross-products: sigma and the coefficients profiled, exactly."""
 
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -108,12 +109,21 @@ class Gaussian:
     products: Any = field(init=False)
 
     def __post_init__(self) -> None:
-        self.whole, root = float((self.w * self.y) @ self.y), np.sqrt(self.w)
-        # What is left of y is small beside a y far from zero, and so are its sums of squares.
-        self.base = np.linalg.lstsq(self.X * root[:, None], self.y * root, rcond=None)[0]
-        self.y = self.y - self.X @ self.base
-        wy = self.w * self.y
         self.products = self.system.cross_products(self.w[None, None], with_x=True)
+        self._read(self.y)
+
+    def with_response(self, y: np.ndarray) -> "Gaussian":
+        """Put another response `(n,)` in place, whose products with the columns alone are new."""
+        found = copy(self)
+        found._read(y)
+        return found
+
+    def _read(self, y: np.ndarray) -> None:
+        self.whole, root = float((self.w * y) @ y), np.sqrt(self.w)
+        # What is left of y is small beside a y far from zero, and so are its sums of squares.
+        self.base = np.linalg.lstsq(self.X * root[:, None], y * root, rcond=None)[0]
+        self.y = y - self.X @ self.base
+        wy = self.w * self.y
         identity = [np.eye(term.p) for term in self.system.latent.terms]
         self.zy = self.system.at(identity).collect(wy[None])
         self.xy = self.X.T @ wy

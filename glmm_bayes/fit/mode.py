@@ -220,11 +220,18 @@ class ModeFit(Fit):
         method: str = "wald",
         level: float = 0.95,
         parm: str | Sequence[str] | None = None,
+        nsim: int | None = None,
+        seed: int | None = None,
+        kind: str = "parametric",
+        interval: str = "percentile",
     ) -> "pd.DataFrame":
         """Confidence intervals of all parameters: see `verbs.confint.confint`."""
         from glmm_bayes.verbs.confint import confint
 
-        return confint(self, method=method, level=level, parm=parm)
+        return confint(
+            self, method=method, level=level, parm=parm,
+            nsim=nsim, seed=seed, kind=kind, interval=interval,
+        )  # fmt: skip
 
     def profile(self, parm: str | Sequence[str] | None = None, *, level: float = 0.99) -> "Profile":
         """Profile likelihood, to be read, plotted and tabulated: see `verbs.profile.profile`."""

@@ -66,7 +66,7 @@ def maximise_gaussian(model: Model, *, restricted: bool) -> Mode:
         for start in coordinates.starts(sd)
     ]
     x, inverse = max(tops, key=lambda top: objective(top[0])[0]) if len(tops) > 1 else tops[0]
-    return _concluded(objective, x, axes @ root(inverse))
+    return concluded(objective, x, axes @ root(inverse))
 
 
 def _first_ratios(gaussian: Gaussian) -> list[np.ndarray]:
@@ -86,7 +86,7 @@ def _first_ratios(gaussian: Gaussian) -> list[np.ndarray]:
     return [size / sigma for size in sizes]
 
 
-def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) -> Mode:
+def concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) -> Mode:
     """Polish in the factors over sigma; then the Hessian by sigma and the factors themselves."""
     coordinates, gaussian = objective.coordinates, objective.gaussian
     frame, polished = polish(Frame(objective, x, off_edge(axes, coordinates.idle(x))))
@@ -111,7 +111,7 @@ def _concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) ->
     eta = np.stack([gaussian.X @ found.gamma, np.full(len(gaussian.y), np.log(found.sigma))])
     offset = coordinates.model.design.predictors["mu"].offset[gaussian.system.order]
     eta[0] += spread.eta(found.u)[0] + offset
-    loglik, notes = sharpened(found.value + _jacobian(coordinates.model), found.factor)
+    loglik, notes = sharpened(found.value + jacobian(coordinates.model), found.factor)
     return Mode(
         coordinates, x, loglik, covariance, polished.gradient,
         polished.decrement, found.u, found.factor, True, found.sigma, eta,
@@ -153,7 +153,7 @@ def growth_in(coordinates: Coordinates) -> np.ndarray:
     return found
 
 
-def _jacobian(model: Model) -> float:
+def jacobian(model: Model) -> float:
     """Give the log density's part that comes of transforming the response, summed."""
     response, family = model.design.response, model.family
     zero = {"mu": family.working(response.y), "sigma": 1.0}

@@ -117,7 +117,7 @@ def maximise_laplace(
     objective.forget()
     x, inverse = climb(objective, coordinates, highest.x, highest.axes, units)
     count = sum(each.evaluations for each in begun)
-    return _concluded(objective, x, highest.axes @ root(inverse), count)
+    return concluded(objective, x, highest.axes @ root(inverse), count)
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +199,7 @@ def _first_axes(
     return (moved if whole(moved)[0] > whole(x)[0] else x), axes, 3
 
 
-def _concluded(objective: LaplaceObjective, x: np.ndarray, axes: np.ndarray, count: int) -> Mode:
+def concluded(objective: LaplaceObjective, x: np.ndarray, axes: np.ndarray, count: int) -> Mode:
     """Polish by Newton's method with the true Hessian, and put the answer together."""
     coordinates = objective.coordinates
     idle = coordinates.idle(x)

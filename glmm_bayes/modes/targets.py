@@ -1,7 +1,7 @@
 """What can be held while the rest is maximised: each outer parameter as a function of x."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -95,6 +95,10 @@ class Target(ABC):
         """Give the parameter on its own scale."""
         return float(self.bend.back(self(x)[0]))
 
+    def naturals(self, x: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
+        """Give the parameter `(S,)` at `(S, m)`, where the terms' factors are `(S, p, p)`."""
+        return np.array([self.natural(row) for row in x])
+
     def is_held(self, x: np.ndarray) -> bool:
         """Tell whether it cannot move, as `priors` hold it fixed."""
         return False
@@ -124,6 +128,10 @@ class Linear(Target):
     def __call__(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Give s and its gradient."""
         return float(self.weights @ x) + self.rest, self.weights
+
+    def naturals(self, x: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
+        """Give the parameter `(S,)`."""
+        return np.asarray(self.bend.back(x @ self.weights + self.rest))
 
     def is_held(self, x: np.ndarray) -> bool:
         """Tell whether no coefficient of it is free."""
@@ -193,6 +201,11 @@ class Sd(Component):
         with np.errstate(divide="ignore"):
             return 0.5 * float(np.log(square)), _pulled(self, x, by_Lambda)
 
+    def naturals(self, x: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
+        """Give the standard deviation `(S,)`."""
+        row = Lambdas[self.number][:, self.place[0] if self.place else 0]
+        return np.sqrt(np.square(row).sum(axis=1))
+
 
 @dataclass(frozen=True, eq=False)
 class Corr(Component):
@@ -213,6 +226,13 @@ class Corr(Component):
             by_Lambda[i] = (two - cosine * one) / (a * sine)
             by_Lambda[j] = (one - cosine * two) / (b * sine)
         return 2 * float(np.arctan2(sum_, apart)), _pulled(self, x, by_Lambda)
+
+    def naturals(self, x: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
+        """Give the correlation `(S,)`; NaN of what does not vary."""
+        one, two = (Lambdas[self.number][:, k] for k in self.place)
+        sizes = np.linalg.norm(one, axis=1) * np.linalg.norm(two, axis=1)
+        with np.errstate(all="ignore"):
+            return np.where(sizes > 0, np.einsum("si,si->s", one, two) / sizes, np.nan)
 
 
 def _pulled(target: Component, x: np.ndarray, by_Lambda: np.ndarray) -> np.ndarray:
@@ -264,8 +284,12 @@ def targets_of(c: Coordinates, x: np.ndarray) -> list[Target | None]:
     x
         `(m,)` a place at which nothing is at an edge but what stays there.
     """
-    found = [*_coefficients(c), *_components(c), *_constants(c)]
-    return [None if target.is_held(x) else target for target in found]
+    return [None if target.is_held(x) else target for target in all_targets(c)]
+
+
+def all_targets(c: Coordinates) -> list[Target]:
+    """List all outer parameters in the order of tables."""
+    return [*_coefficients(c), *_components(c), *_constants(c)]
 
 
 def _coefficients(c: Coordinates) -> Iterator[Target]:
@@ -295,11 +319,14 @@ def _components(c: Coordinates) -> Iterator[Target]:
 
 
 def _constants(c: Coordinates) -> Iterator[Target]:
-    for parameter, at in zip(c.model.family.parameters, c.coefficients, strict=True):
+    for number, (parameter, at) in enumerate(
+        zip(c.model.family.parameters, c.coefficients, strict=True)
+    ):
         if parameter.name in c.model.constants:
             link = c.model.links[parameter.name]
             weights = np.zeros(c.size)
             weights[at] = 1.0
+            rest = float(np.nan_to_num(c.held[number][0]))
             log = link.name == "log"
             bend = LOGARITHM if log else Bend(link.linkfun, link.linkinv, link.slope, far=None)
-            yield Linear(bend, parameter.support, weights, 0.0)
+            yield Linear(bend, parameter.support, weights, rest)

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 
 import pandas as pd
 
-from glmm_bayes.errors import NotSupportedError, UnknownNameError
+from glmm_bayes.errors import UnknownNameError
 from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.tables import constants, fixef, outer_draws, varcorr
@@ -18,6 +18,10 @@ def confint(
     method: str = "wald",
     level: float = 0.95,
     parm: str | Sequence[str] | None = None,
+    nsim: int | None = None,
+    seed: int | None = None,
+    kind: str = "parametric",
+    interval: str = "percentile",
 ) -> pd.DataFrame:
     """
     Give confidence intervals of coefficients, variance components and family parameters.
@@ -27,11 +31,15 @@ def confint(
     method
         `"wald"`: the estimate and its standard error, on the scales that `varcorr` and `fixef`
         say. `"profile"`: where a likelihood-ratio test does not reject the value, see
-        `verbs.profile.profile_intervals`.
+        `verbs.profile.profile_intervals`. `"bootstrap"`: from refits to data made anew, see
+        `verbs.bootstrap.bootstrap`, which gives the replicates too.
     level
         The intervals' probability.
     parm
         Names of rows to keep, such as `"Days"` or `"sd_Subject[Days]"`; all by default.
+    nsim, seed, kind, interval
+        Of the bootstrap: how many replicates, 1000 by default; the random stream, by default
+        from the fit's seed; how data are made anew, and how intervals of the replicates.
 
     Returns
     -------
@@ -60,8 +68,15 @@ def confint(
         raise UnknownNameError(f"method={method!r} is not known. {suggestion(method, METHODS)}")
     names = chosen_names(parm, outer_names(fit))
     if method == "bootstrap":
-        raise NotSupportedError(
-            "confint(method='bootstrap') is not built yet; use method='profile'."
+        from glmm_bayes.verbs.bootstrap import bootstrap_intervals
+
+        return bootstrap_intervals(
+            fit, level=level, parm=names, nsim=1000 if nsim is None else nsim,
+            seed=seed, kind=kind, interval=interval,
+        )  # fmt: skip
+    if nsim is not None or (kind, interval) != ("parametric", "percentile"):
+        raise UnknownNameError(
+            f"nsim, kind and interval are those of method='bootstrap': method={method!r} has none."
         )
     return INTERVALS[method](fit, level, names)
 

@@ -1,6 +1,7 @@
 """Whether a method finds again what data were simulated from: simulation-based calibration."""
 
 import inspect
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,10 +19,10 @@ from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.printing import Page
 from glmm_bayes.verbs.recovery_file import ReplicateFile, description, opened, stored_seed
-from glmm_bayes.verbs.recovery_replicate import Outcome
-from glmm_bayes.verbs.recovery_run import progress, run
+from glmm_bayes.verbs.recovery_replicate import Outcome, replicate
 from glmm_bayes.verbs.recovery_study import Study
 from glmm_bayes.verbs.recovery_table import estimates_of, replicates_of, table_of
+from glmm_bayes.verbs.replicates import Parcel, progress, run
 
 PRIOR = "prior"
 
@@ -183,7 +184,7 @@ def check_recovery(
     """
     function = METHODS[method]
     check_counts(1, n=n)
-    _refuse_weights(model)
+    refuse_weights(model)
     _check_options(method, function, options)
     place = None if path is None else Path(path)
     if seed is None and place is not None:
@@ -212,15 +213,17 @@ def _outcomes(
 ) -> Sequence[Outcome]:
     """Run what is not yet done; in the order of the replicates, whatever order they came in."""
     done = {} if file is None else {k: o for k, o in file.done.items() if k < n}
-    with progress(n, list(done.values()), progressbar) as advance:
+    statuses = Counter(outcome.status for outcome in done.values())
+    with progress("Recovery", n, statuses, progressbar) as advance:
 
         def record(outcome: Outcome) -> None:
             if file is not None:
                 file.add(outcome)
             done[outcome.k] = outcome
-            advance(outcome)
+            advance({outcome.status: 1})
 
-        run(study, [k for k in range(n) if k not in done], n_jobs, record)
+        todo = [k for k in range(n) if k not in done]
+        run(replicate, Parcel(study), todo, n_jobs, record)
     if not done:
         raise KeyboardInterrupt
     return [done[k] for k in sorted(done)]
@@ -229,7 +232,8 @@ def _outcomes(
 # ---- the question, checked
 
 
-def _refuse_weights(model: Model) -> None:
+def refuse_weights(model: Model) -> None:
+    """Raise `NotSupportedError` if responses cannot be drawn, as their rows have weights."""
     response = model.design.response
     if response.weights is not None and not np.isin(response.weights, (0.0, 1.0)).all():
         raise NotSupportedError(

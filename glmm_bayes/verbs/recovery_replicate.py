@@ -10,18 +10,15 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.draws import Draws
-from glmm_bayes.errors import (
-    ConvergenceWarning,
-    DataWarning,
-    SingularFitWarning,
-    UnknownNameError,
-)
+from glmm_bayes.errors import UnknownNameError
 from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
+from glmm_bayes.modes.another import with_response
 from glmm_bayes.modes.star import widened
 from glmm_bayes.predictive import in_rows, parameters, responses
 from glmm_bayes.verbs.intervals import IDENTITY
-from glmm_bayes.verbs.recovery_study import Parcel, Study, outer_values, with_response
+from glmm_bayes.verbs.recovery_study import Study, outer_values
+from glmm_bayes.verbs.replicates import Parcel, silence
 
 LEVELS = (0.5, 0.8, 0.95)
 COLUMNS = (
@@ -83,12 +80,6 @@ def replicate(parcel: Parcel, k: int) -> Outcome:
     with warnings.catch_warnings():
         silence()
         return _replicate(study, k)
-
-
-def silence() -> None:
-    """Ignore what fits warn of, as it is counted."""
-    for category in (ConvergenceWarning, SingularFitWarning, DataWarning):
-        warnings.simplefilter("ignore", category)
 
 
 def _replicate(study: Study, k: int) -> Outcome:

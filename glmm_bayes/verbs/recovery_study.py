@@ -1,10 +1,8 @@
 """What all replicates of a recovery check share, and how it travels to other processes."""
 
 import os
-import pickle
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
-from functools import cached_property, lru_cache
 from types import SimpleNamespace
 from typing import Any, cast
 
@@ -12,10 +10,10 @@ import numpy as np
 
 from glmm_bayes.draws import Draws
 from glmm_bayes.errors import DataError
-from glmm_bayes.families import FAMILIES
 from glmm_bayes.fit import Fit
 from glmm_bayes.inference import METHODS
 from glmm_bayes.model import Model
+from glmm_bayes.modes.another import changed
 from glmm_bayes.predictive import all_effects
 from glmm_bayes.verbs.intervals import IDENTITY, Scale, link_scale
 from glmm_bayes.verbs.prior_predictive import _prior_draws
@@ -142,65 +140,3 @@ def _followed(model: Model) -> Iterator[Effect]:
             j = k % term.size
             name = f"b_{term.name}[{term.levels[i]}, {term.columns[j]}]"
             yield Effect(term.name, int(i), j, name)
-
-
-# ---- the same model with another response
-
-
-def with_response(model: Model, y: np.ndarray) -> Model:
-    """Put another response in place; the priors stay, which `refit` would scale anew."""
-    response = replace(model.design.response, y=y)
-    return changed(model, design=model.design.with_response(response))
-
-
-def changed(model: Model, **parts: Any) -> Model:
-    """Copy a model with some parts replaced, without what was computed from the old ones."""
-    cls = type(model)
-    kept = {
-        name: value
-        for name, value in vars(model).items()
-        if not isinstance(getattr(cls, name, None), cached_property)
-    }
-    copied = cls.__new__(cls)
-    vars(copied).update(kept | parts)
-    return copied
-
-
-# ---- on the way to other processes
-
-
-class Parcel:
-    """
-    A study that is pickled once, and opened once by each process.
-
-    So what a process compiles for a family serves all replicates that it gets.
-    """
-
-    def __init__(self, study: Study) -> None:
-        self.study = study
-
-    @cached_property
-    def _content(self) -> bytes:
-        from joblib import wrap_non_picklable_objects
-
-        model = self.study.model
-        name, family = model.family.name, model.family
-        registered = name in FAMILIES and FAMILIES[name] is family
-        # A registered family goes by its name; another without what was compiled for it here.
-        bare = changed(model, family=None if registered else replace(family))
-        parts = (replace(self.study, model=bare), name)
-        return pickle.dumps(wrap_non_picklable_objects(parts, keep_wrapper=False))
-
-    def __reduce__(self) -> tuple[Any, ...]:
-        """Pickle as the content, made once."""
-        return _opened, (self._content,)
-
-
-@lru_cache(maxsize=2)
-def _opened(content: bytes) -> Parcel:
-    study, name = pickle.loads(content)
-    if study.model.family is None:
-        study.model.family = FAMILIES[name]
-    # A method of the user's own is not registered in a process that has not run the user's code.
-    METHODS.add(study.method, study.function)
-    return Parcel(study)
