@@ -15,12 +15,20 @@ MOST = 100  # categories, from which on a response is rather a count
 
 
 def in_categories(
-    family: Family, response: Response, link: str | Mapping[str, str] | None
+    family: Family,
+    response: Response,
+    labels: tuple[str, ...],
+    link: str | Mapping[str, str] | None,
 ) -> tuple[Family, Response]:
     """
     Fit a family to the categories of a response, and turn the response into their numbers.
 
     Ordered categories come in the order of a categorical column, else sorted.
+
+    Parameters
+    ----------
+    labels
+        The names of a `cbind`'s columns, if the response was one.
 
     Raises
     ------
@@ -31,15 +39,22 @@ def in_categories(
     """
     found = family.categories
     if found is None:
+        _refuse_columns(family, response, labels)
         return family, response
-    response = _coded(family, response)
+    response = (_counted if found.counted else _coded)(family, response, labels)
     assert response.levels is not None
     if not 2 <= len(response.levels) <= MOST:
         raise DataError(
             f"The response {response.name!r} has {len(response.levels)} different values; the "
             f"family {family.name!r} takes from 2 to {MOST} categories."
         )
-    asked = link.get("mu") if isinstance(link, Mapping) else link
+    # Of a family made before, the means may be named one by one.
+    named = (
+        {k: v for k, v in link.items() if k in {"mu", *found.means}}
+        if isinstance(link, Mapping)
+        else {}
+    )
+    asked = next(iter(named.values()), None) if isinstance(link, Mapping) else link
     asked = family.parameters[0].link if asked is None else asked
     if asked not in found.links:
         raise NotSupportedError(
@@ -49,11 +64,34 @@ def in_categories(
     return found.made(response.levels, str(asked)), response
 
 
-def _coded(family: Family, response: Response) -> Response:
+def _refuse_columns(family: Family, response: Response, labels: tuple[str, ...]) -> None:
+    if response.y.ndim == 2:
+        raise DataError(
+            f"The response {response.name!r} has {len(labels)} columns, which the family "
+            f"{family.name!r} does not take; use family='multinomial', 'dirichlet' or "
+            f"'dirichlet_multinomial'."
+        )
+
+
+def _counted(family: Family, response: Response, labels: tuple[str, ...]) -> Response:
+    """Put a number a category side by side, `(n, K)`."""
+    if not labels:
+        raise DataError(
+            f"The family {family.name!r} takes a number for each category: write "
+            f"cbind(first, second, third), not {response.name!r}."
+        )
+    y, trials = response.y, response.trials
+    if y.ndim == 1:
+        y = np.column_stack([y, trials - y])
+    trials = trials if family.needs_trials else None
+    return replace(response, y=y, trials=trials, levels=labels)
+
+
+def _coded(family: Family, response: Response, labels: tuple[str, ...]) -> Response:
     if response.levels is not None:
         return response
     y = response.y
-    if response.trials is not None or not (y == np.floor(y)).all():
+    if labels or response.trials is not None or not (y == np.floor(y)).all():
         raise DataError(
             f"The family {family.name!r} takes a response of categories: labels, an ordered "
             f"categorical column or whole numbers, not {response.name!r}."

@@ -69,7 +69,7 @@ def resolve_centering(
         if _is_singular(term) or _is_structured(term):
             resolved[term.name] = False
         elif choice == "auto":
-            found = information(family, links["mu"], design, term)
+            found = information(family, links[family.parameters[0].name], design, term)
             resolved[term.name] = found > enough_information(len(term.levels))
         else:
             resolved[term.name] = choice == "centered"

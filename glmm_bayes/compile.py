@@ -33,6 +33,8 @@ def compile_model(model: Model) -> pm.Model:
         term is not centred) and `partial_<term>` what a correlation matrix is sampled by.
     """
     coords = {**coordinates(model), "__obs__": model.design.rows.kept}
+    if model.design.y.ndim == 2:
+        coords["category"] = list(model.design.response.levels or ())
     with pm.Model(coords=coords) as built:
         values = {block.name: _variable(model, block) for block in _apart(model)}
         values |= _ascending(model)
@@ -206,7 +208,8 @@ def _response(model: Model, params: Mapping[str, Any]) -> None:
     arguments = family.symbolic_arguments(params, response.trials)
     distribution = family.symbolic()
     observed = response.y.astype(int) if family.discrete else response.y
-    y = distribution("y", **arguments, observed=observed, dims="__obs__")
+    dims = ("__obs__", "category") if response.y.ndim == 2 else ("__obs__",)
+    y = distribution("y", **arguments, observed=observed, dims=dims)
     if response.weights is not None:
         # Each row counts as `weights` rows alike: its log density that many times.
         pm.Potential("weights", ((response.weights - 1) * pm.logp(y, observed)).sum())

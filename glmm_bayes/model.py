@@ -12,7 +12,7 @@ from glmm_bayes.data import Frame
 from glmm_bayes.design import INTERCEPT, Design, build_design, read_data
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.families import FAMILIES, LINKS, Family, Link
-from glmm_bayes.formula import Formula, read_formula
+from glmm_bayes.formula import Formula, plain_name, read_formula
 from glmm_bayes.parameters import (
     Block,
     centred_intercept,
@@ -97,7 +97,8 @@ class Model:
         self.data = data
         self._check_family()
         rows, response = read_data(self.formula, data, context=self.context, missing=missing)
-        self.family, response = in_categories(self.family, response, link)
+        labels = tuple(plain_name(text) or text for text in self.formula.response.columns)
+        self.family, response = in_categories(self.family, response, labels, link)
         whole = spread(self.formula, self.family)
         self._check_parameters(whole)
         self.links = _links(self.family, link)
@@ -114,6 +115,11 @@ class Model:
     def constants(self) -> tuple[str, ...]:
         """The family's parameters that have no formula."""
         return tuple(p.name for p in self.family.parameters if p.name not in self.design.predictors)
+
+    @property
+    def main(self) -> str:
+        """The first parameter of the family: the mean's, or of categories the second's."""
+        return self.family.parameters[0].name
 
     @property
     def nobs(self) -> int:
@@ -265,7 +271,7 @@ class Model:
             blocks += structure_blocks(term, self.scales)
         for parameter in self.family.parameters:
             if parameter.name in self.constants:
-                blocks.append(constant_block(parameter, self.scales["mu"], self.user_priors))
+                blocks.append(constant_block(parameter, self.scales[self.main], self.user_priors))
         return blocks
 
 
@@ -330,7 +336,8 @@ def _fitting_response(family: Family, design: Design) -> Response:
         position, words = at
         raise DataError(
             f"The response {response.name!r} does not fit family {family.name!r}: {words}, but "
-            f"row {design.rows.frame.index[position]} is {y[position]:g}."
+            f"row {design.rows.frame.index[position]} is "
+            f"{', '.join(f'{value:g}' for value in np.atleast_1d(y[position]))}."
         )
     return Response(response.name, y, trials, weights, response.levels)
 

@@ -14,7 +14,11 @@ from glmm_bayes.formula import Response as Asked
 
 @dataclass(frozen=True, eq=False)
 class Response:
-    """The observed response `(n,)`, trials and weights if it has them, and a factor's levels."""
+    """
+    The observed response `(n,)`, trials and weights if it has them, and a factor's levels.
+
+    A `cbind` of K > 2 columns is `(n, K)`, with their sums as trials.
+    """
 
     name: str
     y: np.ndarray
@@ -37,7 +41,7 @@ class Response:
 def response_texts(response: Asked) -> list[str]:
     """List the expressions that the response is made of."""
     extras = [text for _, text in response.extras]
-    return [response.expression, *([response.failures] if response.failures else []), *extras]
+    return [*(response.columns or [response.expression]), *extras]
 
 
 def read_response(asked: Asked, frame: pd.DataFrame, context: Context) -> Response:
@@ -65,7 +69,11 @@ def read_response(asked: Asked, frame: pd.DataFrame, context: Context) -> Respon
         return Response(asked.text, codes.astype(float), None, weights, levels)
     y = Expression(asked.expression).numbers(frame, context, "response")
     trials = None
-    if asked.failures is not None:
+    if asked.others:
+        further = [Expression(t).numbers(frame, context, "response") for t in asked.columns[1:]]
+        y = np.column_stack([y, *further])
+        trials = y.sum(axis=1)
+    elif asked.failures is not None:
         trials = y + Expression(asked.failures).numbers(frame, context, "response")
     elif "trials" in extras:
         trials = Expression(extras["trials"]).numbers(frame, context, "trials")

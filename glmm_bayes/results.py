@@ -1,5 +1,7 @@
 """Put draws into the DataTree that every fit and ArviZ read."""
 
+from typing import Any
+
 import numpy as np
 import xarray as xr
 
@@ -19,7 +21,7 @@ def posterior_tree(model: Model, draws: Draws, statistics: xr.Dataset, seed: int
     groups = {
         "posterior": to_dataset(model, draws),
         "sample_stats": statistics,
-        "observed_data": _rows(model, {"y": _whole(model, model.design.y)}),
+        "observed_data": _observed(model),
         "constant_data": _constant_data(model),
     }
     if draws.size * model.nobs <= KEPT:
@@ -51,7 +53,7 @@ def posterior_predictive(model: Model, draws: Draws, seed: int) -> xr.Dataset:
     at = np.arange(draws.size).reshape(draws.chains, length)[:, ::step]
     kept = draws if step == 1 else draws.thinned(at.ravel())
     effects = effects_for(model.design, kept, "conditional", rng)
-    out = np.empty((kept.size, model.nobs))
+    out = np.empty((kept.size, *model.design.y.shape))
     for rows, design in in_rows(model.design, kept.size):
         out[:, rows] = responses(model, design, parameters(model, design, kept, effects), rng)
     return _pointwise(model, _whole(model, out), draws.chains, np.arange(length)[::step])
@@ -65,10 +67,24 @@ def _whole(model: Model, y: np.ndarray) -> np.ndarray:
 def _pointwise(
     model: Model, values: np.ndarray, chains: int, draw: np.ndarray | None = None
 ) -> xr.Dataset:
-    values = values.reshape(chains, -1, model.nobs)
+    values = values.reshape(chains, -1, *values.shape[1:])
     labels = np.arange(values.shape[1]) if draw is None else draw
-    coords = {"chain": np.arange(chains), "draw": labels, "__obs__": model.design.rows.kept}
-    return xr.Dataset({"y": (["chain", "draw", "__obs__"], values)}, coords)
+    coords: dict[str, Any] = {"chain": np.arange(chains), "draw": labels}
+    coords |= _response_coords(model) if values.ndim > 3 else {"__obs__": model.design.rows.kept}
+    return xr.Dataset({"y": (list(coords), values)}, coords)
+
+
+def _observed(model: Model) -> xr.Dataset:
+    coords = _response_coords(model)
+    return xr.Dataset({"y": (list(coords), _whole(model, model.design.y))}, coords)
+
+
+def _response_coords(model: Model) -> dict[str, Any]:
+    """Give the coordinates of a response: the rows, and categories if it is a number for each."""
+    found = model.family.categories
+    by_category = found is not None and found.counted
+    also = {"category": list(found.labels)} if found is not None and by_category else {}
+    return {"__obs__": model.design.rows.kept, **also}
 
 
 def _rows(model: Model, columns: dict[str, np.ndarray]) -> xr.Dataset:

@@ -451,7 +451,7 @@ REFUSED = [
     ("y | trials(k=n) ~ x", "too many arguments"),
     ("y | trials() ~ x", "is empty"),
     ("cbind(s) ~ x", "should have two columns"),
-    ("cbind(s, f, k) ~ x", "should have two columns"),
+    ("cbind(s) ~ x", "should have two columns"),
     ("cbind(s, k=f) ~ x", "should have two columns"),
     ("cbind(s, f) | trials(n) ~ x", "number of trials twice"),
     ("1 ~ x", "'1' names no column"),

@@ -1,6 +1,6 @@
 """Families and links: one file a kind of response, all in `FAMILIES` and `LINKS`."""
 
-from glmm_bayes.families import binary, continuous, counts, ordinal
+from glmm_bayes.families import binary, continuous, counts, nominal, ordinal
 from glmm_bayes.families.categories import Categories
 from glmm_bayes.families.family import (
     FAMILIES,
@@ -26,5 +26,6 @@ __all__ = [
     "continuous",
     "counts",
     "is_registered",
+    "nominal",
     "ordinal",
 ]

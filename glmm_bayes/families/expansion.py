@@ -91,7 +91,7 @@ class RowDensity:
 
     @cached_property
     def _natural(self) -> Any:
-        return self.family.natural.get(self.links["mu"].name)
+        return self.family.natural.get(self.links[self.names[0]].name)
 
     @cached_property
     def _curves(self) -> Callable[..., tuple[Array, ...]] | None:
@@ -100,7 +100,7 @@ class RowDensity:
     @cached_property
     def _constant(self) -> Array:
         constant = self.family.constant(self.y, self.trials)
-        return np.broadcast_to(_weighted(self.weights, constant), self.y.shape)
+        return np.broadcast_to(_weighted(self.weights, constant), self.y.shape[:1])
 
     @cached_property
     def _formula(self) -> "Density":
@@ -170,7 +170,7 @@ type Density = Callable[[Array, Array | None, list[Taylor]], Taylor]
 
 def _density(family: Family, links: Mapping[str, Link], names: Sequence[str]) -> Density:
     """Give the log density, without its constant, as a function of the predictors."""
-    natural: Any = family.natural.get(links["mu"].name)
+    natural: Any = family.natural.get(links[names[0]].name)
     if natural is not None:
         return lambda y, trials, eta: natural.core(y, trials, eta[0])
 

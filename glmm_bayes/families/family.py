@@ -170,6 +170,11 @@ class Family:
 
     def cdf(self, y: Array, params: Params, trials: Array | None) -> Array:
         """Give P(Y <= y)."""
+        if self.categories is not None and not self.categories.thresholds:
+            raise NotSupportedError(
+                f"The categories of family {self.name!r} have no order, and so no distribution "
+                f"function; compare their shares with fit.predict(kind='mean')."
+            )
         if self.numeric is None:
             raise NotSupportedError(
                 f"The family {self.name!r} has no distribution function; "

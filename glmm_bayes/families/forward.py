@@ -29,7 +29,7 @@ def forward_score(core: "Kernel", names: Sequence[str], otherwise: Callable[[], 
             log_p: Any = core(y, trials, numbers)
         except NoRuleError:
             return otherwise()(y, trials, params)
-        shape = np.broadcast_shapes(np.shape(y), *map(np.shape, log_p.terms))
+        shape = np.broadcast_shapes(*map(np.shape, log_p.terms))
         return {n: np.broadcast_to(log_p.derivative(k), shape) for k, n in enumerate(names)}
 
     return score

@@ -113,12 +113,12 @@ def _ordered(name: str, logs: Logs, start: Start, at: Callable[..., Any] | None 
             ),
             distribution="Categorical",
             arguments=lambda p, trials, xp: {
-                "logit_p": xp.stack(_alike(logs(p, names, cut, xp)), axis=-1)
+                "logit_p": xp.stack(alike(logs(p, names, cut, xp)), axis=-1)
             },
             numeric=lambda p, trials: Shares(probabilities(p)),
             mean=probabilities,
             core=core,
-            problem=_is_category(len(labels)),
+            problem=is_category(len(labels)),
             discrete=True,
             categories=Categories(
                 labels=labels,
@@ -134,13 +134,15 @@ def _ordered(name: str, logs: Logs, start: Start, at: Callable[..., Any] | None 
     return made(("1", "2", "3"), "logit")
 
 
-def _alike(values: list[Any]) -> list[Any]:
+def alike(values: list[Any]) -> list[Any]:
     """Bring a graph's numbers and vectors to one shape, so that they can be stacked."""
     total = sum(0.0 * value for value in values)
     return [value + total for value in values]
 
 
-def _is_category(size: int) -> Callable[..., tuple[int, str] | None]:
+def is_category(size: int) -> Callable[..., tuple[int, str] | None]:
+    """Make the check that values are the numbers of categories."""
+
     def problem(y: Array, trials: Array | None) -> tuple[int, str] | None:
         at = first(~np.isin(y, np.arange(size)))
         return None if at is None else (at, f"values must be among the {size} categories")

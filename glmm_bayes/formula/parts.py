@@ -93,6 +93,7 @@ class Response:
     """
     The left side: an expression, failures where it was `cbind(successes, failures)`.
 
+    A `cbind` of more columns has these in `others`.
     `extras` are what follows a bar, such as `("trials", "n")`.
     """
 
@@ -100,6 +101,12 @@ class Response:
     failures: str | None
     extras: tuple[tuple[str, str], ...]
     text: str
+    others: tuple[str, ...] = ()
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """The columns of a `cbind`, if it was one."""
+        return () if self.failures is None else (self.expression, self.failures, *self.others)
 
 
 @dataclass(frozen=True)

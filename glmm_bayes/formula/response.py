@@ -38,30 +38,34 @@ def read_response(text: str) -> Response:
             f"The response {text!r} has more than one bar: write y | trials(n) + weights(w)."
         )
     if not at:
-        expression, failures = _values(text)
-        return Response(expression, failures, (), text)
+        expression, failures, others = _values(text)
+        return Response(expression, failures, (), text, others)
     left, right = text[: pieces[at[0]].start].strip(), text[pieces[at[0]].end :].strip()
     if not left or not right:
         raise FormulaError(f"One side of the bar in the response {text!r} is empty.")
-    expression, failures = _values(left)
+    expression, failures, others = _values(left)
     extras = _extras(right, text)
     if failures is not None and "trials" in dict(extras):
         raise FormulaError(f"{text!r} has the number of trials twice: leave out trials(…).")
-    return Response(expression, failures, extras, text)
+    return Response(expression, failures, extras, text, others)
 
 
-def _values(text: str) -> tuple[str, str | None]:
+def _values(text: str) -> tuple[str, str | None, tuple[str, ...]]:
+    """Give the response's expression, or the columns of a cbind: first, second and others."""
     name, inside = call_of(text) or ("", "")
     if name == "mvbind":
         raise NotSupportedError(
             f"Several responses, {text!r}, are not built yet: fit one model for each."
         )
     if name != "cbind":
-        return _column(text), None
+        return _column(text), None, ()
     items = arguments(inside, text)
-    if len(items) != 2 or any(keyword for keyword, _ in items):
-        raise FormulaError(f"{text!r} should have two columns: cbind(successes, failures).")
-    return _column(items[0][1]), _column(items[1][1])
+    if len(items) < 2 or any(keyword for keyword, _ in items):
+        raise FormulaError(
+            f"{text!r} should have two columns, cbind(successes, failures), or one a category."
+        )
+    first, second, *others = (_column(item) for _, item in items)
+    return first, second, tuple(others)
 
 
 def _column(text: str) -> str:

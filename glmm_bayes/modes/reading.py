@@ -45,7 +45,7 @@ def _term(term: RandomTerm, numbers: dict[str, int]) -> Term:
 
 def read_system(model: Model) -> Any:
     """Choose the effects' linear algebra."""
-    return build_system(read_latent(model), centred_columns(model, "mu"))
+    return build_system(read_latent(model), centred_columns(model, model.main))
 
 
 def read_rows(model: Model, order: Any = slice(None)) -> Rows:
@@ -78,7 +78,7 @@ def read_gaussian(model: Model) -> Gaussian:
     y = model.family.working(response.y) - predictor.offset
     w = np.ones(model.nobs) if response.weights is None else response.weights
     system = read_system(model)
-    X = np.ascontiguousarray(centred_columns(model, "mu")[system.order])
+    X = np.ascontiguousarray(centred_columns(model, model.main)[system.order])
     return Gaussian(system, X, y[system.order], w[system.order], float(w.sum()))
 
 
@@ -104,7 +104,7 @@ def first_eta(model: Model) -> np.ndarray:
     elif lower == 0.0:
         y = np.where(y > 0, y, 0.1)
     with np.errstate(all="ignore"):
-        return model.links["mu"].linkfun(y)
+        return model.links[model.main].linkfun(y)
 
 
 def first_coefficients(model: Model) -> list[np.ndarray]:
@@ -138,8 +138,8 @@ def _with_categories(model: Model, starts: list[np.ndarray]) -> list[np.ndarray]
 
 
 def _first_gamma(model: Model) -> np.ndarray:
-    X, offset = centred_columns(model, "mu"), model.design.predictors["mu"].offset
-    eta, link = first_eta(model), model.links["mu"]
+    X, offset = centred_columns(model, model.main), model.design.predictors[model.main].offset
+    eta, link = first_eta(model), model.links[model.main]
     weights = model.design.response.weights
     root = np.ones(len(eta)) if weights is None else np.sqrt(weights)
     gamma = np.linalg.lstsq(X * root[:, None], (eta - offset) * root, rcond=None)[0]
@@ -159,13 +159,13 @@ def rough_covariance(model: Model, term: RandomTerm) -> np.ndarray:
     Every level's effects are fitted on their own, shrunk, to what the fixed part leaves of a
     guess of the mean's predictor; columns of other predictors are taken for independent.
     """
-    loading = next((g for g in term.loadings if g.param == "mu"), None)
+    loading = next((g for g in term.loadings if g.param == model.main), None)
     found = np.eye(term.size)
     if loading is None or term.index.shape[1] > 1:
         return found
-    eta = first_eta(model) - model.design.predictors["mu"].offset
+    eta = first_eta(model) - model.design.predictors[model.main].offset
     eta = np.where(np.isfinite(eta), eta, np.mean(eta[np.isfinite(eta)]))
-    residual = eta - centred_columns(model, "mu") @ _first_gamma(model)
+    residual = eta - centred_columns(model, model.main) @ _first_gamma(model)
     # A start need not be better than some of the rows make it.
     step = -(-loading.Z.size * loading.Z.shape[1] // ENTRIES)
     Z, level, r = loading.Z[::step], term.index[::step, 0], residual[::step]

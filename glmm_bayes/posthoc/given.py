@@ -63,8 +63,8 @@ class Given(ABC):
     def __init__(self, target: Any, latent: Latent, k: int) -> None:
         self.target, self.latent, self.k, self.N = target, latent, k, latent.size
         held = target.coordinates.held[0]
-        names = target.model.design.predictors["mu"].names
-        means = target.model.means("mu")
+        names = target.model.design.predictors[target.model.main].names
+        means = target.model.means(target.model.main)
         self.turn = uncentre(np.eye(len(held)), names, means)[np.isnan(held)]
         self.offset = uncentre(np.nan_to_num(held)[None], names, means)[0]
 

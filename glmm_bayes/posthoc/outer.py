@@ -54,7 +54,7 @@ class Reading:
     def of(cls, model: Model) -> "Reading":
         """Read a model."""
         coordinates, latent = Coordinates.unconstrained(model), read_latent(model)
-        columns, held = centred_columns(model, "mu"), coordinates.held[0]
+        columns, held = centred_columns(model, model.main), coordinates.held[0]
         free = np.isnan(held)
         sizes = coordinates.start(first_sizes(model, latent))
         reference = coordinates.inside(coordinates.join(first_coefficients(model), sizes))

@@ -61,7 +61,7 @@ def how_far_shifted(around: Around) -> tuple[str, ...]:
     if not len(shift):
         return ()
     worst = int(np.argmax(np.abs(shift)))
-    predictor = around.target.model.design.predictors["mu"]
+    predictor = around.target.model.design.predictors[around.target.model.main]
     free = np.flatnonzero(np.isnan(around.target.coordinates.held[0]))
     far = abs(float(shift[worst]))
     words = (

@@ -94,7 +94,7 @@ def audit(model: Model) -> Audit:
         notes += _levels(term)
         notes += _confounded(model, term)
         notes += _slopes(term)
-    notes += _response(model, angles["mu"])
+    notes += _response(model, angles[model.main])
     notes += _unused(model)
     return Audit(tuple(sorted(notes, key=lambda note: SEVERITIES.index(note.severity))))
 
@@ -231,6 +231,8 @@ def _is_binary(model: Model) -> bool:
 
 
 def _response(model: Model, angles: Angles) -> Iterator[Note]:
+    if model.family.categories is not None:
+        return
     if model.family.discrete:
         yield from _separated(model, angles)
     else:
@@ -239,7 +241,7 @@ def _response(model: Model, angles: Angles) -> Iterator[Note]:
 
 def fatal_notes(model: Model) -> Iterator[Note]:
     """Find a response that a predictor can equal: its density has no upper bound."""
-    if model.family.discrete:
+    if model.family.discrete or model.family.categories is not None:
         return
     if not {p.name for p in model.family.parameters[1:2]} & set(_dispersion(model)):
         return
@@ -282,7 +284,7 @@ def fatal_notes(model: Model) -> Iterator[Note]:
 
 def _edges(model: Model, bounded: bool) -> tuple[np.ndarray, np.ndarray]:
     """Tell where the likelihood is largest for a predictor of minus, of plus infinity: `(n,)`."""
-    response, link = model.design.response, model.links["mu"]
+    response, link = model.design.response, model.links[model.main]
     trials = 1.0 if response.trials is None else response.trials
     with np.errstate(all="ignore"):
         endless_below = link.linkfun(np.asarray(0.0)) < -ENDLESS
@@ -291,7 +293,7 @@ def _edges(model: Model, bounded: bool) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _separated(model: Model, angles: Angles) -> Iterator[Note]:
-    response, predictor = model.design.response, model.design.predictors["mu"]
+    response, predictor = model.design.response, model.design.predictors[model.main]
     bounded = model.family.binary or model.family.needs_trials
     used = np.ones(model.nobs, dtype=bool)
     for counted in (response.trials, response.weights):

@@ -120,10 +120,17 @@ def predict(
 
 
 def category_labels(model: Model, kind: str) -> tuple[str, ...] | None:
-    """Give the categories that a row has a number for each of, if it is so."""
+    """Give the categories for each of which a row has a number, if it is so."""
     found = model.family.categories
-    by_category = found is not None and (kind == "mean" or (kind == "response" and found.counted))
-    return found.labels if found is not None and by_category else None
+    if found is not None and kind == "mean":
+        return found.labels
+    return response_labels(model) if kind == "response" else None
+
+
+def response_labels(model: Model) -> tuple[str, ...] | None:
+    """Give the categories for each of which a response is a number, if it is so."""
+    found = model.family.categories
+    return found.labels if found is not None and found.counted else None
 
 
 def _joined(
@@ -158,9 +165,13 @@ def with_mean_responses(
         return table
     effects = effects_for(design, fit.plug_in, groups, None)
     params = parameters(fit.model, design, fit.plug_in, effects)
-    mean = np.broadcast_to(fit.model.family.expectation(params), (1, design.n))[0]
+    labels = response_labels(fit.model) or ()
+    sizes = (1, design.n, *([len(labels)] if labels else []))
+    mean = np.broadcast_to(fit.model.family.expectation(params), sizes)[0]
     trials = None if design.response is None else design.response.trials
-    return table.assign(estimate=mean if trials is None else trials * mean)
+    if trials is not None:
+        mean = mean * trials.reshape(-1, *[1] * (mean.ndim - 1))
+    return table.assign(estimate=mean.ravel())
 
 
 def simulate(
@@ -204,7 +215,7 @@ def simulate(
     parts = in_parts(fit.model, design, source, "response", groups, rng)
     values = np.concatenate([part for _, part, _ in parts], axis=1)
     coords: dict[str, Any] = {"sim": np.arange(n), "__obs__": design.rows.kept}
-    labels = category_labels(fit.model, "response")
+    labels = response_labels(fit.model)
     if labels is not None:
         coords["category"] = list(labels)
     return xr.DataArray(values, coords, tuple(coords), name="y")
@@ -280,8 +291,8 @@ def _trials(model: Model, design: Design, newdata: Frame) -> np.ndarray:
     """Evaluate the number of trials as the formula's response states it, on new data."""
     response = model.formula.response
     extras = dict(response.extras)
-    if response.failures is not None:
-        texts = [response.expression, response.failures]
+    if response.columns:
+        texts = list(response.columns)
     elif "trials" in extras:
         texts = [extras["trials"]]
     elif "weights" in extras and np.any(model.design.response.trials != 1):
