@@ -217,6 +217,24 @@ def test_near_the_centre_scores_follow_a_dispersion_to_first_order():
     assert 3 < far_weight / near_weight < 5
 
 
+@pytest.mark.parametrize("delta", [-1.0, 0.5, 1.0, 2.0])
+def test_outliers_scores_and_weights_stay_in_bounds(delta):
+    """Student's t: a weight near zero, or below, says nothing of where it goes with nu."""
+    rng = np.random.default_rng(6)
+    data = table().assign(real=lambda d: d["x"] + rng.standard_t(2, len(d)))
+    rows, order = found(gb.Model("real ~ x + (1 | g)", data, "student"))
+    y, sd = data["real"].to_numpy()[order], np.sqrt(rows.spread[0, 0])
+    moves = np.zeros((2, len(y)))
+    moves[rows.others.index(2)] = delta
+    off = y[:, None] - rows.eta[0][:, None] - sd[:, None] * NODES
+    sigma, nu = np.exp(rows.eta[1])[:, None], 1 + np.exp(rows.eta[2] + delta)[:, None]
+    score = (nu + 1) * off / (nu * sigma**2 + off**2)
+    expected, weight = score @ WEIGHTS, (score @ (WEIGHTS * NODES)) / -sd
+    first, W = rows.working(moves)
+    assert np.abs(first[0] - expected).max() < 0.25 * np.abs(expected).max()
+    assert np.abs(W[0, 0] - np.maximum(weight, 0)).max() < 0.5 * weight.max()
+
+
 def test_many_moves_at_once_are_single_ones():
     model = gb.Model("poisson ~ x + (1 | g)", table(seed=4), "negbinomial")
     rows, _ = found(model)

@@ -11,6 +11,8 @@ from glmm_bayes.engine.newton import Ascent, Point, Rows, positive_part
 from glmm_bayes.engine.variational import Prior, average, nearest_normal
 
 STEP = 1e-3  # of a predictor without effects, between the curvatures that give their slopes
+STEEPEST = 4.0  # of a weight's logarithm: where the weight is near zero, its slope is no guide
+REACH = 0.5  # of such a predictor, how far first order goes
 
 
 @dataclass(frozen=True, eq=False)
@@ -64,7 +66,8 @@ class Corrected:
                 first, W = self._averaged(eta)
                 sides.append((first, _size(W)))
             (r1, s1), (r0, s0) = sides
-            found.append(((r1 - r0) / (2 * STEP), (np.log(s1) - np.log(s0)) / (2 * STEP)))
+            by_log = (np.log(s1) - np.log(s0)) / (2 * STEP)
+            found.append(((r1 - r0) / (2 * STEP), np.clip(by_log, -STEEPEST, STEEPEST)))
         return found
 
     @property
@@ -79,21 +82,26 @@ class Corrected:
         Parameters
         ----------
         moved
-            `(len(others), …, n)` from the centre. They may be moved far: the logarithms of weights
-            are taken as linear, so that weights stay positive.
+            `(len(others), …, n)` from the centre. They may be moved far: what all rows have in
+            common goes on as a power, which is exact for a normal response; what is a row's own
+            goes on no farther than `REACH`.
         """
         first, W = self._expected
         if self.is_fixed:
             return first, W
         R, n = first.shape
         more = (1,) * (moved.ndim - 2)
+        size = _size(W)
         first, W = first.reshape(R, *more, n), W.reshape(R, R, *more, n)
-        log_scale, turned = np.zeros(moved.shape[1:]), first
+        log_scale, log_own, turned = np.zeros(moved.shape[1:]), np.zeros(moved.shape[1:]), first
         for delta, (by_first, by_log) in zip(moved, self._slopes, strict=True):
-            log_scale = log_scale + by_log * delta
-            turned = turned + (by_first.reshape(first.shape) - by_log * first) * delta
+            common = float(size @ by_log / size.sum())
+            near = REACH * np.tanh(delta / REACH)
+            log_scale = log_scale + common * delta
+            log_own = log_own + (by_log - common) * near
+            turned = turned + (by_first.reshape(first.shape) - common * first) * near
         scale = np.exp(np.clip(log_scale, -20.0, 20.0))
-        return scale * turned, scale * W
+        return scale * turned, scale * np.exp(log_own) * W
 
 
 def correct(ascent: Ascent, at: Point, factor: Any, prior: Prior) -> Corrected:
