@@ -4,12 +4,19 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from benchmarks.intervals import command as intervals
 from benchmarks.ml import command as ml
 from benchmarks.posterior import command as posterior
 from benchmarks.scaling import command as scaling
 from benchmarks.startup import command as startup
 
-COMMANDS = {"ml": ml, "posterior": posterior, "startup": startup, "scaling": scaling}
+COMMANDS = {
+    "ml": ml,
+    "posterior": posterior,
+    "startup": startup,
+    "scaling": scaling,
+    "intervals": intervals,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,0 +1,1 @@
+"""Profile intervals and the parametric bootstrap, beside lme4."""
