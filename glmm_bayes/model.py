@@ -271,7 +271,9 @@ class Model:
             blocks += structure_blocks(term, self.scales)
         for parameter in self.family.parameters:
             if parameter.name in self.constants:
-                blocks.append(constant_block(parameter, self.scales[self.main], self.user_priors))
+                least = float(np.min(self.design.y))
+                given = self.user_priors
+                blocks.append(constant_block(parameter, self.scales[self.main], least, given))
         return blocks
 
 

@@ -88,8 +88,8 @@ def default_scales(family: Family, links: Mapping[str, Link], design: Design) ->
     -----
     For mu, m = median g(y) and s = max(2.5, 1.4826 MAD g(y)) where its link is identity or log,
     with 0.1 for log(0); else m = 0, s = 2.5. The same rule as brms's; effects reach as far as s.
-    For the other parameters m = 0, or g(s of mu) where they are in the response's own unit,
-    s = 2.5, and effects reach 1.
+    For the other parameters m = 0, or g(s of mu) where they are in the response's own unit, or
+    g(half the smallest response) where they lie below it; s = 2.5, and effects reach 1.
     """
     if family.categories is not None:
         return _scales_of_categories(family)
@@ -97,6 +97,8 @@ def default_scales(family: Family, links: Mapping[str, Link], design: Design) ->
     scales = {"mu": mu}
     for parameter in family.parameters[1:]:
         m = links[parameter.name].linkfun(mu.s) if parameter.scaled else 0.0
+        if parameter.below:
+            m = links[parameter.name].linkfun(0.5 * np.min(design.y))
         scales[parameter.name] = Scale(_rounded(float(m)), 2.5, 1.0)
     return scales
 
@@ -240,8 +242,10 @@ def _reach(term: RandomTerm, k: int, scales: Mapping[str, Scale]) -> float:
     return scales[loading.param].reach / (1.0 if indicator else float(np.std(z)))
 
 
-def constant_block(parameter: Parameter, scale: Scale, user: Mapping[str, Any]) -> Block:
-    """Describe a family parameter that has no formula."""
+def constant_block(
+    parameter: Parameter, scale: Scale, least: float, user: Mapping[str, Any]
+) -> Block:
+    """Describe a family parameter that has no formula, given the smallest response."""
     name, prior = parameter.name, parameter.prior
     if prior is None and name not in user:
         raise UnknownNameError(
@@ -253,6 +257,9 @@ def constant_block(parameter: Parameter, scale: Scale, user: Mapping[str, Any]) 
     elif parameter.scaled:
         sigma = _rounded(prior.arguments["sigma"] * scale.s)
         prior = Prior(prior.distribution, **{**prior.arguments, "sigma": sigma})
+    elif parameter.below:
+        upper = prior.arguments["upper"] * least
+        prior = Prior(prior.distribution, **{**prior.arguments, "upper": upper})
     return Block(name, (), None, ((name,),), parameter.support, (prior,), ("default",))
 
 

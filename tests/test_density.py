@@ -11,7 +11,7 @@ from scipy import stats
 import glmm_bayes as gb
 from glmm_bayes.density import compiled_density, read_density
 from glmm_bayes.engine import kernels
-from glmm_bayes.families.links import POSITIVE, UNIT
+from glmm_bayes.families.links import CIRCLE, POSITIVE, UNIT
 
 N = 36
 COLUMNS = {"ordered": ["0 + f"], "rr": ["1 + x", "1 + x + f"], "any": ["1", "1 + x + f"]}
@@ -30,10 +30,12 @@ LINKED = [
 ]
 RESPONSES = {
     "bernoulli": "yes",
-    "binomial": "wins | trials(n)",
-    "beta_binomial": "wins | trials(n)",
-    "beta": "share",
+    "von_mises": "angle",
+    "shifted_lognormal": "late",
+    "gen_extreme_value": "share",
 }
+# Starts where, of a distribution whose ends depend on its parameters, all rows are inside.
+WHERE_DENSE = {("gen_extreme_value", "xi"): 0.05, ("gen_extreme_value", "sigma"): 3.0}
 
 
 @pytest.fixture(scope="module")
@@ -57,6 +59,12 @@ def data():
             "count": rng.poisson(3.0, N),
             "n": rng.integers(4, 12, N),
             "wins": rng.integers(0, 5, N),
+            "some": 1 + rng.poisson(2.0, N),
+            "size0": np.resize([0.0, 0.4, 2.1, 1.3], N),
+            "share0": np.resize([0.0, 0.4, 0.1, 0.7], N),
+            "ends": np.resize([0.0, 0.4, 1.0, 0.7, 0.2], N),
+            "angle": rng.uniform(-3.0, 3.0, N),
+            "late": 6.0 + rng.gamma(2.0, 1.0, N),
         }
     )
 
@@ -64,9 +72,16 @@ def data():
 def response(family):
     if family.name in RESPONSES:
         return RESPONSES[family.name]
+    if family.needs_trials:
+        return "wins | trials(n)"
+    takes = {v: family.problem(np.array([v]), None) is None for v in (-1.0, 0.0, 1.0, 2.0)}
     if family.discrete:
-        return "count"
-    return "size" if family.problem(np.array([-1.0]), None) else "real"
+        return "count" if takes[0] else "some"
+    if takes[-1]:
+        return "real"
+    if takes[2]:
+        return "size0" if takes[0] else "size"
+    return "ends" if takes[1] else "share0" if takes[0] else "share"
 
 
 def gradient_by_differences(function, x, h=1e-4):
@@ -89,6 +104,9 @@ def centre_of(model):
             start = 0.5 if support == UNIT else 3.0
         elif link == "log" and support == UNIT:
             start = -1.5
+        if support in ((1.0, 2.0), CIRCLE):
+            start = {"identity": 1.4}.get(link, 0.2)
+        start = WHERE_DENSE.get((model.family.name, param), start)
         block = model.layout["beta" if param == "mu" else f"beta_{param}"]
         chosen[block.start + predictor.names.index("Intercept")] = start
     return chosen

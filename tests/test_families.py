@@ -8,11 +8,13 @@ from scipy import integrate, special
 
 from glmm_bayes.errors import UnknownNameError
 from glmm_bayes.families import FAMILIES, LINKS, Family
-from glmm_bayes.families.links import POSITIVE, REAL, UNIT
+from glmm_bayes.families.links import CIRCLE, POSITIVE, REAL, UNIT
 
 CANDIDATES = np.array([-30.0, -1.0, 0.0, 1e-6, 0.1, 0.3, 0.5, 0.999, 1.0, 2.0, 7.0, 100.0, 1000.0])
 TRIALS = (1.0, 10.0, 1000.0)
 DRAWS = 200_000
+# Of which the default parameters have no fourth moment.
+LIGHT_TAILS = {"loglogistic": {"alpha": (9.0, 12.0)}, "gen_extreme_value": {"xi": (0.1, -0.4)}}
 
 
 # Those of categories have laws of their own, in test_ordinal.py and test_nominal.py.
@@ -45,7 +47,7 @@ def values(support):
         return -40.0, -1.3, 0.4, 60.0
     if np.isinf(upper):
         return tuple(lower + np.array([0.02, 0.7, 3.0, 50.0]))
-    return 0.001, 0.35, 0.98
+    return tuple(lower + (upper - lower) * np.array([0.001, 0.35, 0.98]))
 
 
 def responses(family):
@@ -69,12 +71,13 @@ def grid(family):
 
 def moderate(family, which=0):
     """Choose parameters at which the fourth moment is small enough to be estimated."""
-    choice = {REAL: (0.3, -1.2), UNIT: (0.3, 0.8)}
-    above = ((0.6, 0.45, 0.8), (0.9, 0.7, 0.5))[which]
-    return {
+    choice = {REAL: (0.3, -1.2), UNIT: (0.3, 0.8), CIRCLE: (0.3, -1.2), (1.0, 2.0): (1.3, 1.6)}
+    above = ((0.6, 0.45, 0.8, 0.5), (0.9, 0.7, 0.5, 0.9))[which]
+    found = {
         p.name: choice[p.support][which] if p.support in choice else above[k] + 8 * p.support[0]
         for k, p in enumerate(family.parameters)
     }
+    return found | {k: v[which] for k, v in LIGHT_TAILS.get(family.name, {}).items()}
 
 
 def drawn(family, params, size=DRAWS):
@@ -99,11 +102,23 @@ def test_priors_of_parameters_stay_in_their_support(family):
         assert upper <= parameter.support[1]
 
 
+def has(family, method):
+    """Skip a family whose frozen distribution is our own, with only what the package needs."""
+    if not hasattr(family.numeric(moderate(family), np.array(7.0)), method):
+        pytest.skip(f"no {method}: see test_families_positive.py")
+
+
 def test_density_is_that_of_scipy(family):
+    has(family, "logpmf" if family.discrete else "logpdf")
     y, trials, params = grid(family)
     frozen = family.numeric(params, trials)
-    expected = frozen.logpmf(y) if family.discrete else frozen.logpdf(y)
-    np.testing.assert_allclose(family.logp(y, trials, params), expected, rtol=1e-8, atol=1e-8)
+    with np.errstate(all="ignore"):
+        expected = frozen.logpmf(y) if family.discrete else frozen.logpdf(y)
+    # Some of scipy's densities are 0 where their logarithm is still a number.
+    known = np.isfinite(expected)
+    assert known.mean() > 0.4
+    found = family.logp(y, trials, params)
+    np.testing.assert_allclose(found[known], expected[known], rtol=1e-8, atol=1e-8)
 
 
 def test_density_is_that_of_pymc(family):
@@ -173,10 +188,12 @@ def test_density_is_the_textbook_formula(name):
 def test_density_has_mass_one(family):
     params = moderate(family)
     if family.discrete:
-        trials = 7.0 if family.needs_trials else None
-        y = np.arange(2.0) if family.binary else np.arange(8.0 if trials else 500.0)
-        total = np.exp(family.logp(y, None if trials is None else np.full(8, trials), params)).sum()
+        trials = np.array([7.0]) if family.needs_trials else None
+        pool = np.arange(8.0) if family.needs_trials else np.arange(-500.0, 5000.0)
+        y = np.array([v for v in pool if family.problem(np.array([v]), trials) is None])
+        total = np.exp(family.logp(y, trials, params)).sum()
     else:
+        has(family, "ppf")
         # In quantiles, where the integrand is the ratio of the density to scipy's.
         frozen = family.numeric(params, None)
 
@@ -192,9 +209,12 @@ def test_score_is_the_gradient_of_pymcs_density(family):
     y, trials, params = grid(family)
     found = family.kernel[1](y, trials, params)
     expected = plain(family).kernel[1](y, trials, params)
+    # Where there is no density there is no slope.
+    there = np.isfinite(family.logp(y, trials, params))
+    found = {name: slope[there] for name, slope in found.items()}
     assert list(found) == [p.name for p in family.parameters]
     for name, slope in expected.items():
-        scale = 1e-8 * (1 + np.abs(1 / params[name]))
+        scale, slope = 1e-8 * (1 + np.abs(1 / params[name][there])), slope[there]
         close = np.abs(found[name] - slope) <= 1e-7 * np.abs(slope) + scale
         assert close.all(), (name, found[name][~close], slope[~close])
 
@@ -245,27 +265,30 @@ def test_natural_kernel_is_finite_far_out(name, link):
 
 @pytest.mark.parametrize("which", [0, 1])
 def test_draws_have_the_stated_moments(family, which):
+    if family.variance is None:
+        pytest.skip("it states none")
     params = moderate(family, which)
     y, trials = drawn(family, params)
     mean = family.expectation(params) * (1.0 if trials is None else trials)
     variance = family.variance(params, trials)
     squares = (y - y.mean()) ** 2
-    assert y.mean() == pytest.approx(mean, abs=6 * np.sqrt(y.var() / DRAWS))
-    assert y.var() == pytest.approx(variance, abs=6 * squares.std() / np.sqrt(DRAWS))
+    assert y.mean() == pytest.approx(mean, abs=6 * np.sqrt(y.var() / DRAWS) + 1e-12)
+    assert y.var() == pytest.approx(variance, abs=6 * squares.std() / np.sqrt(DRAWS) + 1e-12)
 
 
 def test_moments_are_those_of_scipy(family):
+    has(family, "stats")
     _, trials, params = grid(family)
     frozen = family.numeric(params, trials)
     with np.errstate(over="ignore", invalid="ignore"):
         mean = family.expectation(params) * (1.0 if trials is None else trials)
         variance = family.variance(params, trials)
         expected_mean, expected = frozen.stats("mv")
-    # scipy gives nan or inf for a moment that does not exist or is beyond all numbers.
-    known = np.isfinite(expected)
+    # scipy gives nan, inf or less than 0 for a moment that does not exist or is beyond all numbers.
+    known = np.isfinite(expected) & (expected > 0)
     assert known.mean() > 0.4
     np.testing.assert_allclose(mean[known], expected_mean[known], rtol=1e-8)
-    np.testing.assert_allclose(variance[known], expected[known], rtol=1e-8)
+    np.testing.assert_allclose(variance[known], expected[known], rtol=1e-8, atol=1e-13)
 
 
 def test_the_distribution_function_is_that_of_the_draws(family):
@@ -281,6 +304,7 @@ def test_the_distribution_function_is_that_of_the_draws(family):
 
 def test_draws_broadcast_against_rows(family):
     mu = {REAL: [-100.0, 100.0], UNIT: [0.001, 0.999], POSITIVE: [0.01, 10_000.0]}
+    mu[CIRCLE] = [-1.5, 1.5]
     params = {**moderate(family, 1), "mu": np.array(mu[family.parameters[0].support])}
     trials = np.array([7.0, 7.0]) if family.needs_trials else None
     y = family.draw(np.random.default_rng(1), params, trials, (300, 2))

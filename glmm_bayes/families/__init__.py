@@ -1,6 +1,17 @@
 """Families and links: one file a kind of response, all in `FAMILIES` and `LINKS`."""
 
-from glmm_bayes.families import binary, continuous, counts, nominal, ordinal
+from glmm_bayes.families import (
+    binary,
+    circular,
+    continuous,
+    counts,
+    nominal,
+    ordinal,
+    positive,
+    reaction_times,
+    real,
+    tweedie,
+)
 from glmm_bayes.families.categories import Categories
 from glmm_bayes.families.family import (
     FAMILIES,
@@ -23,9 +34,14 @@ __all__ = [
     "add_family",
     "add_link",
     "binary",
+    "circular",
     "continuous",
     "counts",
     "is_registered",
     "nominal",
     "ordinal",
+    "positive",
+    "reaction_times",
+    "real",
+    "tweedie",
 ]

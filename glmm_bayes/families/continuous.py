@@ -137,7 +137,8 @@ LOGNORMAL = add_family(
 )
 
 
-def _gamma_core(y: Array, trials: Array | None, params: Params) -> Array:
+def gamma_core(y: Array, trials: Array | None, params: Params) -> Array:
+    """Give log(y) plus the log density of a gamma variable of mean mu and shape alpha."""
     a, mu = params["alpha"], params["mu"]
     gap = (y - mu) / mu
     # Near the mean the difference of the two is all that is left of them.
@@ -161,7 +162,7 @@ GAMMA = add_family(
         numeric=lambda p, trials: scipy_stats().gamma(p["alpha"], scale=p["mu"] / p["alpha"]),
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["mu"] ** 2 / p["alpha"],
-        core=_gamma_core,
+        core=gamma_core,
         score=_gamma_score,
         constant=lambda y, trials: -np.log(y),
         problem=positive,

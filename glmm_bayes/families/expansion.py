@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.families.family import Array, Family
 from glmm_bayes.families.links import Link
 from glmm_bayes.taylor import NoRuleError, Taylor
@@ -58,7 +59,19 @@ class RowDensity:
     weights: Array | None
 
     def __call__(self, eta: Array, order: int) -> Expansion:
-        """Expand at `(P, n)` predictors on their links' scale, up to derivatives of `order`."""
+        """
+        Expand at `(P, n)` predictors on their links' scale, up to derivatives of `order`.
+
+        Raises
+        ------
+        NotSupportedError
+            If the density has a kink, where there is no second derivative.
+        """
+        if self.family.kinked and order > 1:
+            raise NotSupportedError(
+                f"The density of family {self.family.name!r} has a kink at mu, so that Laplace's "
+                f"method, which needs its curvature, does not apply: fit by method='nuts'."
+            )
         # Far out a term may overflow: its derivatives are then infinite, or not a number.
         with np.errstate(all="ignore"):
             return self._written(eta) if self._curves else self._expanded(eta, order)

@@ -35,6 +35,10 @@ class Parameter:
         Its prior where it has no formula, on its own scale; None for the mean.
     scaled
         Whether the prior's `sigma` is to be multiplied by the scale of the response.
+    below
+        Whether it lies below every response: the prior's `upper` is then times the smallest.
+    start
+        Where a search for a maximum begins, on its own scale; None for the middle of its prior.
     """
 
     name: str
@@ -43,6 +47,8 @@ class Parameter:
     support: tuple[float, float]
     prior: Prior | None = None
     scaled: bool = False
+    below: bool = False
+    start: float | None = None
 
 
 @dataclass(frozen=True, eq=False)
@@ -94,6 +100,10 @@ class Family:
         where the scale or shape of a continuous response is 1.
     normal
         Whether `working(y)` is normal with mean mu and standard deviation sigma.
+    kinked
+        Whether the log density has a kink in mu, and so no curvature for Laplace's method.
+    atoms
+        The values of a response that is otherwise continuous which have a probability.
     categories
         Of a response in categories, what these are; `mean` is then their probabilities `(…, K)`.
     """
@@ -113,7 +123,9 @@ class Family:
     working: Callable[[Array], Array] = lambda y: y
     deviance: Kernel | None = None
     normal: bool = False
+    kinked: bool = False
     discrete: bool = False
+    atoms: tuple[float, ...] = ()
     needs_trials: bool = False
     binary: bool = False
     categories: "Categories | None" = None
@@ -181,6 +193,16 @@ class Family:
                 f"give it `numeric`, or ask for residuals of kind 'response'."
             )
         return self.numeric(params, trials).cdf(y)
+
+    def below(self, y: Array, params: Params, trials: Array | None) -> Array:
+        """Give P(Y < y)."""
+        if self.discrete:
+            return self.cdf(y - 1, params, trials)
+        up_to = self.cdf(y, params, trials)
+        if not self.atoms:
+            return up_to
+        mass = np.exp(self.logp(y, trials, params))
+        return np.where(np.isin(y, self.atoms), np.maximum(up_to - mass, 0.0), up_to)
 
     def expectation(self, params: Params) -> Array:
         """Give the mean of the response (with trials, the probability of success)."""

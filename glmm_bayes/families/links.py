@@ -15,6 +15,9 @@ ALMOST_ONE = 1.0 - np.finfo(float).epsneg
 REAL = (-np.inf, np.inf)
 POSITIVE = (0.0, np.inf)
 UNIT = (0.0, 1.0)
+CIRCLE = (-np.pi, np.pi)
+# Rounded to 1 or 2 the power of a variance would leave the interval.
+WITHIN_ONE_TWO = (1.0 + 1e-12, 2.0 - 1e-12)
 
 
 @dataclass(frozen=True, eq=False)
@@ -180,5 +183,23 @@ add_link(
         lambda eta, xp=NUMPY: 1 + xp.exp(eta),
         np.exp,
         (1.0, np.inf),
+    )
+)
+add_link(
+    Link(
+        "logitm1",
+        lambda mu, xp=NUMPY: xp.logit(mu - 1),
+        lambda eta, xp=NUMPY: xp.clip(1 + xp.expit(eta), *WITHIN_ONE_TWO),
+        lambda eta: NUMPY.expit(eta) * NUMPY.expit(-eta),
+        (1.0, 2.0),
+    )
+)
+add_link(
+    Link(
+        "tan_half",
+        lambda mu, xp=NUMPY: xp.tan(0.5 * mu),
+        lambda eta, xp=NUMPY: 2 * xp.arctan(eta),
+        lambda eta: 2 / (1 + eta * eta),
+        CIRCLE,
     )
 )

@@ -4,12 +4,15 @@ from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
-from scipy.special import digamma, gammaln
+from scipy.special import digamma, erfcx, gammaln, i0e, i1e
 
-from glmm_bayes.taylor import differentiable, polygammas
+from glmm_bayes.arrays import NUMPY
+from glmm_bayes.taylor import Taylor, differentiable, polygammas
+from glmm_bayes.taylor.slopes import below_log_ndtr
 
 type Array = np.ndarray | float
 
+LOG_HALF = -np.log(2.0)
 LARGE = 1e3  # from here on three terms of Stirling's series are exact to 1e-11
 
 
@@ -85,3 +88,89 @@ def logistic(x: np.ndarray) -> np.ndarray:
     """Give 1 / (1 + exp(-x)); SciPy's goes over one number at a time."""
     with np.errstate(over="ignore"):
         return 1.0 / (1.0 + np.exp(-x))
+
+
+def log_mills(x: Any, xp: Any = NUMPY) -> Any:
+    """Give log Phi(x) + x²/2, which far left is about -log(-x)."""
+    if xp is NUMPY:
+        return x.compose(_mills(x.value)) if isinstance(x, Taylor) else next(_mills(x))
+    import pytensor.tensor as pt
+
+    return xp.log(0.5 * pt.erfcx(-x / np.sqrt(2.0)))
+
+
+def _mills(x: Any) -> Iterator[np.ndarray]:
+    """Give log erfcx(-x / sqrt 2) / 2 and its derivatives: those of log Phi, and x²/2's."""
+    yield np.log(0.5 * erfcx(-x / np.sqrt(2.0)))
+    r, q, curve = below_log_ndtr(x)
+    yield q
+    # 1 - r q, written so that no digit is lost far left.
+    yield q * q - curve
+    yield r * curve
+
+
+def log_bessel0(x: Any, xp: Any = NUMPY) -> Any:
+    """Give the log of the modified Bessel function of order 0, for x > 0."""
+    if xp is NUMPY:
+        return x.compose(_bessel0(x.value)) if isinstance(x, Taylor) else next(_bessel0(x))
+    import pytensor.tensor as pt
+
+    return xp.log(pt.ive(0, x)) + x
+
+
+BESSEL_RATIO = (-1 / 2, -1 / 8, -1 / 8, -25 / 128, -13 / 32, -1073 / 1024)
+
+
+def _bessel0(x: Any) -> Iterator[np.ndarray]:
+    """
+    Give log I0 and its derivatives A = I1 / I0, A' = 1 - A/x - A² and A''.
+
+    Notes
+    -----
+    Mardia & Jupp (2000), Directional Statistics, A.13 to A.15; A's asymptotic series where A' is
+    the small difference of large terms.
+    """
+    yield np.log(i0e(x)) + x
+    far = np.asarray(x) > 100.0
+    near, large = np.where(far, 1.0, x), np.where(far, x, 100.0)
+    A = i1e(near) / i0e(near)
+    one = 1 - A / near - A * A
+    two = A / near**2 - one / near - 2 * A * one
+    powers = [(c, -k) for k, c in enumerate(BESSEL_RATIO, start=1)]
+    yield np.where(far, 1 + sum(c * large**k for c, k in powers), A)
+    yield np.where(far, sum(c * k * large ** (k - 1) for c, k in powers), one)
+    yield np.where(far, sum(c * k * (k - 1) * large ** (k - 2) for c, k in powers), two)
+
+
+SMALL = 0.03
+
+
+def log1p_ratio(x: Any, xp: Any = NUMPY) -> Any:
+    """Give log(1 + x) / x, which is 1 at 0, by its series there."""
+    small = abs(x) < SMALL
+    far, near = xp.where(small, 1.0, x), xp.where(small, x, 0.0)
+    series = 1 / 13.0
+    for k in range(12, 0, -1):
+        series = 1.0 / k - near * series
+    return xp.where(small, series, xp.log1p(far) / far)
+
+
+def log_complement(x: Any, xp: Any = NUMPY) -> Any:
+    """Give log(1 - exp(x)), for x < 0."""
+    if xp is NUMPY:
+        return x.compose(_complement_slopes(x.value)) if isinstance(x, Taylor) else _complement(x)
+    return xp.where(x > LOG_HALF, xp.log(-xp.expm1(x)), xp.log1p(-xp.exp(x)))
+
+
+def _complement(x: np.ndarray) -> np.ndarray:
+    with np.errstate(divide="ignore"):  # of the branch that is not taken
+        return np.where(x > LOG_HALF, np.log(-np.expm1(x)), np.log1p(-np.exp(x)))
+
+
+def _complement_slopes(x: np.ndarray) -> Iterator[np.ndarray]:
+    yield _complement(x)
+    # With r = exp(x) / (1 - exp(x)): f' = -r, and r' = r (1 + r).
+    r = -np.exp(x) / np.expm1(x)
+    yield -r
+    yield -r * (1 + r)
+    yield -r * (1 + r) * (1 + 2 * r)

@@ -122,6 +122,16 @@ def _arctan(x: Array) -> Slopes:
     yield one * one * (6 - 8 * one)
 
 
+def _arcsinh(x: Array) -> Slopes:
+    yield np.arcsinh(x)
+    size = np.hypot(1.0, x)
+    one = 1 / size
+    yield one
+    r = x / size
+    yield -r * one * one
+    yield (2 * r * r - one * one) * one * one * one
+
+
 def _expit(x: Array) -> Slopes:
     p = special.expit(x)
     yield p
@@ -191,18 +201,23 @@ def _log_ndtr(x: Array) -> Slopes:
 
     f''' = r (q (q + r) - 1), which loses every digit in the far left tail.
     """
-    value = special.log_ndtr(x)
-    yield value
-    r = np.exp(-0.5 * x * x - value) / ROOT_2PI
+    yield special.log_ndtr(x)
+    r, q, curve = below_log_ndtr(x)
+    yield r
+    yield -r * q
+    yield r * curve
+
+
+def below_log_ndtr(x: Array) -> tuple[Array, Array, Array]:
+    """Give r, q and q (q + r) - 1 of `_log_ndtr`."""
+    r = np.exp(-0.5 * x * x - special.log_ndtr(x)) / ROOT_2PI
     q = x + r
     curve = q * (q + r) - 1
     far = x < FAR_TAIL
     if np.any(far):
         exact = _far_tail(np.where(far, x, FAR_TAIL))
         r, q, curve = (np.where(far, e, s) for e, s in zip(exact, (r, q, curve), strict=True))
-    yield r
-    yield -r * q
-    yield r * curve
+    return r, q, curve
 
 
 def _far_tail(x: Array) -> tuple[Array, Array, Array]:
@@ -241,6 +256,7 @@ SLOPES: dict[Callable[..., Array], Callable[[Array], Slopes]] = {
     np.tan: _tan,
     np.tanh: _tanh,
     np.arctan: _arctan,
+    np.arcsinh: _arcsinh,
     special.expit: _expit,
     special.logit: _logit,
     special.ndtr: _ndtr,

@@ -64,11 +64,11 @@ def _quantile(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarra
     for rows, design in in_rows(model.design, draws.size):
         params = parameters(model, design, draws, draws.effects)
         response = design.response
-        high = model.family.cdf(response.y, params, response.trials).mean(axis=0)
-        if model.family.discrete:
-            low = model.family.cdf(response.y - 1, params, response.trials).mean(axis=0)
-            high = low + rng.uniform(size=design.n) * (high - low)
-        at[rows] = high
+        low, high = (
+            side(response.y, params, response.trials).mean(axis=0)
+            for side in (model.family.below, model.family.cdf)
+        )
+        at[rows] = low + rng.uniform(size=design.n) * (high - low)
     return ndtri(np.clip(at, EDGE, 1 - EDGE))
 
 

@@ -1,0 +1,181 @@
+"""Families of real responses that are skew, peaked or extreme."""
+
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+from scipy.special import gamma
+
+from glmm_bayes.families.continuous import (
+    HALF_LOG_2PI,
+    REAL_LINKS,
+    SIGMA,
+    any_number,
+    scipy_stats,
+)
+from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family
+from glmm_bayes.families.links import REAL, UNIT
+from glmm_bayes.families.special import log1p_ratio
+from glmm_bayes.families.written import written
+from glmm_bayes.priors import Prior
+
+MU = Parameter("mu", "identity", REAL_LINKS, REAL)
+ROOT_2_PI = np.sqrt(2 / np.pi)
+
+
+def _skewed(p: Params, xp: Any) -> tuple[Any, Any]:
+    """Give location and scale of a skew normal variable of mean mu and standard deviation sigma."""
+    delta = ROOT_2_PI * p["alpha"] / xp.sqrt(1 + p["alpha"] ** 2)
+    omega = p["sigma"] / xp.sqrt(1 - delta**2)
+    return p["mu"] - omega * delta, omega
+
+
+def _skew_normal(y: Any, p: Params, xp: Any) -> Any:
+    xi, omega = _skewed(p, xp)
+    z = (y - xi) / omega
+    tilt = xp.log_ndtr(p["alpha"] * z)
+    return np.log(2.0) - HALF_LOG_2PI - xp.log(omega) - 0.5 * z * z + tilt
+
+
+def _skew_normal_numeric(p: Params, trials: Any) -> Any:
+    xi, omega = _skewed(p, np)
+    return scipy_stats().skewnorm(p["alpha"], xi, omega)
+
+
+SKEW_NORMAL = add_family(
+    written(
+        "skew_normal",
+        (
+            MU,
+            SIGMA,
+            Parameter("alpha", "identity", ("identity",), REAL, Prior("Normal", mu=0.0, sigma=4.0)),
+        ),
+        _skew_normal,
+        _skew_normal_numeric,
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: p["sigma"] ** 2,
+        problem=any_number,
+    )
+)
+
+
+def _extreme_value(y: Any, p: Params, xp: Any) -> Any:
+    z = (y - p["mu"]) / p["sigma"]
+    inside = 1 + p["xi"] * z > 0
+    u = xp.where(inside, p["xi"] * z, 0.0)
+    t = xp.where(inside, z, 0.0) * log1p_ratio(u, xp)
+    found = -xp.log(p["sigma"]) - t - xp.log1p(u) - xp.exp(-t)
+    return xp.where(inside, found, -np.inf)
+
+
+def _extreme_mean(p: Params) -> Any:
+    xi = np.asarray(p["xi"], float)
+    safe = np.where((np.abs(xi) < 1e-8) | (xi >= 1), 0.5, xi)
+    ratio = np.where(np.abs(xi) < 1e-8, np.euler_gamma, (gamma(1 - safe) - 1) / safe)
+    return p["mu"] + p["sigma"] * np.where(xi < 1, ratio, np.inf)
+
+
+def _extreme_variance(p: Params, trials: Any) -> Any:
+    xi = np.asarray(p["xi"], float)
+    safe = np.where((np.abs(xi) < 1e-6) | (xi >= 0.5), 0.25, xi)
+    ratio = (gamma(1 - 2 * safe) - gamma(1 - safe) ** 2) / safe**2
+    ratio = np.where(np.abs(xi) < 1e-6, np.pi**2 / 6, ratio)
+    return p["sigma"] ** 2 * np.where(xi < 0.5, ratio, np.inf)
+
+
+GEN_EXTREME_VALUE = add_family(
+    written(
+        "gen_extreme_value",
+        (
+            MU,
+            SIGMA,
+            Parameter("xi", "identity", ("identity",), REAL, Prior("Normal", mu=0.0, sigma=2.5)),
+        ),
+        _extreme_value,
+        lambda p, trials: scipy_stats().genextreme(-np.asarray(p["xi"]), p["mu"], p["sigma"]),
+        mean=_extreme_mean,
+        variance=_extreme_variance,
+        problem=any_number,
+    )
+)
+
+
+def _laplace_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
+    r = (y - params["mu"]) / params["b"]
+    return {"mu": np.sign(r) / params["b"], "b": (np.abs(r) - 1) / params["b"]}
+
+
+LAPLACE = add_family(
+    Family(
+        name="laplace",
+        kinked=True,
+        parameters=(MU, replace(SIGMA, name="b")),
+        distribution="Laplace",
+        arguments=lambda p, trials, xp: {"mu": p["mu"], "b": p["b"]},
+        numeric=lambda p, trials: scipy_stats().laplace(p["mu"], p["b"]),
+        mean=lambda p: p["mu"],
+        variance=lambda p, trials: 2 * p["b"] ** 2,
+        core=lambda y, trials, p: -np.log(2 * p["b"]) - np.abs((y - p["mu"]) / p["b"]),
+        score=_laplace_score,
+        problem=any_number,
+    )
+)
+
+
+def _tilted(p: Params) -> Any:
+    q = p["quantile"]
+    return scipy_stats().laplace_asymmetric(
+        np.sqrt(q / (1 - q)), p["mu"], p["sigma"] / np.sqrt(q * (1 - q))
+    )
+
+
+def _asymmetric_core(y: Array, trials: Array | None, p: Params) -> Array:
+    q, z = p["quantile"], (y - p["mu"]) / p["sigma"]
+    return np.log(q) + np.log1p(-q) - np.log(p["sigma"]) - z * np.where(z > 0, q, q - 1)
+
+
+def _asymmetric_score(y: Array, trials: Array | None, p: Params) -> dict[str, Array]:
+    q, z = p["quantile"], (y - p["mu"]) / p["sigma"]
+    pull = np.where(z > 0, q, q - 1)
+    return {
+        "mu": pull / p["sigma"],
+        "sigma": (z * pull - 1) / p["sigma"],
+        "quantile": 1 / q - 1 / (1 - q) - z,
+    }
+
+
+ASYMMETRIC_LAPLACE = add_family(
+    Family(
+        name="asymmetric_laplace",
+        kinked=True,
+        parameters=(
+            MU,
+            SIGMA,
+            Parameter(
+                "quantile",
+                "logit",
+                ("logit", "probit", "cloglog"),
+                UNIT,
+                Prior("Beta", alpha=1.0, beta=1.0),
+            ),
+        ),
+        distribution="AsymmetricLaplace",
+        arguments=lambda p, trials, xp: {
+            "kappa": xp.sqrt(p["quantile"] / (1 - p["quantile"])),
+            "mu": p["mu"],
+            "b": xp.sqrt(p["quantile"] * (1 - p["quantile"])) / p["sigma"],
+        },
+        numeric=lambda p, trials: _tilted(p),
+        mean=lambda p: (
+            p["mu"] + p["sigma"] * (1 - 2 * p["quantile"]) / (p["quantile"] * (1 - p["quantile"]))
+        ),
+        variance=lambda p, trials: (
+            p["sigma"] ** 2
+            * (1 - 2 * p["quantile"] * (1 - p["quantile"]))
+            / (p["quantile"] * (1 - p["quantile"])) ** 2
+        ),
+        core=_asymmetric_core,
+        score=_asymmetric_score,
+        problem=any_number,
+    )
+)
