@@ -1,0 +1,1 @@
+"""Small-sample tests of linear mixed models, beside lmerTest and pbkrtest."""
