@@ -357,6 +357,37 @@ def test_columns_outside_of_the_model_can_group_rows():
     )
 
 
+# ---- figures
+
+
+def test_few_rows_are_drawn_one_by_one(women: ModeFit):
+    figure = women.comparisons({"livch": "reference", "urban": "reference"}, by=True).plot()
+    (ax,) = figure.axes
+    labels = [label.get_text() for label in ax.get_yticklabels()]
+    assert labels == ["livch 1 - 0", "livch 2 - 0", "livch 3+ - 0", "urban Y - N"]
+    assert ax.get_xlabel() == "difference in probability of y, 95% interval"
+
+
+def test_many_values_of_a_number_are_a_curve(women: ModeFit):
+    grid = gb.datagrid(women, age=np.linspace(-10, 10, 9), urban=["N", "Y"])
+    found = women.predictions(grid)
+    (ax,) = found.plot().axes
+    assert [line.get_label() for line in ax.get_lines()] == ["urban = N", "urban = Y"]
+    np.testing.assert_allclose(
+        ax.get_lines()[1].get_ydata(), found[found["urban"] == "Y"]["estimate"]
+    )
+    own = women.slopes("age", grid).plot(ax=ax)
+    assert own is ax.figure
+
+
+def test_too_many_rows_or_curves_are_not_drawn(sleep: ModeFit, herds: ModeFit):
+    with pytest.raises(gb.DataError, match="18 curves are too many to plot; average by fewer"):
+        sleep.predictions(groups="conditional").plot()
+    pairs = herds.predictions(by="herd", groups="conditional").contrast("pairwise")
+    with pytest.raises(gb.DataError, match="105 rows are too many"):
+        pairs.plot()
+
+
 # ---- bad input
 
 

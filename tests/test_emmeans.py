@@ -338,6 +338,20 @@ def test_the_mean_of_all_is_that_of_the_means(coded: ModeFit):
         constant.emmeans("o")
 
 
+def test_zero_inflation_has_means_of_its_own():
+    """Those of glmmTMB's fit, emmeans(…, component = "zi") and "cond"."""
+    data = gb.load_dataset("salamanders")
+    data["mined"] = pd.Categorical(data["mined"].astype(str), ["no", "yes"])
+    formulas = ["count ~ mined + DOY + (1 | site)", "zi ~ mined"]
+    fit = gb.Model(formulas, data, "zero_inflated_poisson").fit("ml")
+    near(fit.emmeans("mined", type="response"), [3.43451366, 1.09299434], [0.31687732, 0.25608622])
+    zeros = fit.emmeans("mined", param="zi", type="response")
+    near(zeros, [0.353728375, 0.759354032], [0.0278750734, 0.0423942012])
+    both = fit.predictions(gb.datagrid(fit, mined=["no", "yes"]))["estimate"]
+    expected = np.array([3.43451366, 1.09299434]) * (1 - np.array([0.353728375, 0.759354032]))
+    np.testing.assert_allclose(both, expected, rtol=1e-4)
+
+
 # ---- adjustments in closed form
 
 
