@@ -116,6 +116,34 @@ def test_kenward_roger_of_two_fits_agrees_with_pbkrtest(reference, part, dropped
     assert found["p_value"] == pytest.approx(expected["p.value"], abs=1e-6)
 
 
+@pytest.mark.usefixtures("shared_data")
+@pytest.mark.parametrize("part", ["drop_harvest", "drop_sow"])
+@pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")
+def test_the_bootstrap_agrees_with_pbkrtest(reference, part):
+    expected = reference("inf_beets_pb_kr")[part]["PB"]
+    dropped = part.replace("drop_", " + ")
+    larger, smaller = (
+        gb.Model(text, table("beets")()).fit("reml") for text in (BEETS, BEETS.replace(dropped, ""))
+    )
+    found = larger.anova(smaller, test="bootstrap", nsim=800, seed=1)
+    row = found.iloc[1]
+    assert row["statistic"] == pytest.approx(expected["stat"], rel=1e-4)
+    gap = 4 * np.hypot(row["mc_error"], expected["mc_se_p"])
+    assert row["p_value"] == pytest.approx(expected["p_PB"], abs=gap)
+    again = larger.anova(smaller, test="bootstrap", nsim=800, seed=1).iloc[1]
+    assert again["p_value"] == row["p_value"]
+
+
+def test_the_bootstrap_of_counts_agrees_with_pbkrtest(reference):
+    expected = reference("inf_cbpp_pb")["pb"]
+    formulas = [f"incidence | trials(size) ~ {x} + (1 | herd)" for x in ("period", "late")]
+    larger, smaller = (gb.Model(text, cbpp(), "binomial").fit("ml") for text in formulas)
+    row = larger.anova(smaller, test="bootstrap", nsim=300, seed=1).iloc[1]
+    assert row["statistic"] == pytest.approx(expected["stat"], abs=2e-3)
+    gap = 4 * np.hypot(row["mc_error"], expected["mc_se_p"])
+    assert row["p_value"] == pytest.approx(expected["p_PB"], abs=gap)
+
+
 def test_terms_of_counts_are_tested_by_chi_squared():
     """lme4 1.1-31, inf_cbpp: Wald's chi-squared of period on three degrees of freedom."""
     fit = gb.Model("cbind(incidence, size - incidence) ~ period + (1 | herd)", cbpp(), "binomial")

@@ -99,7 +99,7 @@ class Sums:
         found = i.whole * j.whole * self.precision + once
         for G, row in zip(i.parts, self.XZX, strict=True):
             for K, F in zip(j.parts, row, strict=True):
-                found = found + np.einsum("ab,cd,abcdjk->jk", G, K, F, optimize=True)
+                found = found + np.tensordot(K, np.tensordot(G, F, axes=2), axes=2)
         return found
 
     def trace_of(self, i: Direction) -> float:
@@ -148,7 +148,7 @@ class Sums:
 def _twice(i: Direction, j: Direction, values: Sequence[Sequence[np.ndarray]]) -> float:
     return float(
         sum(
-            np.einsum("ab,cd,abcd", G, K, F, optimize=True)
+            np.tensordot(K, np.tensordot(G, F, axes=2), axes=2)
             for G, row in zip(i.parts, values, strict=True)
             for K, F in zip(j.parts, row, strict=True)
         )

@@ -8,6 +8,7 @@ import numpy as np
 
 from glmm_bayes.draws import uncentre
 from glmm_bayes.engine.directions import Direction, Stack, Sums, summed
+from glmm_bayes.engine.lapack import one_thread
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates
@@ -69,6 +70,7 @@ def is_marginally_normal(model: Model) -> bool:
     """Tell whether the response has a normal distribution with the effects integrated out."""
     return (
         model.family.normal
+        and model.design.residual is None
         and model.links["mu"].name == "identity"
         and all(g.param == "mu" for term in model.design.terms for g in term.loadings)
         and ("sigma" in model.constants or model.links["sigma"].name == "log")
@@ -173,7 +175,8 @@ def _sums(
     weighted = Z.T @ diags_array(w)
     A, WX = (weighted @ Z).tocoo(), X * w[:, None]
     stacks = _stacked(A, weighted @ X, weighted @ r, shapes)
-    return summed(stacks, Gs, X.T @ WX, WX.T @ r, float(r @ (w * r)), float(len(r)))
+    with one_thread():
+        return summed(stacks, Gs, X.T @ WX, WX.T @ r, float(r @ (w * r)), float(len(r)))
 
 
 def _stacked(

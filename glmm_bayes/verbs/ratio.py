@@ -12,10 +12,13 @@ from glmm_bayes.engine.directions import Direction
 from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.modes.normal import is_marginally_normal, read_sums, span
+from glmm_bayes.verbs.bootstrap_test import compare_by_bootstrap
 from glmm_bayes.verbs.compare import check_restricted
 from glmm_bayes.verbs.nested import Place, places
+from glmm_bayes.verbs.profile import of_likelihood
 
 DRAWS = 20_000
+REPLICATES = 1000
 FALLEN = 1e-4  # of log likelihood: by so much the larger may end below the smaller
 
 
@@ -194,5 +197,15 @@ def _at_edge(
 def bootstrap_test(
     larger: ModeFit, smaller: ModeFit, *, nsim: int | None, seed: int
 ) -> pd.DataFrame:
-    """Compare the ratio with those of responses drawn from the smaller fit."""
-    raise NotSupportedError("test='bootstrap' is not built yet; use test='lrt'.")
+    """Compare the ratio with those of responses drawn from the smaller fit: by likelihood."""
+    larger, smaller = of_likelihood(larger), of_likelihood(smaller)
+    found = compare_by_bootstrap(larger, smaller, nsim or REPLICATES, seed=seed)
+    tests, count = found.table["p_value"], int(found.statistics.notna().sum())
+    table = pair_table(larger, smaller, float(found.table["statistic"].loc["PBtest"])).assign(
+        df=[np.nan, larger.df - smaller.df],
+        p_value=[np.nan, tests["PBtest"]],
+        mc_error=[np.nan, found.std_error],
+    )
+    others = ", ".join(f"{name} {tests[name]:.4g}" for name in ("LRT", "Bartlett", "Gamma", "F"))
+    table.attrs["notes"] = [f"By {count} responses drawn from the smaller fit; else {others}."]
+    return table
