@@ -1,6 +1,7 @@
 """What the numerics see of a model's random effects: which level each row has, and times what."""
 
 from collections.abc import Mapping, Sequence
+from copy import copy
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -55,10 +56,17 @@ class Pattern:
 
     def matrix(self, values: np.ndarray) -> Any:
         """Give Q `(q, q)`, sparse, of its entries at the pairs."""
+        # A copy of what was checked once: the checks take longer than a product with Q.
+        found = copy(self._checked)
+        found.data = values[self._symmetric[2]]
+        return found
+
+    @cached_property
+    def _checked(self) -> Any:
         from scipy.sparse import csr_array
 
         indptr, indices, source = self._symmetric
-        return csr_array((values[source], indices, indptr), shape=(self.q, self.q))
+        return csr_array((np.zeros(len(source)), indices, indptr), shape=(self.q, self.q))
 
     def times(self, precision: Precision, v: np.ndarray) -> np.ndarray:
         """Give Q v, of `(q, p)`."""

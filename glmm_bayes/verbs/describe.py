@@ -97,7 +97,7 @@ def _rows(model: Model) -> str:
 
 def _groups(model: Model) -> Grid:
     terms = model.design.terms
-    numbers = right("levels", [str(len(term.levels)) for term in terms])
+    numbers = right("levels", [str(term.shown) for term in terms])
     rows = tuple(
         (
             term.text,
@@ -113,7 +113,7 @@ def _groups(model: Model) -> Grid:
 
 
 def _rows_a_level(term: RandomTerm) -> str:
-    counts = np.bincount(term.index.ravel(), minlength=len(term.levels))
+    counts = np.bincount(term.index.ravel(), minlength=term.shown)[: term.shown]
     low, high = counts.min(), counts.max()
     return f"{low}" if low == high else f"{low} to {high}, median {np.median(counts):g}"
 

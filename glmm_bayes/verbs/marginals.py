@@ -92,7 +92,7 @@ def _drawn(fit: PosteriorFit) -> dict[str, np.ndarray]:
     found = outer_draws(fit)
     for term in fit.model.design.terms:
         b = fit.draws.effects[term.name]
-        for j, level in enumerate(term.levels):
+        for j, level in enumerate(term.levels[: term.shown]):
             for c, column in enumerate(term.columns):
                 found[f"b_{term.name}[{level}, {column}]"] = b[:, j, c]
     return found

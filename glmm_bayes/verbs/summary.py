@@ -90,6 +90,8 @@ class Summary:
         return self._grid("Family parameters", self.family, headings, self.family.index)
 
     def _heading(self, group: str, param: str) -> str:
+        if group not in self.levels:
+            return f"{group}s"  # their structure has no levels of its own
         count = self.levels[group]
         words = f"{group} ({count} level{'s' if count > 1 else ''})"
         return words if param == "mu" else f"{words}, for {param.replace('+', ' and ')}"
@@ -128,7 +130,7 @@ def summary(fit: Fit, *, level: float = 0.95) -> Summary:
         varcorr=varcorr(fit, level=level),
         family=constants(fit, level=level),
         diagnostics=fit.diagnostics(),
-        levels={term.label: len(term.levels) for term in model.design.terms},
+        levels={term.label: term.shown for term in model.design.terms},
         level=level,
     )
 
