@@ -7,6 +7,9 @@ import pytest
 from scipy import special
 from test_architecture import loaded_after
 from test_families import plain
+from textbook_zeros import LONG, extremes_zeros, textbook_zeros
+from textbook_zeros import OTHERS_OF as OTHERS_WITH_ZEROS
+from textbook_zeros import RESPONSES as WITH_ZEROS
 
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.families import FAMILIES, LINKS, Family, Parameter
@@ -156,9 +159,10 @@ LOG_DENSITIES = {
     "tweedie": lambda y, n, mu, phi, power: tweedie(y, mu, phi, power),
 }  # fmt: skip
 
+LOG_DENSITIES |= textbook_zeros(LOG_DENSITIES)
 # Of a density with a kink there are no such derivatives.
 # Those of categories have laws of their own, in test_ordinal.py and test_nominal.py.
-SMOOTH = [n for n, f in FAMILIES.items() if not f.kinked and f.categories is None]
+SMOOTH = [n for n, f in FAMILIES.items() if not f.kinked and f.categories is None and n not in LONG]
 PAIRS = [
     (name, link)
     for name in SMOOTH
@@ -177,7 +181,7 @@ RESPONSES = {
     "gen_extreme_value": [0.3, 1.4],
     "tweedie": [0.0, 0.3, 4.0],
     "frechet": [0.8, 3.0, 12.0],
-}
+} | WITH_ZEROS
 TRIALS = {0.0: 1.0, 1.0: 1.0, 17.0: 50.0, 50.0: 50.0}
 MEANS = {REAL: (-1.3, 0.4, 6.0), POSITIVE: (0.3, 2.0, 9.0), UNIT: (0.2, 0.45, 0.8)}
 MEANS |= {CIRCLE: (-1.3, 0.4, 2.5)}
@@ -192,6 +196,7 @@ OTHERS_OF = {
     "exgaussian": {"sigma": (4.0, 9.0), "nu": (3.0, 6.0)},
     "tweedie": {"phi": (2.0, 6.0), "power": (1.35, 1.7)},
 }
+OTHERS_OF |= OTHERS_WITH_ZEROS
 
 
 def responses(family):
@@ -317,6 +322,7 @@ EXTREMES = {
     "von_mises": ((-8.0, 8.0), (-8.0, 6.0)),
     "tweedie": ((-3.0, 1.5), (0.5, 4.0), (-2.0, 0.5)),
 }
+EXTREMES |= extremes_zeros(EXTREMES)
 MANY = 10_000.0
 
 
