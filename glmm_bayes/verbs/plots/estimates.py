@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from glmm_bayes.errors import DataError
 from glmm_bayes.verbs.contrasted import CONTRAST, row_labels
@@ -25,6 +26,7 @@ from glmm_bayes.verbs.plots.look import (
 
 MOST = 60  # rows that can still be read
 CURVES = 12  # curves that can still be told apart
+FEW_TICKS = 3  # of a logarithmic axis; with less, evenly spaced ones
 LINE = 34  # characters that a vertical label has room for
 FEW = 5  # values of a number that have a row each; of more, a curve
 
@@ -100,11 +102,19 @@ def _rows(ax: Axes, estimates: Estimates) -> None:
     if CONTRAST in q.labels:
         ax.axvline(_nothing(q), color=INK, lw=0.8, ls=":", zorder=0)
         if _nothing(q) == 1.0:
-            ax.set_xscale("log")
-            ticks = round_ticks(*map(float, ax.get_xlim()))
-            ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-            ax.set_xticks([], minor=True)
+            _ratio_axis(ax)
     _legend(ax, named=bool(q.within))
+
+
+def _ratio_axis(ax: Axes) -> None:
+    ax.set_xscale("log")
+    low, high = map(float, ax.get_xlim())
+    ticks = round_ticks(low, high)
+    if len(ticks) < FEW_TICKS:
+        even = MaxNLocator(5).tick_values(low, high)
+        ticks = [float(tick) for tick in even if low <= tick <= high and tick > 0]
+    ax.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+    ax.set_xticks([], minor=True)
 
 
 def _curves(ax: Axes, estimates: Estimates, along: str) -> None:
