@@ -92,8 +92,8 @@ class Refitter(Protocol):
     def maxima(self, Y: np.ndarray) -> Refits:
         """Give the maxima for `(S, n)` responses."""
 
-    def mode(self, model: Model) -> Mode:
-        """Give all that is to be known of the maximum for the response of a model."""
+    def mode(self, model: Model, x: np.ndarray | None = None) -> Mode:
+        """Give all that is to be known of the maximum for the response of a model, near x."""
 
 
 def refitter_of(start: Start, method: str, nagq: int) -> Refitter:
@@ -198,11 +198,14 @@ class GaussianRefitter:
         settled = _settled(self.axes.T @ slope, inverse)
         return found, value + jacobian(c.model), settled
 
-    def mode(self, model: Model) -> Mode:
-        """Give all that is to be known of the maximum for the response of a model."""
+    def mode(self, model: Model, x: np.ndarray | None = None) -> Mode:
+        """Give all that is to be known of the maximum for the response of a model, near x."""
         objective = self._objective(model)
         c = objective.coordinates
-        x, inverse = climb(objective, c, self.ratios, self.axes, self.units)
+        start = self.ratios
+        if x is not None:
+            start = x / np.exp(x[c.coefficients[1]][0]) ** growth_in(c)
+        x, inverse = climb(objective, c, start, self.axes, self.units)
         return concluded(objective, x, self.axes @ root(inverse))
 
 
@@ -290,11 +293,11 @@ class LaplaceRefitter:
             x[c.coefficients[0]] = objective.gamma
         return x, objective.last.value, _settled(self.axes.T @ slope, inverse)
 
-    def mode(self, model: Model) -> Mode:
-        """Give all that is to be known of the maximum for the response of a model."""
+    def mode(self, model: Model, x: np.ndarray | None = None) -> Mode:
+        """Give all that is to be known of the maximum for the response of a model, near x."""
         objective = self._objective(model)
         c = objective.coordinates
-        x, inverse = climb(objective, c, self.x, self.axes, self.units)
+        x, inverse = climb(objective, c, self.x if x is None else x, self.axes, self.units)
         return concluded_laplace(objective, x, self.axes @ root(inverse), 0)
 
 

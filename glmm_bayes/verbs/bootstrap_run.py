@@ -101,11 +101,11 @@ class Resampling:
         """Give how many replicates a block has: the last one may have fewer."""
         return min(self.size, self.n - number * self.size)
 
-    def fit_of(self, y: np.ndarray) -> ModeFit:
-        """Give the whole fit for a response."""
+    def fit_of(self, y: np.ndarray, x: np.ndarray) -> ModeFit:
+        """Give the whole fit for a response, its maximum `(m,)` being known."""
         model = with_response(self.model, y)
         began = time.perf_counter()
-        mode = self.refitter.mode(model)
+        mode = self.refitter.mode(model, x)
         elapsed = time.perf_counter() - began
         return ModeFit(model, mode, self.method, self.seed, elapsed, self.options)
 
@@ -197,24 +197,38 @@ def _replicated(study: Resampling, number: int) -> Block:
         values = np.full((len(Y), len(study.names)), np.nan)
         status = [REFUSED if text else FITTED for text in words]
         good = np.flatnonzero([not text for text in words])
-        if study.statistic is None and study.method in WARM and len(good):
-            found = study.refitter.maxima(Y[good])
-            for k, s in enumerate(good):
-                if not found.reached[k]:
-                    status[s], words[s] = FAILED, "no maximum was reached"
-                elif study.start.coordinates.idle(found.x[k]).any():
-                    status[s] = SINGULAR
-            kept = [k for k, s in enumerate(good) if status[s] != FAILED]
-            values[good[kept]] = study.parameters(found.x[kept])
-        else:
+        if study.method not in WARM:
             for s in good:
-                values[s], status[s], words[s] = _one(study, partial(_refitted, study, Y[s]))
+                values[s], status[s], words[s] = _one(study, partial(_cold, study, Y[s]))
+        elif len(good):
+            _warm(study, Y, good, values, status, words)
     return Block(number, values, tuple(status), tuple(words))
 
 
-def _refitted(study: Resampling, y: np.ndarray) -> ModeFit:
-    if study.method in WARM:
-        return study.fit_of(y)
+def _warm(
+    study: Resampling,
+    Y: np.ndarray,
+    good: np.ndarray,
+    values: np.ndarray,
+    status: list[str],
+    words: list[str],
+) -> None:
+    """Maximise from the fit, for all responses at once; fill in what comes of it."""
+    found = study.refitter.maxima(Y[good])
+    for k, s in enumerate(good):
+        if not found.reached[k]:
+            status[s], words[s] = FAILED, "no maximum was reached"
+        elif study.statistic is not None:
+            refit = partial(study.fit_of, Y[s], found.x[k])
+            values[s], status[s], words[s] = _one(study, refit)
+        elif study.start.coordinates.idle(found.x[k]).any():
+            status[s] = SINGULAR
+    if study.statistic is None:
+        kept = np.flatnonzero([status[s] != FAILED for s in good])
+        values[good[kept]] = study.parameters(found.x[kept])
+
+
+def _cold(study: Resampling, y: np.ndarray) -> ModeFit:
     fit = METHODS[study.method](with_response(study.model, y), **study.options)
     assert isinstance(fit, ModeFit)
     return fit
