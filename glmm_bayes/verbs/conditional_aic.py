@@ -50,7 +50,7 @@ def caic(fit: ModeFit) -> pd.Series:
     caic      1711.5
     dtype: float64
     """
-    check_normal(fit, "caic")
+    check_normal(fit, "The conditional AIC", "fit.aic is the marginal one")
     if not is_gaussian(fit.model):
         raise NotSupportedError(
             "The conditional AIC is built for one sigma without a formula; fit.aic is marginal."

@@ -22,12 +22,16 @@ class FixedTerm:
     ----------
     classes, numbers
         Its factors that are categorical, and the others.
+    pieces
+        What its columns are products of: by product, the factors, and whether one class of them
+        has no column.
     """
 
     name: str
     columns: np.ndarray
     classes: frozenset[str]
     numbers: frozenset[str]
+    pieces: tuple[tuple[tuple[str, bool], ...], ...]
 
     def holds(self, other: "FixedTerm") -> bool:
         """Tell whether this term is an interaction of another with further classes."""
@@ -39,10 +43,15 @@ def fixed_terms(predictor: Predictor) -> list[FixedTerm]:
     spec = predictor.matrix.spec
     coded = {str(f) for f in spec.factor_contrasts}
     found = []
-    for term, at in spec.term_slices.items():
-        factors = frozenset(str(f) for f in term.factors) - {"1"}
+    for part, at in zip(spec.structure, spec.term_slices.values(), strict=True):
+        factors = frozenset(str(f) for f in part.term.factors) - {"1"}
         columns = np.arange(len(predictor.names))[at]
-        found.append(FixedTerm(str(term), columns, factors & coded, factors - coded))
+        pieces = tuple(
+            tuple((str(f.factor.expr), bool(f.reduced)) for f in piece.factors)
+            for piece in part.scoped_terms
+        )
+        name, numbers = str(part.term), factors - coded
+        found.append(FixedTerm(name, columns, factors & coded, numbers, pieces))
     return found
 
 
@@ -56,7 +65,7 @@ def marginal_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
     Raises
     ------
     NotSupportedError
-        If the fixed part cannot be coded so, as without an intercept or with empty cells.
+        If the fixed part cannot be coded so.
     """
     predictor = model.design.predictors["mu"]
     terms = fixed_terms(predictor)
@@ -68,7 +77,7 @@ def marginal_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
     if miss > ROUNDING * max(np.abs(X).max(initial=0.0), 1.0) or not square:
         raise NotSupportedError(
             f"The fixed part {predictor.matrix.text!r} has no columns whose classes sum to zero, "
-            f"without an intercept or with empty cells; use type=2."
+            f"as with empty cells; use type=2."
         )
     ends = np.cumsum([0, *(part.shape[1] for part in recoded)])
     number = next(i for i, t in enumerate(terms) if t.name == term.name)
@@ -80,16 +89,20 @@ def _summing_to_zero(model: Model, term: FixedTerm) -> np.ndarray:
     Give a term's columns, whose coefficients sum to zero over each factor's classes.
 
     A coefficient is then a class's difference from the first, averaged over other factors:
-    Satterthwaite's degrees of freedom of several depend on which span their hypothesis.
+    Satterthwaite's degrees of freedom of several depend on which span their hypothesis. A factor
+    whose every class has a column of its own, as without an intercept, keeps them.
     """
-    found = np.ones((model.nobs, 1))
-    for factor in sorted(term.classes | term.numbers):
-        # Without an intercept, every class has an indicator.
-        _, own = Matrix.learn(f"0 + {factor}", model.design.rows.frame, model.context)
-        if factor in term.classes:
-            own = own[:, 1:] - 1 / own.shape[1]
-        found = (found[:, :, None] * own[:, None, :]).reshape(model.nobs, -1)
-    return found
+    parts = []
+    for factors in term.pieces:
+        found = np.ones((model.nobs, 1))
+        for factor, reduced in factors:
+            # Without an intercept, every class has an indicator.
+            _, own = Matrix.learn(f"0 + {factor}", model.design.rows.frame, model.context)
+            if reduced:
+                own = own[:, 1:] - 1 / own.shape[1]
+            found = (found[:, :, None] * own[:, None, :]).reshape(model.nobs, -1)
+        parts.append(found)
+    return np.column_stack(parts)
 
 
 def adjusted_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:

@@ -12,7 +12,7 @@ from glmm_bayes.modes.normal import Moves, read_normal
 from glmm_bayes.verbs.small_sample import (
     JointTest,
     SmallSample,
-    check_normal,
+    check_ddf,
     of_mean,
     restricted,
     with_mean,
@@ -37,7 +37,7 @@ def kenward_roger(fit: ModeFit) -> SmallSample:
     it is the same in any parameters of V; where V is linear in them there is no such bias, and it
     is that of 1997.
     """
-    check_normal(fit, "kenward-roger")
+    check_ddf(fit, "kenward-roger")
     _check_weights(fit)
     notes: tuple[str, ...] = ()
     if fit.method != "reml":

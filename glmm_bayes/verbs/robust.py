@@ -96,7 +96,9 @@ class Sandwich:
 
 def sandwiched(fit: ModeFit, kind: str, cluster: str | None) -> Sandwich:
     """Sum the clusters' parts."""
-    check_normal(fit, kind)
+    check_normal(
+        fit, f"The sandwich {kind!r}", "gb.bootstrap(fit, kind='cases') draws clusters instead"
+    )
     normal = read_normal(fit.mode)
     label = _labels(fit, cluster)
     Phi = normal.sums.Phi

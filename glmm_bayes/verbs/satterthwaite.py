@@ -8,7 +8,7 @@ from glmm_bayes.modes.normal import NormalMode, read_normal
 from glmm_bayes.verbs.small_sample import (
     JointTest,
     SmallSample,
-    check_normal,
+    check_ddf,
     of_mean,
     restricted,
     with_mean,
@@ -31,7 +31,7 @@ def satterthwaite(fit: ModeFit) -> SmallSample:
     Fai & Cornelius (1996), J. Stat. Comput. Simul. 54, 363-378 for several; as in Kuznetsova,
     Brockhoff & Christensen (2017), J. Stat. Softw. 82(13).
     """
-    check_normal(fit, "satterthwaite")
+    check_ddf(fit, "satterthwaite")
     fit, notes = _restricted_if_exact(fit)
     normal = read_normal(fit.mode)
     covariance = parameter_covariance(normal, restricted=fit.method == "reml")

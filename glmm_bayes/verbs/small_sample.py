@@ -42,17 +42,27 @@ class SmallSample:
     notes: tuple[str, ...] = ()
 
 
-def check_normal(fit: ModeFit, ddf: str) -> None:
-    """Refuse what is not a (restricted) maximum for a normal response."""
+def check_normal(fit: ModeFit, what: str, instead: str) -> None:
+    """Refuse what is not a (restricted) maximum for a normal response, in words for the user."""
     if not is_marginally_normal(fit.model):
+        why = f"not for family {fit.model.family.name!r} as it is here"
         raise NotSupportedError(
-            f"ddf={ddf!r} is for normal responses with identity link; use ddf='inner-outer', "
-            f"ddf='asymptotic', or anova(other, test='bootstrap')."
+            f"{what} is for normal responses with identity link and independent levels, {why}; "
+            f"{instead}."
         )
     if fit.method not in ("ml", "reml"):
         raise NotSupportedError(
-            f"ddf={ddf!r} is for fits by 'ml' and 'reml', not {fit.method!r}; use ddf='asymptotic'."
+            f"{what} is for fits by 'ml' and 'reml', not {fit.method!r}; {instead}."
         )
+
+
+def check_ddf(fit: ModeFit, ddf: str) -> None:
+    """Refuse degrees of freedom that only normal responses have."""
+    check_normal(
+        fit,
+        f"ddf={ddf!r}",
+        "use ddf='inner-outer', ddf='asymptotic', or anova(other, test='bootstrap')",
+    )
 
 
 def restricted(fit: ModeFit) -> ModeFit:
