@@ -15,6 +15,7 @@ from glmm_bayes.kriging import standard_effects
 from glmm_bayes.model import Model
 from glmm_bayes.parameters import Block
 from glmm_bayes.priors import Prior, grouped
+from glmm_bayes.residual import refuse_residual
 from glmm_bayes.terms import RandomTerm
 
 # The variable of thresholds, at the means of the mean's columns while these are centred.
@@ -32,6 +33,7 @@ def compile_model(model: Model) -> pm.Model:
         the coefficients of centred columns, `v_<term>` the effects in standard units (where the
         term is not centred) and `partial_<term>` what a correlation matrix is sampled by.
     """
+    refuse_residual(model.design.residual, "model.pymc")
     coords = {**coordinates(model), "__obs__": model.design.rows.kept}
     if model.design.y.ndim == 2:
         coords["category"] = list(model.design.response.levels or ())

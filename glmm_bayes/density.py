@@ -13,6 +13,7 @@ from glmm_bayes.engine.whitening import Whitened, Whitening
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.priors import REAL, Prior, grouped
+from glmm_bayes.residual import refuse_residual
 from glmm_bayes.terms import Loading, RandomTerm
 
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -27,6 +28,7 @@ def read_density(model: Model, centering: Mapping[str, bool] | None = None) -> J
     centering
         By term, whether its effects are sampled centred; by default as the model says.
     """
+    refuse_residual(model.design.residual, "sampling")
     outer, centred = read_outer(model), model.centering if centering is None else centering
     start, effects, shares = outer.size, [], _shares(model, centred)
     for term in model.design.terms:
@@ -171,7 +173,7 @@ def _times(x: np.ndarray, z: np.ndarray, term: RandomTerm) -> np.ndarray | None:
 def _likelihood(model: Model) -> Score:
     """Give the log likelihood and its slopes as a function of the predictors and constants."""
     response, family = model.design.response, model.family
-    y, trials, weights = response.y, response.trials, response.weights
+    y, trials, weights = response.y, response.given, response.weights
     w: Any = 1.0 if weights is None else weights
     natural = family.natural.get(model.links[family.parameters[0].name].name)
     if natural is not None:

@@ -20,7 +20,14 @@ from glmm_bayes.encoding import Context, Expression, Matrix, columns_of
 from glmm_bayes.errors import DataError, FormulaError, NotSupportedError, UnknownNameError
 from glmm_bayes.formula import STRUCTURE_NAMES, Formula, PredictorPart, RandomPart
 from glmm_bayes.registry import suggestion
-from glmm_bayes.response import Response, read_response, response_texts
+from glmm_bayes.residual import Residuals, learn_residual
+from glmm_bayes.response import (
+    Response,
+    completed,
+    in_subset,
+    read_response,
+    response_texts,
+)
 from glmm_bayes.terms import RandomTerm, encode_term, learn_terms
 
 INTERCEPT = "Intercept"
@@ -74,6 +81,7 @@ class Design:
     rows: Rows
     formula: Formula
     context: Context
+    residual: Residuals | None = None
 
     @property
     def n(self) -> int:
@@ -158,9 +166,12 @@ def read_data(
     """
     _refuse_unbuilt(formula)
     texts = [t for part in formula.predictors.values() for t in _texts_of(part)]
+    if formula.residual is not None:
+        texts += _texts_of_term(formula.residual)
     names = columns_of([*response_texts(formula.response), *texts], column_names(data), context)
     where = " and ".join(repr(t) for t in formula.texts)
-    rows = usable_rows(read_columns(data, names, where=where), missing)
+    frame = completed(formula.response, read_columns(data, names, where=where))
+    rows = usable_rows(frame.loc[in_subset(formula.response, frame, context)], missing)
     return rows, read_response(formula.response, rows.frame, context)
 
 
@@ -187,7 +198,9 @@ def build_design(
         for param, part in formula.predictors.items()
     }
     terms = tuple(learn_terms(formula, rows, context))
-    return Design(response, predictors, terms, rows, formula, context)
+    given = formula.residual
+    residual = None if given is None else learn_residual(given, rows, context)
+    return Design(response, predictors, terms, rows, formula, context, residual)
 
 
 # ---- what a formula names
@@ -196,23 +209,18 @@ def build_design(
 def _texts_of(part: PredictorPart) -> list[str]:
     texts = [part.fixed, *part.offsets]
     for term in part.random:
-        texts += [term.columns, *term.group.factors, *term.group.weights]
+        texts += _texts_of_term(term)
     texts += [text for special in part.special for text in special.arguments]
     return texts
 
 
+def _texts_of_term(term: RandomPart) -> list[str]:
+    return [term.columns, *term.group.factors, *term.group.weights]
+
+
 def _refuse_unbuilt(formula: Formula) -> None:
-    for name, _ in formula.response.extras:
-        if name not in ("trials", "weights"):
-            raise NotSupportedError(
-                f"{name}(…) in {formula.response.text!r} is not built yet; "
-                f"of the response's extras, trials(n) and weights(w) are."
-            )
     if formula.residual is not None:
-        raise NotSupportedError(
-            f"A structure of the residuals, {formula.residual.text!r}, is not built yet; "
-            f"give the groups a random term, or the standard deviation a formula: 'sigma ~ x'."
-        )
+        _check_structure(formula.residual)
     for part in formula.predictors.values():
         for special in part.special:
             if special.name == SPECIFIC:

@@ -1,6 +1,7 @@
 """The front door: a formula, data, a family and priors, checked together, as one value."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -12,6 +13,7 @@ from glmm_bayes.data import Frame
 from glmm_bayes.design import INTERCEPT, Design, build_design, read_data
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.families import FAMILIES, LINKS, Family, Link
+from glmm_bayes.families.seen import seen
 from glmm_bayes.formula import Formula, plain_name, read_formula
 from glmm_bayes.parameters import (
     Block,
@@ -19,6 +21,7 @@ from glmm_bayes.parameters import (
     coefficient_block,
     constant_block,
     default_scales,
+    residual_blocks,
     structure_blocks,
     with_user_priors,
 )
@@ -99,11 +102,13 @@ class Model:
         rows, response = read_data(self.formula, data, context=self.context, missing=missing)
         labels = tuple(plain_name(text) or text for text in self.formula.response.columns)
         self.family, response = in_categories(self.family, response, labels, link)
+        self.family, response = _through_view(self.family, response)
         whole = spread(self.formula, self.family)
         self._check_parameters(whole)
         self.links = _links(self.family, link)
         design = build_design(whole, rows, response, context=self.context)
         self._check_names(design)
+        self._check_residual(design)
         self.design = design.with_response(_fitting_response(self.family, design))
         self.scales = default_scales(self.family, self.links, self.design)
         self.blocks = with_user_priors(self._default_blocks(), self.user_priors)
@@ -252,6 +257,22 @@ class Model:
                     f"formula {text!r}. {suggestion(param, known)}"
                 )
 
+    def _check_residual(self, design: Design) -> None:
+        """Refuse a structure of residuals where there are none that are normal."""
+        if design.residual is None:
+            return
+        text = design.residual.text
+        if not (self.family.normal and self.links["mu"].name == "identity"):
+            raise NotSupportedError(
+                f"Only a normal response has residuals that 'residual ~ {text}' can be of: write "
+                f"{text} in the first formula, as a random term, for {self.family.name!r}."
+            )
+        if set(design.predictors) != {"mu"} or design.response.weights is not None:
+            raise NotSupportedError(
+                f"'residual ~ {text}' is built for one sigma, without a formula or weights: leave "
+                f"these out, or write {text} in the first formula, as a random term."
+            )
+
     def _check_names(self, design: Design) -> None:
         taken = RESERVED | {p.name for p in self.family.parameters}
         for term in design.terms:
@@ -269,6 +290,8 @@ class Model:
         ]
         for term in self.design.terms:
             blocks += structure_blocks(term, self.scales)
+        if self.design.residual is not None:
+            blocks += residual_blocks(self.design.residual)
         for parameter in self.family.parameters:
             if parameter.name in self.constants:
                 least = float(np.min(self.design.y))
@@ -341,7 +364,20 @@ def _fitting_response(family: Family, design: Design) -> Response:
             f"row {design.rows.frame.index[position]} is "
             f"{', '.join(f'{value:g}' for value in np.atleast_1d(y[position]))}."
         )
-    return Response(response.name, y, trials, weights, response.levels)
+    return replace(response, y=y, trials=trials, weights=weights)
+
+
+def _through_view(family: Family, response: Response) -> tuple[Family, Response]:
+    """Give the family of rows as they were seen, and the response on its terms."""
+    if response.view is None:
+        return family, response
+    if response.trials is not None or family.needs_trials or family.categories is not None:
+        raise NotSupportedError(
+            f"{response.name!r}: responses of family {family.name!r} cannot be censored, truncated "
+            f"or have standard errors; take a family of counts or of real or positive numbers."
+        )
+    family, view = seen(family.origin, response.view)
+    return family, replace(response, view=view)
 
 
 def _proportions(family: Family, response: Response) -> tuple[np.ndarray, np.ndarray, Any]:

@@ -13,6 +13,7 @@ from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.families import Family, Link, Parameter
 from glmm_bayes.priors import REAL, Prior, as_prior
 from glmm_bayes.registry import suggestion
+from glmm_bayes.residual import Residuals
 from glmm_bayes.terms import RandomTerm
 
 THRESHOLDS = "thresholds"
@@ -192,6 +193,15 @@ def structure_blocks(term: RandomTerm, scales: Mapping[str, Scale]) -> Iterator[
             yield _structure_block(term, structure, size, parameter, default)
 
 
+def residual_blocks(residual: Residuals) -> Iterator[Block]:
+    """Describe the parameters of the residuals' structure, whose scale is sigma's."""
+    structure, size = residual.structures[1]
+    for parameter in structure.parameters(size):
+        default = structure.default_prior(parameter.key)
+        assert default is not None
+        yield _structure_block(residual, structure, size, parameter, default)
+
+
 def _expansion(
     structure: Structure, parameter: CovarianceParameter, size: int
 ) -> Callable[[Prior], tuple[Prior, ...]]:
@@ -204,7 +214,7 @@ def _expansion(
 
 
 def _structure_block(
-    term: RandomTerm,
+    term: RandomTerm | Residuals,
     structure: Structure,
     size: int,
     parameter: CovarianceParameter,

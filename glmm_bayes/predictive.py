@@ -8,6 +8,7 @@ from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, factors
 from glmm_bayes.kriging import new_effects
 from glmm_bayes.model import Model
+from glmm_bayes.residual import refuse_residual
 from glmm_bayes.terms import RandomTerm
 
 type Effects = Mapping[str, np.ndarray]
@@ -76,8 +77,9 @@ def responses(
     model: Model, design: Design, params: Mapping[str, np.ndarray], rng: np.random.Generator
 ) -> np.ndarray:
     """Draw responses `(S, n)`; with trials, counts of successes."""
+    refuse_residual(design.residual, "drawing responses")
     shape = np.broadcast_shapes(*(p.shape for p in params.values()), (1, design.n))
-    trials = None if design.response is None else design.response.trials
+    trials = None if design.response is None else design.response.given
     return model.family.draw(rng, params, trials, shape)
 
 

@@ -30,29 +30,32 @@ LAYERS: dict[str, set[str]] = {
         "categories": "errors families formula registry response",
         "ordered": "covariance data encoding errors formula",
         "places": "covariance data encoding errors formula",
+        "residual": "covariance data encoding errors formula ordered places",
         "terms": "covariance data encoding errors formula ordered places",
-        "design": "covariance data encoding errors formula registry response terms",
+        "design": "covariance data encoding errors formula registry residual response terms",
         "centering": "design errors families registry response terms",
-        "parameters": "covariance design errors families priors registry response terms",
+        "parameters": "covariance design errors families priors registry residual response terms",
         "model": (
             "arrays categories centering covariance data design errors families formula parameters "
-            "priors registry response terms"
+            "priors registry residual response terms"
         ),
         "compile": (
             "arrays covariance design draws errors families kriging model parameters priors "
-            "response terms"
+            "residual response terms"
         ),
         "density": (
             "arrays covariance design draws engine errors families model parameters priors "
-            "response terms"
+            "residual response terms"
         ),
         "draws": "covariance design engine errors families model parameters priors response terms",
         "kriging": "covariance engine terms",
-        "predictive": "covariance data design draws errors families kriging model response terms",
+        "predictive": (
+            "covariance data design draws errors families kriging model residual response terms"
+        ),
         "results": "covariance data design draws errors families model predictive response terms",
         "modes": (
             "covariance density design draws engine errors families kriging model parameters "
-            "priors response terms"
+            "priors residual response terms"
         ),
         "posthoc": (
             "covariance design draws engine errors families model modes parameters predictive "
@@ -61,12 +64,12 @@ LAYERS: dict[str, set[str]] = {
         "fit": "design draws errors model modes response terms",
         "inference": (
             "compile density design draws engine errors families fit model modes parameters "
-            "posthoc predictive priors registry response results terms"
+            "posthoc predictive priors registry residual response results terms"
         ),
         "verbs": (
             "arrays covariance data density design draws encoding engine errors families fit "
-            "formula inference model modes parameters posthoc predictive priors registry response "
-            "results terms"
+            "formula inference model modes parameters posthoc predictive priors registry residual "
+            "response results terms"
         ),
     }.items()
 }

@@ -73,7 +73,7 @@ def _factor(mode: Mode, Lambdas: Sequence[np.ndarray]) -> Any:
     """Factor the effects' Hessian at the maximum again."""
     c = mode.coordinates
     if _is_quasi(mode) or _profiled(mode):
-        gaussian = _objective(mode).gaussian
+        gaussian = _objective(mode).gaussian_at(mode.x)
         spread = gaussian.system.at(Lambdas, c.precisions(mode.x))
         return spread.factor_products(gaussian.products, joint=mode.joint)
     laplace = read_laplace(c.model)
@@ -93,10 +93,10 @@ def _objective(mode: Mode) -> Any:
         from glmm_bayes.modes.pql import quasi_objective
 
         return quasi_objective(mode)
-    from glmm_bayes.modes.gaussian import GaussianObjective
+    from glmm_bayes.modes.correlated import gaussian_objective
 
     c = mode.coordinates
-    return GaussianObjective(read_gaussian(c.model), c, mode.joint)
+    return gaussian_objective(read_gaussian(c.model), c, restricted=mode.joint)
 
 
 def _profiled(mode: Mode) -> bool:

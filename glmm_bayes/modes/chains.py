@@ -98,9 +98,7 @@ def read_density(model: Model) -> Density:
     names = [p.name for p in family.parameters]
 
     def density(eta: np.ndarray, order: int, at: np.ndarray) -> Any:
-        trials, weights = (
-            None if x is None else x[at] for x in (response.trials, response.weights)
-        )
+        trials, weights = (None if x is None else x[at] for x in (response.given, response.weights))
         with np.errstate(all="ignore"):
             return expand(family, model.links, names, response.y[at], trials, weights, eta, order)
 

@@ -13,6 +13,7 @@ from glmm_bayes.engine.latent import Precision, Precisions
 from glmm_bayes.engine.outer import Outer
 from glmm_bayes.model import Model
 from glmm_bayes.modes.reading import rough_covariance
+from glmm_bayes.residual import Residuals
 from glmm_bayes.terms import RandomTerm
 
 COLUMNS, LEVELS = 0, 1  # the sides of a term, as in `RandomTerm.structures`
@@ -42,6 +43,8 @@ class Coordinates:
     between
         By term, where the parameters of what is between its levels stand in x, on their
         unconstrained scale.
+    residual
+        Where those of the residuals' structure stand, likewise.
     """
 
     model: Model
@@ -51,6 +54,7 @@ class Coordinates:
     factors: tuple[slice, ...]
     strict: tuple[bool, ...]
     between: tuple[slice, ...]
+    residual: slice
 
     @classmethod
     def of(cls, model: Model) -> "Coordinates":
@@ -85,12 +89,19 @@ class Coordinates:
                 found.append(slice(at, at + size))
                 at += size
         factors, between = map(tuple, sides)
-        return cls(model, outer, tuple(coefficients), tuple(held), factors, tuple(strict), between)
+        own = model.design.residual
+        last = 0 if own is None else int(np.isnan(_values(model, outer, own, LEVELS)).sum())
+        return cls(
+            model, outer, tuple(coefficients), tuple(held), factors, tuple(strict), between,
+            slice(at, at + last),
+        )  # fmt: skip
 
     @property
     def size(self) -> int:
         """The number m of free parameters."""
-        return max([s.stop for s in (*self.coefficients, *self.factors, *self.between)])
+        return max(
+            [s.stop for s in (*self.coefficients, *self.factors, *self.between, self.residual)]
+        )
 
     @cached_property
     def mean_is_free(self) -> bool:
@@ -128,6 +139,13 @@ class Coordinates:
             found.append(Precision(Q.values, float(Q.log_determinant)))
         return found
 
+    def residual_precision(self, x: np.ndarray) -> Precision:
+        """Give the precision between rows that the residuals' structure has, over sigma^2."""
+        residual = self.model.design.residual
+        assert residual is not None
+        Q = residual.level_structure.entries(self._strict_theta(residual, LEVELS, x[self.residual]))
+        return Precision(Q.values, float(Q.log_determinant))
+
     def theta(self, x: np.ndarray) -> np.ndarray:
         """Give the outer parameters `(m,)` in the model's layout."""
         theta = self.outer.value.copy()
@@ -140,6 +158,10 @@ class Coordinates:
         for number, term in enumerate(self.model.design.terms):
             for name, value in self.term_theta(number, x).items():
                 theta[self.model.layout[f"{name}_{term.name}"]] = value
+        residual = self.model.design.residual
+        if residual is not None:
+            for name, value in self._strict_theta(residual, LEVELS, x[self.residual]).items():
+                theta[self.model.layout[f"{name}_{residual.name}"]] = value
         return theta
 
     def term_theta(self, number: int, x: np.ndarray) -> dict[str, np.ndarray]:
@@ -163,6 +185,7 @@ class Coordinates:
         by_coefficients: Slopes,
         by_Lambda: Slopes,
         by_precision: Precisions | None = None,
+        by_residual: Precision | None = None,
     ) -> np.ndarray:
         """Carry slopes by the coefficients, factors and precisions (none, or these) back to x."""
         parts = []
@@ -173,15 +196,28 @@ class Coordinates:
                 parts.append(self._strict_pull(term, COLUMNS, x[at], theta, by_theta))
             else:
                 parts.append(term.structure.loose_pullback(x[at], term.size, slope))
-        given = [None] * len(self.between) if by_precision is None else by_precision
-        for term, at, by in zip(self.model.design.terms, self.between, given, strict=True):
+        given = [None] * len(self.between) if by_precision is None else list(by_precision)
+        owners: list[RandomTerm | Residuals] = list(self.model.design.terms)
+        if self.model.design.residual is not None:
+            owners.append(self.model.design.residual)
+            given.append(by_residual)
+        for owner, at, by in zip(owners, self._beside, given, strict=True):
             if by is None:
                 parts.append(np.zeros(at.stop - at.start))
             elif at.stop > at.start:
-                theta = self._strict_theta(term, LEVELS, x[at])
-                by_theta = term.level_structure.slopes(theta, by.values, by.log_determinant)
-                parts.append(self._strict_pull(term, LEVELS, x[at], theta, by_theta))
+                theta = self._strict_theta(owner, LEVELS, x[at])
+                by_theta = owner.level_structure.slopes(theta, by.values, by.log_determinant)
+                parts.append(self._strict_pull(owner, LEVELS, x[at], theta, by_theta))
         return self.join(by_coefficients, parts)
+
+    @property
+    def _beside(self) -> list[slice]:
+        """Where the parameters between levels, and between residuals, stand in x."""
+        return (
+            [*self.between]
+            if self.model.design.residual is None
+            else [*self.between, self.residual]
+        )
 
     def start(self, sd: Sequence[np.ndarray]) -> list[np.ndarray]:
         """Give every term's coordinates to start from, of columns with standard deviations `sd`."""
@@ -196,6 +232,9 @@ class Coordinates:
             for term in terms
         ]
         between = [self._strict_start(t, LEVELS, t.level_structure.start()) for t in terms]
+        residual = self.model.design.residual
+        if residual is not None:
+            between.append(self._strict_start(residual, LEVELS, residual.level_structure.start()))
         return [
             [
                 self._started(term, strict, term.structure.start(size, term.size, C, k % many))
@@ -224,7 +263,7 @@ class Coordinates:
             else:
                 at = self.model.layout.get(beta_name(name), slice(0, 0))
                 found.append(_inside(value, lower[at], upper[at]))
-        return self.join(found, [x[at] for at in (*self.factors, *self.between)])
+        return self.join(found, [x[at] for at in (*self.factors, *self._beside)])
 
     def units(self, sd: Sequence[np.ndarray]) -> np.ndarray:
         """Give the natural size `(m,)` of a step in each coordinate."""
@@ -264,10 +303,14 @@ class Coordinates:
                 ]
         for term, at in zip(self.model.design.terms, self.factors, strict=True):
             found += [f"the variances of {term.text}"] * (at.stop - at.start)
-        for term in self.model.design.terms:
-            _, free = self._free(term, LEVELS)
+        residual = self.model.design.residual
+        owners: list[RandomTerm | Residuals] = list(self.model.design.terms)
+        for owner in owners + ([] if residual is None else [residual]):
+            _, free = self._free(owner, LEVELS)
             keys = [
-                f"{p.key} of {term.text}" for p in _parameters(term, LEVELS) for _ in range(p.size)
+                f"{p.key} of {owner.text}"
+                for p in _parameters(owner, LEVELS)
+                for _ in range(p.size)
             ]
             found += [key for key, is_free in zip(keys, free, strict=True) if is_free]
         return found
@@ -295,13 +338,15 @@ class Coordinates:
 
     # ---- terms in the parameters' own unconstrained scale
 
-    def _free(self, term: RandomTerm, side: int) -> tuple[np.ndarray, np.ndarray]:
+    def _free(self, term: "RandomTerm | Residuals", side: int) -> tuple[np.ndarray, np.ndarray]:
         """Where the entries of one of the term's sides stand in theta; which of them are free."""
         parts = [np.arange(s.start, s.stop) for s in places(self.model, term, side)]
         at = np.concatenate([np.empty(0, dtype=int), *parts])
         return at, np.isnan(self.outer.value[at])
 
-    def _strict_theta(self, term: RandomTerm, side: int, x: np.ndarray) -> dict[str, np.ndarray]:
+    def _strict_theta(
+        self, term: "RandomTerm | Residuals", side: int, x: np.ndarray
+    ) -> dict[str, np.ndarray]:
         at, _ = self._free(term, side)
         value = self._part(at).constrain(x)
         names = [p.name for p in _parameters(term, side)]
@@ -310,7 +355,7 @@ class Coordinates:
 
     def _strict_pull(
         self,
-        term: RandomTerm,
+        term: "RandomTerm | Residuals",
         side: int,
         x: np.ndarray,
         theta: Mapping[str, np.ndarray],
@@ -321,7 +366,7 @@ class Coordinates:
         return slope[free] * self._part(at).jacobian(x, value)[2]
 
     def _strict_start(
-        self, term: RandomTerm, side: int, theta: Mapping[str, np.ndarray]
+        self, term: "RandomTerm | Residuals", side: int, theta: Mapping[str, np.ndarray]
     ) -> np.ndarray:
         at, free = self._free(term, side)
         value = np.concatenate([np.empty(0), *theta.values()])
@@ -344,7 +389,7 @@ def _inside(value: np.ndarray, lower: np.ndarray, upper: np.ndarray) -> np.ndarr
         return np.where(value < upper, value, upper - room)
 
 
-def _values(model: Model, outer: Outer, term: RandomTerm, side: int) -> np.ndarray:
+def _values(model: Model, outer: Outer, term: "RandomTerm | Residuals", side: int) -> np.ndarray:
     """Give a side's parameters as far as they are held; NaN for the free ones."""
     return np.concatenate([np.empty(0), *(outer.value[s] for s in places(model, term, side))])
 
@@ -353,11 +398,11 @@ def _holds(model: Model, outer: Outer, term: RandomTerm) -> bool:
     return bool(np.isfinite(_values(model, outer, term, COLUMNS)).any())
 
 
-def _parameters(term: RandomTerm, side: int) -> Sequence[CovarianceParameter]:
+def _parameters(term: "RandomTerm | Residuals", side: int) -> Sequence[CovarianceParameter]:
     structure, size = term.structures[side]
     return structure.parameters(size)
 
 
-def places(model: Model, term: RandomTerm, side: int) -> list[slice]:
+def places(model: Model, term: "RandomTerm | Residuals", side: int) -> list[slice]:
     """Where the parameters of the structure on one of a term's sides stand in theta."""
     return [model.layout[f"{p.name}_{term.name}"] for p in _parameters(term, side)]

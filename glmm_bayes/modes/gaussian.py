@@ -42,24 +42,46 @@ class GaussianObjective(Remembered):
         c = self.coordinates
         prior = c.Lambdas(x), c.precisions(x)
         self.last = found = self.gaussian.profile(*prior, restricted=self.restricted)
-        blank = [np.zeros(len(h)) for h in c.held]
-        return found.value, c.pull(x, blank, found.by_Lambda, found.by_precision)
+        return found.value, c.pull(x, self.blank, found.by_Lambda, found.by_precision)
+
+    @property
+    def blank(self) -> list[np.ndarray]:
+        """No slopes by the coefficients, which are at their best."""
+        return [np.zeros(len(h)) for h in self.coordinates.held]
+
+    def gaussian_at(self, x: np.ndarray) -> Gaussian:
+        """Give the response as it is seen at x."""
+        return self.gaussian
+
+    def squares_slope(self, x: np.ndarray) -> np.ndarray:
+        """Give the slopes of the squares over sigma^2 where it was evaluated last."""
+        assert self.last is not None
+        by = self.last.squares_by, self.last.squares_by_precision
+        return self.coordinates.pull(x, self.blank, *by)
+
+    def predicted(self) -> np.ndarray:
+        """Give the mean's predictor `(n,)`, the offset left out, where it was evaluated last."""
+        assert self.last is not None
+        return self.gaussian.X @ self.last.gamma + self.last.factor.spread.eta(self.last.u)[0]
 
     def effects_at(self, x: np.ndarray) -> list[np.ndarray]:
         """Give the modes of every term's effects at x, where the factors are not over sigma."""
         gamma, sigma = self.coordinates.split(x)
         Lambdas = [L / np.exp(sigma[0]) for L in self.coordinates.Lambdas(x)]
-        u = self.gaussian.effects_mode(gamma, Lambdas, self.coordinates.precisions(x))
-        return self.gaussian.system.latent.effects(u, Lambdas)
+        gaussian = self.gaussian_at(x)
+        u = gaussian.effects_mode(gamma, Lambdas, self.coordinates.precisions(x))
+        return gaussian.system.latent.effects(u, Lambdas)
 
 
 def maximise_gaussian(model: Model, *, restricted: bool) -> Mode:
     """Maximise over the factors relative to sigma; sigma and the coefficients follow."""
+    from glmm_bayes.modes.correlated import gaussian_objective
+
     coordinates, gaussian = Coordinates.of(model), read_gaussian(model)
     sd = _first_ratios(gaussian)
-    blank = [np.zeros(len(h)) for h in coordinates.held]
     units = coordinates.units(sd)
-    objective = GaussianObjective(gaussian, coordinates, restricted)
+    objective = gaussian_objective(gaussian, coordinates, restricted=restricted)
+    blank = objective.blank
     axes = np.diag(units * coordinates.spreads)[:, coordinates.coefficients[-1].stop :]
     tops = [
         climb(objective, coordinates, coordinates.join(blank, start), axes, units)
@@ -88,15 +110,14 @@ def _first_ratios(gaussian: Gaussian) -> list[np.ndarray]:
 
 def concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) -> Mode:
     """Polish in the factors over sigma; then the Hessian by sigma and the factors themselves."""
-    coordinates, gaussian = objective.coordinates, objective.gaussian
+    coordinates = objective.coordinates
     frame, polished = polish(Frame(objective, x, off_edge(axes, coordinates.idle(x))))
     x, found = frame.x(polished.y), objective.last
     if found is None:
         raise np.linalg.LinAlgError("the coefficients are not determined")
     mean, constant = coordinates.coefficients
     grown = found.sigma ** growth_in(coordinates)
-    blank = [np.zeros(len(h)) for h in coordinates.held]
-    across = frame.axes.T @ coordinates.pull(x, blank, found.squares_by, found.squares_by_precision)
+    across = frame.axes.T @ objective.squares_slope(x)
     x *= grown
     x[mean], x[constant] = found.gamma, np.log(found.sigma)
     moves = np.column_stack([frame.axes * grown[:, None], growth_in(coordinates) * x])
@@ -107,10 +128,8 @@ def concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) -> 
     runaway = boundless(coordinates, covariance)
     covariance[idle] = covariance[:, idle] = np.nan
     covariance = bounded(coordinates, covariance, runaway)
-    spread = found.factor.spread
-    eta = np.stack([gaussian.X @ found.gamma, np.full(len(gaussian.y), np.log(found.sigma))])
-    offset = coordinates.model.design.predictors["mu"].offset[gaussian.system.order]
-    eta[0] += spread.eta(found.u)[0] + offset
+    offset = coordinates.model.design.predictors["mu"].offset[found.factor.spread.system.order]
+    eta = np.stack([objective.predicted() + offset, np.full(len(offset), np.log(found.sigma))])
     loglik, notes = sharpened(found.value + jacobian(coordinates.model), found.factor)
     return Mode(
         coordinates, x, loglik, covariance, polished.gradient,

@@ -70,6 +70,7 @@ def is_marginally_normal(model: Model) -> bool:
     """Tell whether the response has a normal distribution with the effects integrated out."""
     return (
         model.family.normal
+        and model.design.residual is None
         and model.links["mu"].name == "identity"
         and all(g.param == "mu" for term in model.design.terms for g in term.loadings)
         and ("sigma" in model.constants or model.links["sigma"].name == "log")

@@ -12,6 +12,7 @@ from glmm_bayes.engine.systems import build_system
 from glmm_bayes.families.categories import shares_of
 from glmm_bayes.families.expansion import RowDensity
 from glmm_bayes.model import Model
+from glmm_bayes.residual import refuse_residual
 from glmm_bayes.terms import RandomTerm
 
 ENTRIES = 4_000_000  # of the levels' cross-products that are looked at for a start
@@ -50,13 +51,14 @@ def read_system(model: Model) -> Any:
 
 def read_rows(model: Model, order: Any = slice(None)) -> Rows:
     """Give the rows' log density, in an order, and its derivatives as a function of predictors."""
+    refuse_residual(model.design.residual, "this method")
     response = model.design.response.take(order)
     return RowDensity(
         family=model.family,
         links=model.links,
         names=[p.name for p in model.family.parameters],
         y=response.y,
-        trials=response.trials,
+        trials=response.given,
         weights=response.weights,
     )
 
@@ -112,6 +114,8 @@ def first_coefficients(model: Model) -> list[np.ndarray]:
     starts = []
     for parameter in model.family.parameters:
         m = model.scales[parameter.name].m
+        if parameter.start is not None:
+            m = float(model.links[parameter.name].linkfun(np.asarray(parameter.start)))
         if parameter.name in model.constants:
             starts.append(np.array([m]))
         elif parameter is model.family.parameters[0]:

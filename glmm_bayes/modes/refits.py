@@ -21,6 +21,7 @@ from glmm_bayes.modes.penalised import LogPrior
 from glmm_bayes.modes.reading import is_gaussian, read_gaussian, read_laplace, read_rows
 from glmm_bayes.modes.search import FINE, climb, root
 from glmm_bayes.modes.surfaces import axes_of, spread_of
+from glmm_bayes.residual import refuse_residual
 
 SETTLED = 1e-3  # of the decrement: a search that ended so is at its maximum, for a replicate
 LEAVE = 0.5  # of a standard error's guess: how far a start is moved off an edge
@@ -105,7 +106,9 @@ def refitter_of(start: Start, method: str, nagq: int) -> Refitter:
     method
         `"ml"`, `"reml"` or `"map"`.
     """
-    if is_gaussian(start.coordinates.model) and method in ("ml", "reml"):
+    model = start.coordinates.model
+    refuse_residual(model.design.residual, "refitting")
+    if is_gaussian(model) and method in ("ml", "reml"):
         return GaussianRefitter(start, method == "reml")
     return LaplaceRefitter(start, method == "reml", method == "map", nagq)
 

@@ -34,7 +34,9 @@ def row_arms(mode: "Mode", design: Design, groups: str) -> dict[str, np.ndarray]
     loaded = {loading.param for term in design.terms for loading in term.loadings}
     # In the order of the engine's predictors: the family's.
     names = [p.name for p in mode.coordinates.model.family.parameters if p.name in loaded]
-    if groups == "conditional" and design is mode.coordinates.model.design:
+    fitted = mode.coordinates.model.design
+    # With a structure of residuals the factor has turned rows.
+    if groups == "conditional" and design is fitted and fitted.residual is None:
         own = mode.factor.effects_only().leverages()
         cov = np.empty_like(own)
         cov[..., mode.factor.spread.system.order] = mode.scale**2 * own

@@ -12,6 +12,7 @@ from glmm_bayes.modes.laplace import LaplaceObjective
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.reading import first_sizes, is_gaussian, read_gaussian, read_laplace
 from glmm_bayes.modes.search import Remembered, root
+from glmm_bayes.residual import refuse_residual
 
 
 @dataclass(eq=False)
@@ -167,6 +168,7 @@ class GaussianSurface(Surface):
 def surface_of(mode: Mode, nagq: int) -> Surface:
     """Give the likelihood that a mode is the maximum of; `nagq` of 1 is Laplace's method."""
     c = mode.coordinates
+    refuse_residual(c.model.design.residual, "the profile")
     if is_gaussian(c.model):
         return GaussianSurface(c, read_gaussian(c.model))
     laplace = read_laplace(c.model)

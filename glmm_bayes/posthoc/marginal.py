@@ -25,6 +25,7 @@ def can_be_collapsed(model: Model) -> bool:
     """
     return (
         model.family.normal
+        and model.design.residual is None
         and all(term.level_structure.pairs is None for term in model.design.terms)
         and model.links["mu"].name == "identity"
         and set(model.design.predictors) == {"mu"}

@@ -13,6 +13,7 @@ from glmm_bayes.fit import ModeFit
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.normal import effects_matrix, mean_residual, precisions, read_normal
 from glmm_bayes.modes.reading import centred_columns, is_gaussian
+from glmm_bayes.residual import refuse_residual
 from glmm_bayes.verbs.influence import leverages
 from glmm_bayes.verbs.satterthwaite import parameter_covariance
 from glmm_bayes.verbs.small_sample import check_normal
@@ -51,6 +52,7 @@ def caic(fit: ModeFit) -> pd.Series:
     dtype: float64
     """
     check_normal(fit, "The conditional AIC", "fit.aic is the marginal one")
+    refuse_residual(fit.model.design.residual, "caic")
     if not is_gaussian(fit.model):
         raise NotSupportedError(
             "The conditional AIC is built for one sigma without a formula; fit.aic is marginal."

@@ -90,6 +90,8 @@ class Summary:
         return self._grid("Family parameters", self.family, headings, self.family.index)
 
     def _heading(self, group: str, param: str) -> str:
+        if group not in self.levels:
+            return f"{group}s"  # their structure has no levels of its own
         count = self.levels[group]
         words = f"{group} ({count} level{'s' if count > 1 else ''})"
         return words if param == "mu" else f"{words}, for {param.replace('+', ' and ')}"

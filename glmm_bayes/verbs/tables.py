@@ -10,6 +10,7 @@ import pandas as pd
 from glmm_bayes.draws import Draws, beta_name, derived_values
 from glmm_bayes.fit import Fit
 from glmm_bayes.modes.star import widened
+from glmm_bayes.residual import Residuals
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.intervals import FISHER, IDENTITY, LOG, Scale, link_scale, scale_of, table
 from glmm_bayes.verbs.sources import no_arms
@@ -98,6 +99,10 @@ def varcorr(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
         and what is NaN is so.
     """
     rows = [row for term in fit.model.design.terms for row in _components(fit.draws, term)]
+    residual = fit.model.design.residual
+    if residual is not None:
+        head = ("mu", "Residual", residual.kind)
+        rows += _structure_values(fit.draws, residual, head)
     if "sigma" in fit.draws.constants:
         sigma, link = fit.draws.constants["sigma"], fit.model.links["sigma"]
         rows.append((("mu", "Residual", "", "sd", "", ""), sigma, link_scale(link)))
@@ -132,9 +137,30 @@ def _components(draws: Draws, term: RandomTerm) -> Iterator[Component]:
         # A single number may be a vector of one entry.
         entry = values[key][at].reshape(len(values[key]))
         yield (*head, key, *labels), entry, scales.get(key, IDENTITY)
-    for p in between.parameters(len(term.levels)):
-        value = draws.theta[f"{p.name}_{term.name}"]
-        yield (*head, p.key, "", ""), value.reshape(len(value)), scale_of(p.support)
+    yield from _structure_values(draws, term, head)
+
+
+def _structure_values(
+    draws: Draws, owner: RandomTerm | Residuals, head: tuple[str, ...]
+) -> Iterator[Component]:
+    """Give the parameters of what is between levels, or between residuals, one by one."""
+    structure, size = owner.structures[1]
+    parameters = structure.parameters(size)
+    theta = {p.name: draws.theta[f"{p.name}_{owner.name}"].reshape(-1, p.size) for p in parameters}
+    values = {p.key: theta[p.name] for p in parameters if p.name == p.key}
+    own = [structure.reported({k: v[s] for k, v in theta.items()}, size) for s in range(draws.size)]
+    values |= {key: np.stack([row[key] for row in own]) for key in own[0]}
+    scales = {p.key: scale_of(p.support) for p in parameters} | {"corr": FISHER}
+    names = structure.coordinates(size)
+    dims = {p.key: (p.dim,) for p in parameters if p.name == p.key and p.dim}
+    for key, place in structure.listed(size):
+        labels = [
+            names[d][k] for d, k in zip(dims.get(key, structure.dims(key)), place, strict=False)
+        ]
+        labels += [""] * (2 - len(labels))
+        at: tuple[Any, ...] = (slice(None), *place)
+        entry = values[key][at].reshape(draws.size)
+        yield (*head, key, *labels), entry, scales.get(key, IDENTITY)
 
 
 def reported_values(draws: Draws, term: RandomTerm) -> dict[str, np.ndarray]:
