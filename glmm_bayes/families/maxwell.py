@@ -130,7 +130,9 @@ def _window(mu: Array, nu: Array, delta: Array) -> tuple[Array, Array, Array]:
     # The log falls by nu t² / 2 (mode + t), and more.
     above = (DROP + np.sqrt(DROP**2 + 2 * DROP * nu * mode)) / nu
     first = np.maximum(0.0, np.floor(mode - below))
-    last = np.ceil(mode + above) + 1
+    # Where lambda is below 1 the terms fall as those of a geometric distribution, and more.
+    theta = np.minimum(delta + nu * np.log(mu + 1), -1e-12)
+    last = np.ceil(np.minimum(mode + above, (DROP + 1) / -theta)) + 1
     step = np.where(first > 0, np.maximum(1.0, np.floor(np.sqrt(mode / nu) / PER_SD)), 1.0)
     step = np.maximum(step, np.ceil((last - first) / MOST))
     return first, step, np.ceil((last - first) / step).astype(np.int64) + 1
