@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.stats import multivariate_normal
 from test_level_covariance import NEWICK, Places, mixed, named, precision, together
 
 import glmm_bayes as gb
@@ -235,3 +236,254 @@ def test_spaces_for_underscores_are_pointed_out() -> None:
     tree = "(Homo_a:1,Homo_b:1,Homo_c:1,Homo_d:1);"
     with pytest.raises(DataError, match="It has 'Homo_a'"):
         gb.Model("y ~ x + phylo(1 | s, tree)", data, context={"tree": tree})
+
+
+# ---- whole models
+
+
+def simulated(tips: int, each: int, seed: int) -> tuple[gb.Tree, pd.DataFrame]:
+    """Let lineages split at random until there are enough, and traits walk along them."""
+    rng = np.random.default_rng(seed)
+    parts, t = [(f"s{k}", 0.0) for k in range(tips)], 0.0
+    while len(parts) > 1:
+        t += rng.exponential(1 / len(parts))
+        pair = [parts.pop(rng.integers(len(parts))) for _ in range(2)]
+        both = ",".join(f"{text}:{t - begun:.9g}" for text, begun in pair)
+        parts.append((f"({both})", t))
+    tree = gb.Tree.from_newick(parts[0][0] + ";")
+    walks = rng.standard_normal((len(tree.labels), 2)) * np.sqrt(tree.length / tree.height)[:, None]
+    for k in range(1, len(walks)):
+        walks[k] += walks[tree.parent[k]]
+    b = walks[tree.is_tip].repeat(each, axis=0)
+    x = rng.standard_normal(len(b))
+    y = 1 + b[:, 0] + x * (0.5 + 0.7 * b[:, 1]) + 0.5 * rng.standard_normal(len(b))
+    c = rng.poisson(np.exp(0.5 + 0.3 * x + 0.7 * b[:, 0]))
+    return tree, pd.DataFrame({"s": np.repeat(tree.tips, each), "x": x, "y": y, "c": c})
+
+
+def depths_shared(tree: gb.Tree) -> np.ndarray:
+    """Sum the branches that every two tips share, path by path."""
+    paths = []
+    for k in np.flatnonzero(tree.is_tip):
+        path, at = np.zeros(len(tree.parent)), int(k)
+        while at > 0:
+            path[at], at = 1.0, int(tree.parent[at])
+        paths.append(path)
+    A = np.array(paths)
+    return (A * tree.length) @ A.T
+
+
+@pytest.mark.parametrize(
+    ("model", "parameter"), [("lambda", "lambda"), ("ou", "alpha"), ("eb", "rate")]
+)
+@pytest.mark.parametrize("stretched", [0.01, 200.0])
+def test_estimates_are_the_maximum_of_dense_algebra(
+    model: str, parameter: str, stretched: float
+) -> None:
+    """Whatever the unit of the tree, the likelihood is that of V and cannot be made higher."""
+    from scipy.optimize import minimize
+
+    tree, data = simulated(40, 3, 5)
+    tree = gb.Tree(tree.labels, tree.parent, tree.length * stretched)
+    covariance = MODELS[model][3]
+    V = depths_shared(tree) / tree.height
+    Z = pd.get_dummies(data["s"])[list(tree.tips)].to_numpy(dtype=float)
+    X, y = np.column_stack([np.ones(len(data)), data["x"]]), data["y"].to_numpy()
+    back = {"lambda": lambda z: 1 / (1 + np.exp(-z)), "alpha": np.exp, "rate": lambda z: z}
+
+    def loss(p: np.ndarray) -> float:
+        K = unscaled(covariance(V, back[parameter](p[2])))
+        S = np.exp(2 * p[0]) * Z @ K @ Z.T + np.exp(2 * p[1]) * np.eye(len(y))
+        L = np.linalg.cholesky(S)
+        Xs, ys = np.linalg.solve(L, X), np.linalg.solve(L, y)
+        r = ys - Xs @ np.linalg.lstsq(Xs, ys, rcond=None)[0]
+        return 0.5 * float(r @ r + len(y) * np.log(2 * np.pi)) + np.log(np.diag(L)).sum()
+
+    fit = gb.Model(f"y ~ x + phylo(1 | s, tree, '{model}')", data, context={"tree": tree}).fit("ml")
+    sd, value, sigma = fit.varcorr()["estimate"]
+    inward = {"lambda": lambda v: np.log(v / (1 - v)), "alpha": np.log, "rate": lambda v: v}
+    value = value * (1.0 if model == "lambda" else tree.height)
+    at = np.array([np.log(sd), np.log(sigma), inward[parameter](value)])
+    assert fit.loglik == pytest.approx(-loss(at), abs=1e-6)
+    assert fit.converged
+    assert fit.loglik > -minimize(loss, at, method="Nelder-Mead").fun - 1e-6
+
+
+def test_slopes_evolve_along_the_tree_with_the_intercepts() -> None:
+    tree, data = simulated(40, 3, 6)
+    data["y"] += np.random.default_rng(1).normal(0, 0.8, 40).repeat(3)
+    model = gb.Model("y ~ x + phylo(1 + x | s, tree) + (1 | s)", data, context={"tree": tree})
+    fit = model.fit("ml")
+    G = fit.mode.Lambdas["s"] @ fit.mode.Lambdas["s"].T
+    own, sigma = fit.varcorr().query("kind == 'sd'")["estimate"].iloc[-2:]
+    K = unscaled(depths_shared(tree))
+    Z = pd.get_dummies(data["s"])[list(tree.tips)].to_numpy(dtype=float)
+    both = np.stack([Z, Z * data[["x"]].to_numpy()])
+    S = np.einsum("jnq,jk,qr,kmr->nm", both, G, K, both)
+    S += own**2 * Z @ Z.T + sigma**2 * np.eye(len(data))
+    beta = fit.fixef()["estimate"].to_numpy()
+    mean = beta[0] + beta[1] * data["x"]
+    assert fit.loglik == pytest.approx(multivariate_normal(mean, S).logpdf(data["y"]), abs=1e-6)
+
+
+def test_a_species_without_data_is_predicted_from_its_relatives() -> None:
+    """By the conditional mean and variance, at the estimates."""
+    tree, data = simulated(40, 3, 7)
+    left_out = list(tree.tips[:3])
+    seen = data[~data["s"].isin(left_out)].reset_index(drop=True)
+    fit = gb.Model("y ~ x + phylo(1 | s, tree)", seen, context={"tree": tree}).fit("ml")
+    assert set(fit.ranef()["level"]) == set(seen["s"])
+    sd, sigma = fit.varcorr()["estimate"]
+    K = pd.DataFrame(sd**2 * unscaled(depths_shared(tree)), tree.tips, tree.tips)
+    beta = fit.fixef()["estimate"].to_numpy()
+    S = K.loc[seen["s"], seen["s"]].to_numpy() + sigma**2 * np.eye(len(seen))
+    across = K.loc[left_out, seen["s"]].to_numpy()
+    mean = beta[0] + across @ np.linalg.solve(S, seen["y"] - beta[0] - beta[1] * seen["x"])
+    only = K.loc[left_out, left_out].to_numpy() - across @ np.linalg.solve(S, across.T)
+    found = fit.predict(pd.DataFrame({"s": left_out, "x": 0.0}), kind="linear")
+    np.testing.assert_allclose(found["estimate"], mean, atol=1e-7)
+    assert (found["std_error"] ** 2 > 0.999 * np.diag(only)).all()
+    with pytest.raises(DataError, match="is not in the tree: nessie"):
+        fit.predict(pd.DataFrame({"s": ["nessie"], "x": 0.0}))
+
+
+def test_parameters_can_be_held_and_have_priors() -> None:
+    tree, data = simulated(30, 3, 8)
+    formula, context = "y ~ x + phylo(1 | s, tree, 'lambda')", {"tree": tree}
+    held = gb.Model(formula, data, priors={"lambda_s": 0.4}, context=context).fit("ml")
+    assert held.varcorr().query("kind == 'lambda'")["estimate"].iloc[0] == 0.4
+    prior = gb.Prior("Beta", alpha=200, beta=200)
+    pulled = gb.Model(formula, data, priors={"lambda_s": prior}, context=context).fit("map")
+    assert pulled.varcorr().query("kind == 'lambda'")["estimate"].iloc[0] == pytest.approx(
+        0.5, abs=0.1
+    )
+
+
+def test_a_kronecker_product_takes_a_tree() -> None:
+    tree, data = simulated(12, 4, 9)
+    data = data.assign(site=np.tile(list("uvwx"), 12))
+    model = gb.Model("y ~ x + kron(1 | s:site, s=phylo(tree))", data, context={"tree": tree})
+    fit = model.fit("ml")
+    sd, sigma = fit.varcorr()["estimate"]
+    K = pd.DataFrame(unscaled(depths_shared(tree)), tree.tips, tree.tips)
+    same = np.equal.outer(data["site"].to_numpy(), data["site"].to_numpy())
+    S = sd**2 * K.loc[data["s"], data["s"]].to_numpy() * same + sigma**2 * np.eye(len(data))
+    beta = fit.fixef()["estimate"].to_numpy()
+    expected = multivariate_normal(beta[0] + beta[1] * data["x"], S).logpdf(data["y"])
+    assert fit.loglik == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_fit_that_was_saved_predicts_with_its_tree(tmp_path: Path) -> None:
+    tree, data = simulated(20, 2, 10)
+    fit = gb.Model("c ~ x + phylo(1 | s, tree)", data, "poisson", context={"tree": tree}).fit("ml")
+    fit.save(tmp_path / "fit.zip")
+    again = gb.load(tmp_path / "fit.zip", context={"tree": tree})
+    pd.testing.assert_frame_equal(again.predict(data), fit.predict(data))
+
+
+# ---- against fits of other software
+
+
+def repeated() -> pd.DataFrame:
+    data = gb.load_dataset("brms_phylo_repeat")
+    mean = data.groupby("species")["cofactor"].transform("mean")
+    return data.assign(mcf=mean, wcf=data["cofactor"] - mean)
+
+
+def counted() -> pd.DataFrame:
+    return gb.load_dataset("brms_phylo_pois").assign(obs=range(200))
+
+
+def present() -> pd.DataFrame:
+    data = gb.load_dataset("phyr_comm")
+    return data.assign(cshade=(data["shade"] - data["shade"].mean()) / 10)
+
+
+def simple() -> pd.DataFrame:
+    return gb.load_dataset("brms_phylo_simple")
+
+
+# By case and label: the formula, the table, family, method, what they call the groups, priors.
+Peer = tuple[str, str, str, Callable[[], pd.DataFrame], str, str, dict[str, str], dict[str, float]]
+REPEAT = "phen ~ mcf + wcf + phylo(1 | phylo, tree) + (1 | species)"
+PEERS: list[Peer] = [
+    ("phylo_brms_simple", "PLMM_ML", "phen ~ cofactor + phylo(1 | phylo, tree)", simple,
+     "gaussian", "ml", {}, {}),
+    ("phylo_brms_simple", "PLMM_REML", "phen ~ cofactor + phylo(1 | phylo, tree)", simple,
+     "gaussian", "reml", {}, {}),
+    ("phylo_brms_repeat", "PLMM_ML", REPEAT, repeated, "gaussian", "ml", {}, {}),
+    ("phylo_brms_repeat", "PLMM_REML", REPEAT, repeated, "gaussian", "reml", {}, {}),
+    ("phylo_brms_poisson", "Laplace_phylo", "phen_pois ~ cofactor + phylo(1 | phylo, tree)",
+     counted, "poisson", "ml", {}, {}),
+    ("phylo_brms_poisson", "Laplace_phylo_plus_obs",
+     "phen_pois ~ cofactor + phylo(1 | phylo, tree) + (1 | obs)", counted, "poisson", "ml", {}, {}),
+    ("phylo_comm_binary", "Laplace_site_spphylo", "pa ~ cshade + (1 | site) + phylo(1 | sp, tree)",
+     present, "bernoulli", "ml", {"sp_phylo": "sp"}, {}),
+    # Without a residual: nlme's generalised least squares.
+    ("phylo_brms_simple", "gls_ML_Pagel", "phen ~ cofactor + phylo(1 | phylo, tree, 'lambda')",
+     simple, "gaussian", "ml", {}, {"sigma": 1e-3}),
+    ("phylo_brms_simple", "gls_ML_Martins", "phen ~ cofactor + phylo(1 | phylo, tree, 'ou')",
+     simple, "gaussian", "ml", {}, {"sigma": 1e-3}),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: f"{peer[0]}-{peer[1]}")
+@pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")
+def test_fits_agree_with_other_software(peer: Peer, shared_data: Path, reference: Any) -> None:
+    case, label, formula, table, family, method, groups, priors = peer
+    them = next(fit for fit in reference(case)["fits"] if fit["label"] == label)
+    data = table()
+    name = "phyr_comm.nwk" if case == "phylo_comm_binary" else "brms_phylo.nwk"
+    tree = gb.Tree.from_newick(shared_data / name)
+    if case == "phylo_comm_binary":
+        tree = tree.pruned(sorted(data["sp"].unique()))
+    fit = gb.Model(formula, data, family, priors=priors, context={"tree": tree}).fit(method)
+    # Theirs had a standard deviation just above the edge, where ours is.
+    assert fit.loglik == pytest.approx(them["logLik"], abs=1e-4)
+    beta = fit.fixef()
+    np.testing.assert_allclose(
+        beta["estimate"], [b["estimate"] for b in them["fixef"].values()], rtol=1e-3
+    )
+    table_of = fit.varcorr()
+    found = table_of[table_of["kind"] == "sd"].set_index("group")["estimate"]
+    if not priors:
+        np.testing.assert_allclose(
+            beta["std_error"], [b["se"] for b in them["fixef"].values()], rtol=1e-2
+        )
+        for group, value in them["sd"].items():
+            ours = found[{"residual": "Residual", **groups}.get(group, group)]
+            assert ours == pytest.approx(value, rel=1e-3, abs=3e-3)
+    else:
+        assert found["phylo"] == pytest.approx(them["sigma"], rel=1e-3)
+        (key,) = them["correlation"]["coef"]
+        ours = table_of.set_index("kind")["estimate"][key]
+        assert ours == pytest.approx(them["correlation"]["coef"][key], rel=1e-3)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["posthoc", "nested_laplace", "nuts"])
+def test_the_posterior_is_that_of_brms(method: str, shared_data: Path, reference: Any) -> None:
+    them = reference("bayes_phylo_simple")["fits"][0]["posterior"]
+    normal = gb.Prior("HalfNormal", sigma=20)
+    priors = {
+        "beta[Intercept]": gb.Prior("Normal", mu=0, sigma=50),
+        "beta": gb.Prior("Normal", mu=0, sigma=10),
+        "sd": normal,
+        "sigma": normal,
+    }
+    tree = gb.Tree.from_newick(shared_data / "brms_phylo.nwk")
+    model = gb.Model(
+        "phen ~ cofactor + phylo(1 | phylo, tree)", simple(), priors=priors, context={"tree": tree}
+    )
+    fit = model.fit(method, seed=1, **({"target_accept": 0.95} if method == "nuts" else {}))
+    beta, spread = fit.fixef(), fit.varcorr().set_index("group")
+    ours = {
+        "b_Intercept": beta.loc["Intercept"],
+        "b_cofactor": beta.loc["cofactor"],
+        "sd_phylo__Intercept": spread.loc["phylo"],
+        "sigma": spread.loc["Residual"],
+    }
+    for name, row in ours.items():
+        both = np.hypot(them[name]["mcse_mean"], row["std_error"] / np.sqrt(row["ess_bulk"]))
+        assert abs(row["estimate"] - them[name]["mean"]) < 4 * both
+        assert row["std_error"] == pytest.approx(them[name]["sd"], rel=0.1)
