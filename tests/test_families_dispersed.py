@@ -1,4 +1,4 @@
-"""Counts of other dispersion against sums, whole numbers and limits that are written differently."""
+"""Counts of other dispersion against sums, whole numbers and limits, written differently."""
 
 from fractions import Fraction
 from itertools import product
