@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import expit, logit
+from scipy.stats import t
 
 import glmm_bayes as gb
 from glmm_bayes.fit import ModeFit
@@ -355,6 +356,37 @@ def test_columns_outside_of_the_model_can_group_rows():
     np.testing.assert_allclose(
         found["estimate"], fixed["Intercept"] + fixed["Days"] * np.array([2, 7])
     )
+
+
+# ---- equivalence
+
+
+def test_equivalence_is_two_one_sided_tests(sleep: ModeFit):
+    found = sleep.comparisons("Days", by=True, ddf="satterthwaite").equivalence(5, 12)
+    row, df = found.iloc[0], 17
+    above = t.sf((row["estimate"] - 5) / row["std_error"], df)
+    below = t.cdf((row["estimate"] - 12) / row["std_error"], df)
+    assert row["p_noninferior"] == pytest.approx(above, rel=1e-3)
+    assert row["p_nonsuperior"] == pytest.approx(below, rel=1e-3)
+    assert row["p_equivalent"] == pytest.approx(max(above, below), rel=1e-3)
+
+
+def test_equivalence_of_ratios_is_by_their_logarithm(women: ModeFit):
+    """An interval of 90 % ends where the one-sided test has 5 %."""
+    ratio = women.comparisons("urban", by=True, comparison="ratio", level=0.9)
+    upper = float(ratio["upper"].iloc[0])
+    found = ratio.equivalence(0.5, upper)
+    assert found["p_nonsuperior"].iloc[0] == pytest.approx(0.05, rel=1e-3)
+    assert found["p_noninferior"].iloc[0] < 1e-6
+    with pytest.raises(gb.DataError, match="the lower first"):
+        ratio.equivalence(1.25, 0.8)
+
+
+def test_equivalence_of_a_posterior_is_a_probability(cbpp_fit: Any):
+    found = cbpp_fit.emmeans("period", type="response").contrast("reference")
+    ratio = np.exp(cbpp_fit.draws.beta["mu"][:, 1])
+    expected = np.mean((ratio > 0.2) & (ratio < 0.5))
+    assert found.equivalence(0.2, 0.5)["p_between"].iloc[0] == pytest.approx(expected)
 
 
 # ---- figures

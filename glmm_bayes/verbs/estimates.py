@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 import numpy as np
 import pandas as pd
+from scipy.stats import t as student
 
-from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.modes.star import delta_slopes
 from glmm_bayes.verbs.intervals import IDENTITY, Scale, checked_level, of_draws
@@ -24,15 +25,27 @@ STEP = 1e-5  # of the slope of a scale
 
 @dataclass(frozen=True)
 class Asked:
-    """How estimates are judged: the intervals' level, degrees of freedom, and the adjustment."""
+    """
+    How estimates are judged.
+
+    Attributes
+    ----------
+    level, ddf, adjust
+        The intervals' probability, degrees of freedom, and the adjustment for many.
+    between
+        The least and the greatest value, as shown, that are as good as none.
+    """
 
     level: float = 0.95
     ddf: str | None = None
     adjust: str = "none"
+    between: tuple[float, float] | None = None
 
     def __post_init__(self) -> None:
         checked_level(self.level)
         ADJUSTMENTS[self.adjust]
+        if self.between is not None and not self.between[0] < self.between[1]:
+            raise DataError(f"{self.between} must be two values, the lower first.")
 
 
 @dataclass(frozen=True)
@@ -208,6 +221,34 @@ class Estimates(pd.DataFrame):
         )
         return contrasted(self.quantities, method, by).table(asked)
 
+    def equivalence(self, lower: float, upper: float) -> "Estimates":
+        """
+        Ask whether what is estimated lies between two values that are as good as no difference.
+
+        Parameters
+        ----------
+        lower, upper
+            On the scale that the table shows: of ratios such as 0.8 and 1.25.
+
+        Returns
+        -------
+        Estimates
+            The table with further columns. Of a maximum: `p_noninferior` and `p_nonsuperior`, that
+            it is not above `lower` or not below `upper`, one-sided, and `p_equivalent`, the larger
+            of the two: small where the estimate surely lies between, by two one-sided tests, not
+            adjusted. Of a posterior: `p_between`, the probability that it does.
+
+        Raises
+        ------
+        DataError
+            If the values are not in order.
+
+        Notes
+        -----
+        Schuirmann (1987), J. Pharmacokinet. Biopharm. 15, 657-680.
+        """
+        return self.quantities.table(replace(self.asked, between=(lower, upper)))
+
     def plot(self, ax: "Axes | None" = None) -> "Figure":  # type: ignore[override]
         """Plot the estimates with their intervals: see `verbs.plots.estimates`."""
         from glmm_bayes.verbs.plots.estimates import plot_estimates
@@ -244,7 +285,25 @@ def wald_columns(fit: ModeFit, quantities: Quantities, asked: Asked) -> dict[str
             "statistic": statistic,
             "df": df,
             "p_value": p_value,
+            **_two_one_sided(q, error, df, asked),
         }
+
+
+def _two_one_sided(
+    q: Quantities, error: np.ndarray, df: np.ndarray, asked: Asked
+) -> dict[str, np.ndarray]:
+    if asked.between is None:
+        return {}
+    bounds = np.asarray(q.shown.to(np.array(asked.between)), dtype=float)
+    low, high = q.values[0] - bounds[0], q.values[0] - bounds[1]
+    above, below = student.sf(low / error, df), student.cdf(high / error, df)
+    if bounds[0] > bounds[1]:  # a scale such as 1/x turns the order round
+        above, below = student.cdf(low / error, df), student.sf(high / error, df)
+    return {
+        "p_noninferior": np.asarray(above),
+        "p_nonsuperior": np.asarray(below),
+        "p_equivalent": np.maximum(above, below),
+    }
 
 
 def _asymptotic(q: Quantities) -> tuple[np.ndarray, np.ndarray]:
@@ -300,4 +359,9 @@ def posterior_columns(quantities: Quantities, asked: Asked) -> dict[str, np.ndar
             f"adjust={asked.adjust!r} is for the tests of a maximum; a posterior has none, and its "
             f"intervals hold one at a time."
         )
-    return of_draws(quantities.shown.back(quantities.values), asked.level)
+    values = quantities.shown.back(quantities.values)
+    found = of_draws(values, asked.level)
+    if asked.between is not None:
+        lower, upper = asked.between
+        found["p_between"] = ((values > lower) & (values < upper)).mean(axis=0)
+    return found
