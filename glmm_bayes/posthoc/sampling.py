@@ -22,7 +22,8 @@ from glmm_bayes.posthoc.weighed import Weighed, Weights
 
 CLOSE = 0.1  # log density: the surrogate's error, which acceptance pays for
 FEW = 8  # outer parameters and coefficients that one polynomial takes together
-PILOT, ENOUGH = 1000, 0.3  # weighed draws, and the share of effective ones that makes moves idle
+PILOT, ENOUGH = 4000, 0.3  # weighed draws, and the share of effective ones that makes moves idle
+TAILED = 0.5  # Pareto's k of these, from which on the approximation lacks tails
 POOR = 0.1  # effective draws a draw, below which another way is tried
 EACH = 4  # independent proposals for one draw
 APART = 1.05  # R-hat of chains that have not found the same posterior
@@ -70,6 +71,12 @@ class Prepared:
     def proposer(self) -> Proposer:
         """Proposes everything at once, for outer parameters of the surrogate."""
         return proposer_around(self.around)
+
+    def pilot(self, seed: int) -> Weights:
+        """Look at weights of independent draws, to decide how to go on."""
+        # A stream of its own: the draws that are kept do not decide how they are drawn.
+        rng = np.random.default_rng([seed, 2])
+        return draw_and_weigh(self.proposer, self.surrogate, rng, PILOT).weights
 
 
 @dataclass(frozen=True, eq=False)
@@ -130,9 +137,12 @@ def draw_exactly(surveyed: Surveyed, first: Prepared, settings: Settings) -> tup
     ConvergenceError
         If no way leads to chains that agree.
     """
+    first = _with_tails(surveyed, first, settings)
     best, drawn = first, _drawn(first, settings)
     share, r_hat = _quality(drawn)
     for plan in surveyed.plans(first) if share < POOR else ():
+        if plan == first.plan:
+            continue
         if drawn.psi.shape[1] < settings.draws:  # stopped by the user
             break
         other = surveyed.prepared(plan)
@@ -143,6 +153,17 @@ def draw_exactly(surveyed: Surveyed, first: Prepared, settings: Settings) -> tup
     if r_hat > APART and drawn.psi.shape[1] == settings.draws:
         raise ConvergenceError(f"the chains do not agree: R-hat {r_hat:.2f}")
     return best, drawn
+
+
+def _with_tails(surveyed: Surveyed, first: Prepared, settings: Settings) -> Prepared:
+    """
+    Give another approximation where independent draws show that the first one lacks tails.
+
+    Chains would hardly ever go there, and their effective numbers would not tell.
+    """
+    if are_drawn_at_once(first.around) and first.pilot(settings.seed).pareto_k >= TAILED:
+        return surveyed.prepared(surveyed.plans(first)[0])
+    return first
 
 
 def draw_approximately(
@@ -171,8 +192,11 @@ def can_be_trusted(weights: Weights, settings: Settings) -> bool:
 
 
 def _drawn(prepared: Prepared, settings: Settings) -> Drawn:
-    if are_drawn_at_once(prepared.around) and _are_good(prepared, settings):
-        return _by_independence(prepared, settings)
+    if are_drawn_at_once(prepared.around):
+        pilot = prepared.pilot(settings.seed)
+        # Such good proposals of everything at once make moves idle.
+        if pilot.pareto_k < TAILED and pilot.effective > ENOUGH * PILOT:
+            return _by_independence(prepared, settings)
     return run_chains(
         prepared.around,
         prepared.surrogate,
@@ -183,14 +207,6 @@ def _drawn(prepared: Prepared, settings: Settings) -> Drawn:
         cores=settings.cores,
         progressbar=settings.progressbar,
     )
-
-
-def _are_good(prepared: Prepared, settings: Settings) -> bool:
-    """Tell whether independent proposals of everything are so good that moves are idle."""
-    # A stream of its own: the draws that are kept do not decide how they are drawn.
-    rng = np.random.default_rng([settings.seed, 2])
-    pilot = draw_and_weigh(prepared.proposer, prepared.surrogate, rng, PILOT).weights
-    return pilot.reliable and pilot.effective > ENOUGH * PILOT
 
 
 def _by_independence(prepared: Prepared, settings: Settings) -> Drawn:
