@@ -201,3 +201,202 @@ def test_fits_agree_with_clmm(wine, reference, label):
 def assert_close(found, expected):
     assert found["estimate"] == pytest.approx(expected["estimate"], abs=1e-3)
     assert found["std_error"] == pytest.approx(expected["se"], rel=2e-3)
+
+
+# R's MASS 7.3-58.2: polr(rating ~ temp + contact, method = ...), reltol 1e-15: log likelihood,
+# slopes, thresholds. Its cauchit is cut off at plus and minus 100, where there is mass left.
+POLR = {
+    "logit": [-86.49192337, 2.503102018, 1.527797663, -1.344383407, 1.250808806, 3.466886931],
+    "probit": [-85.76114836, 1.499374581, 0.8677435379, -0.77326273, 0.736021491, 2.044680462],
+    "loglog": [-87.71785514, 1.533018183, 0.9056444228, -0.3024414663, 1.178604774, 2.606232887],
+    "cloglog": [-86.63407921, 1.605760125, 0.859713676, -1.740082407, 0.2963290908, 1.728855354],
+}
+
+
+@pytest.mark.parametrize("link", POLR)
+def test_fits_without_random_effects_agree_with_polr(wine, link):
+    fit = gb.Model("rating ~ temp + contact", wine, family="cumulative", link=link).fit("ml")
+    loglik, *estimates = POLR[link]
+    assert fit.loglik == pytest.approx(loglik, abs=1e-7)
+    np.testing.assert_allclose(fit.fixef()["estimate"].iloc[:5], estimates, rtol=2e-5)
+
+
+@pytest.mark.parametrize("link", ["logit", "cauchit"])
+def test_a_scale_is_where_the_definition_is_likeliest(wine, link):
+    formulas = ["rating ~ temp", "disc ~ contact"]
+    fit = gb.Model(formulas, wine, family="cumulative", link=link).fit("ml")
+    y, warm = np.asarray(wine["rating"].cat.codes), np.asarray(wine["temp"] == "warm")
+    disc = np.asarray(wine["contact"] == "yes")
+
+    def height(x):
+        sharp = np.exp(x[1] * disc)[:, None]
+        p = probabilities("cumulative", SHAPES[link], x[0] * warm, x[2:], sharp)
+        return np.log(p[np.arange(len(y)), y]).sum()
+
+    x = fit.fixef()["estimate"].to_numpy()
+    assert fit.loglik == pytest.approx(height(x), abs=1e-9)
+    for step in 1e-3 * np.eye(len(x)):
+        assert height(x) > max(height(x + step), height(x - step))
+
+
+def test_specific_effects_at_every_step_are_separate_logits(wine):
+    """An sratio with cs of all columns is a logit a step, of the rows that have reached it."""
+    table = wine.assign(three=np.minimum(wine["rating"].cat.codes.to_numpy(), 2))
+    fit = gb.Model("three ~ cs(contact)", table, family="sratio").fit("ml")
+    total = 0.0
+    for step in (0, 1):
+        reached = table[table["three"] >= step]
+        on = reached.assign(on=(reached["three"] > step).astype(int))
+        logit = gb.Model("on ~ contact", on, family="bernoulli").fit("ml")
+        total += logit.loglik
+        theirs = logit.fixef()["estimate"]
+        ours = fit.fixef()["estimate"]
+        assert ours[f"Intercept[{step + 1}]"] == pytest.approx(-theirs["Intercept"], rel=1e-5)
+        assert ours[f"contact[T.yes][{step + 1}]"] == pytest.approx(theirs.iloc[1], rel=1e-5)
+    assert fit.loglik == pytest.approx(total, abs=1e-8)
+
+
+BRMS = {"beta": gb.Prior("Normal", sigma=5), "thresholds": gb.Prior("Normal", sigma=5)}
+BRMS |= {"sd": gb.Prior("HalfNormal", sigma=2)}
+
+
+@pytest.fixture(scope="module")
+def posterior():
+    table = gb.load_dataset("wine").astype({"rating": str})
+    ordered = table.assign(rating=pd.Categorical(table["rating"], list("12345"), ordered=True))
+    model = gb.Model("rating ~ temp + contact + (1 | judge)", ordered, "cumulative", priors=BRMS)
+    return model.fit("nuts", draws=1000, tune=500, chains=2, seed=4)
+
+
+@pytest.mark.slow
+def test_a_posterior_agrees_with_brms(posterior, reference):
+    peer = reference("bayes_wine_ordinal")["fits"][0]["posterior"]
+    found = posterior.fixef()
+    names = {f"b_Intercept[{k}]": f"Intercept[{k}]" for k in range(1, 5)}
+    names |= {"b_tempwarm": "temp[T.warm]", "b_contactyes": "contact[T.yes]"}
+    for theirs, ours in names.items():
+        row, expected = found.loc[ours], peer[theirs]
+        error = np.hypot(row["std_error"] / np.sqrt(row["ess_bulk"]), expected["mcse_mean"])
+        assert abs(row["estimate"] - expected["mean"]) < 5 * error
+        assert row["std_error"] == pytest.approx(expected["sd"], rel=0.1)
+
+
+@pytest.mark.slow
+def test_a_posterior_has_what_arviz_reads(posterior):
+    tree = posterior.idata
+    thresholds = tree["posterior"]["thresholds"]
+    assert thresholds.dims == ("chain", "draw", "threshold")
+    assert (thresholds.diff("threshold") > 0).all()
+    assert set(np.unique(tree["posterior_predictive"]["y"])) <= set(range(5))
+    assert posterior.loo().elpd == pytest.approx(-85.5, abs=1.0)  # brms's own
+    mean = posterior.predict()
+    assert mean["estimate"].groupby(mean.index).sum().to_numpy() == pytest.approx(1.0)
+
+
+def test_predictions_are_by_category(wine):
+    fit = gb.Model("rating ~ temp + (1 | judge)", wine, family="cumulative").fit("ml")
+    new = pd.DataFrame({"temp": ["warm", "cold"], "judge": "1"}, index=["a", "b"])
+    table = fit.predict(new, groups="population")
+    assert list(table.index) == ["a"] * 5 + ["b"] * 5
+    assert list(table["category"]) == [*"12345"] * 2
+    values = fit.fixef()["estimate"]
+    upto = special.expit(values[1:].to_numpy() - values["temp[T.warm]"])
+    expected = np.diff([0, *upto, 1])
+    np.testing.assert_allclose(table.loc["a", "estimate"], expected, rtol=1e-10)
+    assert ((table["lower"] < table["estimate"]) & (table["estimate"] < table["upper"])).all()
+    likeliest = fit.predict(new, kind="response", groups="population", seed=1)
+    assert list(likeliest["estimate"]) == ["3", "2"]
+    draws = fit.predict(new, draws=True, groups="population")
+    assert draws.dims == ("chain", "draw", "__obs__", "category")
+
+
+def test_simulated_categories_are_labels_and_residuals_are_normal(wine):
+    formula = "rating ~ temp + contact + (1 | judge)"
+    fit = gb.Model(formula, wine, family="cumulative").fit("ml")
+    drawn = fit.simulate(200, seed=1)
+    assert set(np.unique(drawn)) <= set("12345")
+    shares = [(drawn == label).mean() for label in "12345"]
+    np.testing.assert_allclose(
+        shares, wine["rating"].value_counts(normalize=True, sort=False), atol=0.03
+    )
+    residuals = fit.residuals(seed=2)
+    assert stats.kstest(residuals, "norm").pvalue > 0.05
+
+
+def test_saved_fits_come_back(wine, tmp_path):
+    formula = "rating ~ temp + contact + (1 | judge)"
+    fit = gb.Model(formula, wine, family="cumulative", link="probit").fit("ml")
+    fit.save(tmp_path / "fit")
+    back = gb.load(tmp_path / "fit")
+    assert back.model.links["mu"].name == "probit"
+    pd.testing.assert_frame_equal(back.predict(), fit.predict())
+
+
+def test_prior_draws_of_thresholds_ascend(wine):
+    for priors in ({}, {"intercept[1]": gb.Prior("Normal", mu=-1, sigma=2)}):
+        model = gb.Model("rating ~ 1", wine, family="cumulative", priors=priors)
+        tau = model.prior_predictive(200, seed=3)["prior"]["thresholds"]
+        assert (tau.diff("threshold") > 0).all()
+
+
+def test_a_map_is_where_likelihood_and_priors_are_highest(wine):
+    priors = {name: BRMS[name] for name in ("beta", "thresholds")}
+    model = gb.Model("rating ~ temp", wine, family="cumulative", priors=priors)
+    fit = model.fit("map")
+    assert fit.converged
+    x = fit.fixef()["estimate"].to_numpy()
+    y, warm = np.asarray(wine["rating"].cat.codes), np.asarray(wine["temp"] == "warm")
+
+    def height(x):
+        p = probabilities("cumulative", stats.logistic, x[0] * warm, x[1:], 1.0)
+        # With the Jacobian of the scale on which the thresholds' distances have no end.
+        return (
+            np.log(p[np.arange(len(y)), y]).sum() - (x**2).sum() / 50 + np.log(np.diff(x[1:])).sum()
+        )
+
+    for step in 1e-3 * np.eye(len(x)):
+        assert height(x) > max(height(x + step), height(x - step))
+
+
+# ---- order, and what is refused
+
+
+def test_the_order_is_that_of_the_column_or_sorted():
+    def labels(y):
+        return gb.Model("y ~ 1", pd.DataFrame({"y": y}), family="sratio").design.response.levels
+
+    assert labels(pd.Categorical(list("abca"), list("cba"), ordered=True)) == ("c", "b", "a")
+    assert labels(["low", "high", "mid"]) == ("high", "low", "mid")
+    assert labels([10, 9, 2, 9]) == ("2", "9", "10")
+    shown = repr(gb.Model("y ~ 1", pd.DataFrame({"y": [3, 1, 2]}), family="acat"))
+    assert "1 < 2 < 3" in shown
+
+
+@pytest.mark.parametrize(
+    ("formulas", "given", "error", "words"),
+    [
+        ("y ~ 0 + f", {}, gb.FormulaError, "thresholds between the categories are the intercepts"),
+        ("y ~ cs(x)", {}, gb.NotSupportedError, "'sratio', 'cratio' or 'acat'"),
+        ("x ~ z", {}, gb.DataError, "labels, an ordered categorical column or whole numbers"),
+        ("y ~ x", {"link": "log"}, gb.NotSupportedError, "link 'log' is none of"),
+        (["y ~ x", "threshold1 ~ z"], {}, gb.NotSupportedError, "no formula of its own"),
+        (["y ~ x", "sigma ~ z"], {}, gb.UnknownNameError, "no parameter 'sigma'"),
+        ("one ~ x", {}, gb.DataError, "1 different values"),
+    ],
+)
+def test_what_does_not_fit_is_said(data, formulas, given, error, words):
+    with pytest.raises(error, match=words):
+        gb.Model(formulas, data.assign(one="a"), family="cumulative", **given)
+
+
+def test_effects_specific_to_a_category_need_one(data):
+    with pytest.raises(gb.NotSupportedError, match="specific to a category"):
+        gb.Model("x ~ cs(z)", data)
+    with pytest.raises(gb.FormulaError, match="one argument"):
+        gb.Model("y ~ cs(x, z)", data, family="acat")
+
+
+def test_thresholds_that_ascend_cannot_be_held(data):
+    model = gb.Model("y ~ x", data, family="cumulative", priors={"intercept[2]": 0.5})
+    with pytest.raises(gb.NotSupportedError, match=r"intercept\[2\]"):
+        model.fit("ml")

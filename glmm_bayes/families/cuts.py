@@ -4,7 +4,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
+from glmm_bayes.families.continuous import HALF_LOG_2PI
 from glmm_bayes.families.links import LINKS, REAL, Link
+from glmm_bayes.families.special import softplus
 
 type Function = Callable[..., Any]
 
@@ -22,11 +26,14 @@ class Cut:
         `below(a, xp)` = log F(a) and `above(b, xp)` = log(1 - F(b)).
     between
         `between(a, b, xp)` = log(F(a) - F(b)), for a > b.
+    log_density
+        `log_density(x)`: of F, on arrays.
     """
 
     below: Function
     above: Function
     between: Function
+    log_density: Function
 
 
 def _log_event(eta: Any, xp: Any) -> Any:
@@ -67,37 +74,40 @@ def _cauchit_between(a: Any, b: Any, xp: Any) -> Any:
     gap, along = a - b, 1 + a * b
     near = along > gap
     small = xp.arctan(gap / xp.where(near, along, 1.0))
-    large = 0.5 * PI - xp.arctan(xp.where(near, 0.0, along) / gap)
-    return xp.log(xp.where(near, small, large) / PI)
+    large = 0.5 * np.pi - xp.arctan(xp.where(near, 0.0, along) / gap)
+    return xp.log(xp.where(near, small, large) / np.pi)
 
-
-PI = 3.141592653589793
 
 CUTS = {
     "logit": Cut(
         below=lambda a, xp: -xp.softplus(-a),
         above=lambda b, xp: -xp.softplus(b),
         between=_logit_between,
+        log_density=lambda x: -softplus(x) - softplus(-x),
     ),
     "probit": Cut(
         below=lambda a, xp: xp.log_ndtr(a),
         above=lambda b, xp: xp.log_ndtr(-b),
         between=_probit_between,
+        log_density=lambda x: -0.5 * x * x - HALF_LOG_2PI,
     ),
     "cloglog": Cut(
         below=_log_event,
         above=lambda b, xp: -xp.exp(b),
         between=_cloglog_between,
+        log_density=lambda x: x - np.exp(x),
     ),
     "loglog": Cut(
         below=lambda a, xp: -xp.exp(-a),
         above=lambda b, xp: _log_event(-b, xp),
         between=lambda a, b, xp: _cloglog_between(-b, -a, xp),
+        log_density=lambda x: -x - np.exp(-x),
     ),
     "cauchit": Cut(
         below=_cauchit_below,
         above=lambda b, xp: _cauchit_below(-b, xp),
         between=_cauchit_between,
+        log_density=lambda x: -np.log(np.pi * (1 + x * x)),
     ),
 }
 

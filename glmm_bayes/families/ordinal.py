@@ -33,12 +33,37 @@ def _cumulative(p: Params, names: Sequence[str], cut: Cut, xp: Any) -> list[Any]
 
 def _cumulative_at(y: Any, p: Params, names: Sequence[str], cut: Cut) -> Any:
     """Give the same of the categories y: only the two thresholds beside each are looked at."""
+    low, high = _beside(y, p, names)
+    a, b = (p["disc"] * (edge - p["mu"]) for edge in (high, low))
+    return _log_mass(y, len(names), a, b, cut)
+
+
+def _beside(y: Any, p: Params, names: Sequence[str]) -> tuple[Any, Any]:
+    """Give the thresholds below and above the categories y."""
     tau = [p[name] for name in names]
     # The outermost categories have one threshold; another, one away, keeps what is not used finite.
-    low, high = select([tau[0] - 1.0, *tau], y, NUMPY), select([*tau, tau[-1] + 1.0], y, NUMPY)
-    a, b = (p["disc"] * (edge - p["mu"]) for edge in (high, low))
-    inner = np.where(y == len(tau), cut.above(b, NUMPY), cut.between(a, b, NUMPY))
+    return select([tau[0] - 1.0, *tau], y, NUMPY), select([*tau, tau[-1] + 1.0], y, NUMPY)
+
+
+def _log_mass(y: Any, last: int, a: Any, b: Any, cut: Cut) -> Any:
+    inner = np.where(y == last, cut.above(b, NUMPY), cut.between(a, b, NUMPY))
     return np.where(y == 0, cut.below(a, NUMPY), inner)
+
+
+def _cumulative_score(y: Array, p: Params, names: Sequence[str], cut: Cut) -> dict[str, Array]:
+    """Give the derivative of `_cumulative_at`: a density over the probability, at either end."""
+    low, high = _beside(y, p, names)
+    disc, above, below = p["disc"], high - p["mu"], low - p["mu"]
+    a, b, last = disc * above, disc * below, len(names)
+    with np.errstate(all="ignore"):
+        log_p = _log_mass(y, last, a, b, cut)
+        by_a = np.where(y < last, np.exp(cut.log_density(a) - log_p), 0.0)
+        by_b = np.where(y > 0, -np.exp(cut.log_density(b) - log_p), 0.0)
+    found = {"mu": -disc * (by_a + by_b), "disc": by_a * above + by_b * below}
+    by_a, by_b = disc * by_a, disc * by_b
+    for j, name in enumerate(names):
+        found[name] = np.where(y == j, by_a, np.where(y == j + 1, by_b, 0.0))
+    return found
 
 
 def _stopping(p: Params, names: Sequence[str], cut: Cut, xp: Any) -> list[Any]:
@@ -88,8 +113,19 @@ def _start_adjacent(shares: Array, g: Callable[..., Any]) -> Array:
     return -g(shares[1:] / (shares[:-1] + shares[1:]))
 
 
-def _ordered(name: str, logs: Logs, start: Start, at: Callable[..., Any] | None = None) -> Family:
-    """Make a family of ordered categories, of which the log probabilities are given."""
+def _ordered(
+    name: str,
+    logs: Logs,
+    start: Start,
+    at: Callable[..., Any] | None = None,
+    slopes: Callable[..., dict[str, Array]] | None = None,
+) -> Family:
+    """
+    Make a family of ordered categories, of which the log probabilities are given.
+
+    `at` and `slopes` give the log probability of each response, and its derivatives, where that
+    is quicker than by the probabilities of all categories.
+    """
     links = {link: latent_link(link) for link in CUTS}
 
     def made(labels: tuple[str, ...], link: str) -> Family:
@@ -103,6 +139,10 @@ def _ordered(name: str, logs: Logs, start: Start, at: Callable[..., Any] | None 
             if at is not None:
                 return at(y, p, names, cut)
             return select(logs(p, names, cut, NUMPY), y, NUMPY)
+
+        def score(y: Array, trials: Array | None, p: Params) -> dict[str, Array]:
+            assert slopes is not None
+            return slopes(y, p, names, cut)
 
         return Family(
             name=name,
@@ -118,6 +158,7 @@ def _ordered(name: str, logs: Logs, start: Start, at: Callable[..., Any] | None 
             numeric=lambda p, trials: Shares(probabilities(p)),
             mean=probabilities,
             core=core,
+            score=None if slopes is None else score,
             problem=is_category(len(labels)),
             discrete=True,
             categories=Categories(
@@ -150,7 +191,9 @@ def is_category(size: int) -> Callable[..., tuple[int, str] | None]:
     return problem
 
 
-CUMULATIVE = add_family(_ordered("cumulative", _cumulative, _start_cumulative, _cumulative_at))
+CUMULATIVE = add_family(
+    _ordered("cumulative", _cumulative, _start_cumulative, _cumulative_at, _cumulative_score)
+)
 SRATIO = add_family(_ordered("sratio", _stopping, _start_stopping))
 CRATIO = add_family(_ordered("cratio", _continuing, _start_continuing))
 ACAT = add_family(_ordered("acat", _adjacent, _start_adjacent))

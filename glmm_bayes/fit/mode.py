@@ -266,9 +266,7 @@ class ModeFit(Fit):
 
         return anova(self, other, test=test, type=type, nsim=nsim, seed=seed)
 
-    def influence(
-        self, group: str | None = None, *, method: str = "one-step"
-    ) -> "pd.DataFrame":
+    def influence(self, group: str | None = None, *, method: str = "one-step") -> "pd.DataFrame":
         """Measure the influence of rows or of a group's levels: see `verbs.influence.influence`."""
         from glmm_bayes.verbs.influence import influence
 

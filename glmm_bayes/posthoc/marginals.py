@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from glmm_bayes.draws import Draws, beta_name, split_outer, to_dataset
+from glmm_bayes.draws import Draws, beta_name, split_outer, thresholds_of, to_dataset
 from glmm_bayes.engine.surface import systematic
 from glmm_bayes.posthoc.nested import Nested, moments_of
 
@@ -32,7 +32,8 @@ def marginals(nested: Nested) -> "xr.Dataset":
     -------
     Dataset
         `name[axis, point, …]`: along `axis` the grid `"x"` and the `"density"` on it. Densities
-        are NaN for what does not vary. Effects are left out where there are more than 2,000.
+        are NaN for what does not vary. Effects are left out where there are more than 2,000, and
+        thresholds where they move with the mean's coefficients: those have draws only.
 
     Notes
     -----
@@ -143,7 +144,9 @@ def _named(nested: Nested, psi: np.ndarray) -> dict[str, Any]:
         t.name: np.broadcast_to(0.0, (len(psi), len(t.levels), t.size)) for t in model.design.terms
     }
     data = to_dataset(model, Draws(beta, constants, structures, none, 1))
-    dropped = {beta_name("mu"), *(f"b_{name}" for name in none)}
+    dropped = {beta_name(model.main), *(f"b_{name}" for name in none)}
+    if thresholds_of(model) and model.means("mu").any():
+        dropped.add("thresholds")
     return {str(name): data[name] for name in data.data_vars if name not in dropped}
 
 
@@ -152,7 +155,7 @@ def _named(nested: Nested, psi: np.ndarray) -> dict[str, Any]:
 
 def _of_coefficients(nested: Nested) -> Found:
     model, given = nested.target.model, nested.given
-    names = model.design.predictors["mu"].names
+    names = model.design.predictors[model.main].names
     if not names:
         return
     first = given.k + given.N
@@ -164,7 +167,8 @@ def _of_coefficients(nested: Nested) -> Found:
         else curve
         for j, curve in enumerate(found)
     ]
-    yield beta_name("mu"), (["coef"], {"coef": list(names)}, curves)
+    dim = "coef" if model.main == "mu" else f"coef_{model.main}"
+    yield beta_name(model.main), ([dim], {dim: list(names)}, curves)
 
 
 def _of_effects(nested: Nested) -> Found:

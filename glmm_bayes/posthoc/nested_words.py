@@ -28,7 +28,7 @@ def notes(nested: Nested) -> tuple[str, ...]:
 
 
 def _shifted(nested: Nested, shift: np.ndarray) -> str:
-    names = nested.target.model.design.predictors["mu"].names
+    names = nested.target.model.design.predictors[nested.target.model.main].names
     free = np.flatnonzero(np.isnan(nested.target.coordinates.held[0]))
     worst = int(np.argmax(np.abs(shift)))
     far = abs(float(shift[worst]))
