@@ -1,15 +1,20 @@
-"""The response with its trials and weights, as the formula has it; no family is known here."""
+"""The response with what is known of each row, as the formula has it; no family is known here."""
 
 from dataclasses import dataclass, replace
-from typing import Self
+from typing import Any, Self
 
 import numpy as np
 import pandas as pd
 
 from glmm_bayes.data import is_factor, labels
 from glmm_bayes.encoding import Context, Expression
-from glmm_bayes.errors import DataError
+from glmm_bayes.errors import DataError, FormulaError
 from glmm_bayes.formula import Response as Asked
+from glmm_bayes.formula import extra_arguments, plain_name
+from glmm_bayes.view import View, read_ends
+
+VIEWED = ("censored", "truncated", "se")
+KINDS = {"left": -1.0, "none": 0.0, "right": 1.0, "interval": 2.0}
 
 
 @dataclass(frozen=True, eq=False)
@@ -25,6 +30,12 @@ class Response:
     trials: np.ndarray | None = None
     weights: np.ndarray | None = None
     levels: tuple[str, ...] | None = None
+    view: View | None = None
+
+    @property
+    def given(self) -> Any:
+        """What the family takes beside y: the trials, or how the rows were seen."""
+        return self.trials if self.view is None else self.view
 
     @classmethod
     def unknown(cls, asked: Asked, n: int, trials: np.ndarray | None = None) -> Self:
@@ -35,13 +46,26 @@ class Response:
         """Keep some of the rows, by position."""
         trials = None if self.trials is None else self.trials[rows]
         weights = None if self.weights is None else self.weights[rows]
-        return replace(self, y=self.y[rows], trials=trials, weights=weights)
+        view = None if self.view is None else self.view[rows]
+        return replace(self, y=self.y[rows], trials=trials, weights=weights, view=view)
 
 
 def response_texts(response: Asked) -> list[str]:
     """List the expressions that the response is made of."""
-    extras = [text for _, text in response.extras]
+    extras = []
+    for name, text in response.extras:
+        parts = extra_arguments(name, text).values()
+        extras += [part for part in parts if part not in ("True", "False")]
     return [*(response.columns or [response.expression]), *extras]
+
+
+def completed(response: Asked, frame: pd.DataFrame) -> pd.DataFrame:
+    """Put the response where an interval's upper end is missing: other rows need none."""
+    ends = extra_arguments("censored", dict(response.extras).get("censored", "0"))
+    y2, y = plain_name(ends.get("y2", "")), plain_name(response.expression)
+    if y2 is None or y is None or not {y, y2} <= set(frame.columns):
+        return frame
+    return frame.assign(**{y2: frame[y2].where(frame[y2].notna(), frame[y])})
 
 
 def read_response(asked: Asked, frame: pd.DataFrame, context: Context) -> Response:
@@ -77,4 +101,68 @@ def read_response(asked: Asked, frame: pd.DataFrame, context: Context) -> Respon
         trials = y + Expression(asked.failures).numbers(frame, context, "response")
     elif "trials" in extras:
         trials = Expression(extras["trials"]).numbers(frame, context, "trials")
-    return Response(asked.text, y, trials, weights)
+    return Response(asked.text, y, trials, weights, None, _view(asked, y, frame, context))
+
+
+def _view(asked: Asked, y: np.ndarray, frame: pd.DataFrame, context: Context) -> View | None:
+    """Read how the rows were seen; None where all are seen exactly."""
+    extras = {k: extra_arguments(k, text) for k, text in asked.extras if k in VIEWED}
+    if not extras:
+        return None
+    n = len(frame)
+
+    def numbers(extra: str, name: str) -> np.ndarray | None:
+        text = extras.get(extra, {}).get(name)
+        role = f"{name} of {extra}(…)"
+        return None if text is None else Expression(text).numbers(frame, context, role)
+
+    kind = np.zeros(n)
+    if "censored" in extras:
+        kind = _kinds(extras["censored"].get("c", ""), asked, frame, context)
+    exact, low, high = read_ends(kind, y, numbers("censored", "y2"), asked.text)
+    lower, upper = numbers("truncated", "lb"), numbers("truncated", "ub")
+    lower = np.full(n, -np.inf) if lower is None else lower
+    upper = np.full(n, np.inf) if upper is None else upper
+    outside = (y < lower) | (y > upper)
+    if outside.any():
+        at = int(np.argmax(outside))
+        raise DataError(
+            f"The response {asked.text!r} is truncated to {lower[at]:g} to {upper[at]:g}, but row "
+            f"{frame.index[at]} is {y[at]:g}."
+        )
+    error = numbers("se", "s")
+    if error is not None and (error <= 0).any():
+        raise DataError(f"The standard errors of {asked.text!r} must be positive.")
+    spread = extras.get("se", {}).get("sigma", "False")
+    if spread not in ("True", "False"):
+        raise FormulaError(f"sigma={spread} in {asked.text!r} should be True or False.")
+    return View(exact, low, high, lower, upper, error, spread == "True")
+
+
+def _kinds(text: str, asked: Asked, frame: pd.DataFrame, context: Context) -> np.ndarray:
+    """Read which rows are censored, by words or numbers."""
+    if not text:
+        raise FormulaError(f"censored(…) in {asked.text!r} has no c: write censored(c, y2).")
+    column = Expression(text).evaluate(frame, context)
+    words = column.astype(str) if is_factor(column) else column
+    kind = words.map(lambda v: KINDS.get(v, np.nan) if isinstance(v, str) else float(v))
+    bad = ~kind.isin(KINDS.values()).to_numpy()
+    if bad.any():
+        raise DataError(
+            f"censored({text}) should be 'left', 'right', 'interval' or 'none' (or -1, 1, 2, 0), "
+            f"but row {frame.index[int(np.argmax(bad))]} is {words.iloc[int(np.argmax(bad))]!r}."
+        )
+    return kind.to_numpy(float)
+
+
+def in_subset(asked: Asked, frame: pd.DataFrame, context: Context) -> np.ndarray:
+    """Tell which rows the formula's subset(…) keeps: all without one."""
+    text = dict(asked.extras).get("subset")
+    if text is None:
+        return np.ones(len(frame), dtype=bool)
+    kept = Expression(text).evaluate(frame, context)
+    if kept.dtype.kind != "b" and not kept.isin([0, 1]).all():
+        raise DataError(f"subset({text}) should be True or False in every row.")
+    if not kept.any():
+        raise DataError(f"subset({text}) keeps no row.")
+    return kept.to_numpy(dtype=bool)

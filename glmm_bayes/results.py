@@ -40,7 +40,7 @@ def log_likelihood(model: Model, draws: Draws) -> xr.Dataset:
     for rows, design in in_rows(model.design, draws.size):
         params = parameters(model, design, draws, effects)
         response = design.response
-        value = model.family.logp(response.y, response.trials, params)
+        value = model.family.logp(response.y, response.given, params)
         out[:, rows] = value if response.weights is None else value * response.weights
     return _pointwise(model, out, draws.chains)
 

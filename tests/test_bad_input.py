@@ -80,7 +80,7 @@ FORMULAS = [
     ("y ~ s(x)", {}, NotSupportedError, "'s(x)' is not built yet"),
     ("y ~ ar1(x | g)", {}, NotSupportedError, "'ar1(x | g)' is not built yet"),
     ("y ~ x + (1 | 1)", {}, NotSupportedError, "'(1 | 1)' has no group"),
-    ("y | censored(k) ~ x", {}, NotSupportedError, "censored"),
+    ("y | censored(x) ~ x", {}, DataError, "should be 'left'"),
     (["y ~ x", "residual ~ ar1(x | g)"], {}, NotSupportedError, "'ar1(x | g)'"),
 ]
 

@@ -8,6 +8,12 @@ from scipy.special import betaln, digamma, gammaln
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, within
 from glmm_bayes.families.links import POSITIVE, REAL, UNIT
 from glmm_bayes.families.special import digamma_rising, log_peak, log_rising
+from glmm_bayes.families.tails import (
+    gamma_tails,
+    hazard_tails,
+    inverse_gaussian_tails,
+    normal_tails,
+)
 from glmm_bayes.priors import Prior
 
 REAL_LINKS = ("identity", "log", "inverse", "softplus", "sqrt", "logit", "probit", "cloglog")
@@ -62,6 +68,7 @@ GAUSSIAN = add_family(
         constant=lambda y, trials: -HALF_LOG_2PI,
         problem=any_number,
         deviance=lambda y, trials, p: (y - p["mu"]) ** 2,
+        tails=lambda y, p, xp: normal_tails((y - p["mu"]) / p["sigma"], xp),
     )
 )
 
@@ -133,6 +140,7 @@ LOGNORMAL = add_family(
         problem=positive,
         working=np.log,
         deviance=lambda y, trials, p: (np.log(y) - p["mu"]) ** 2,
+        tails=lambda y, p, xp: normal_tails((xp.log(y) - p["mu"]) / p["sigma"], xp),
     )
 )
 
@@ -167,6 +175,7 @@ GAMMA = add_family(
         constant=lambda y, trials: -np.log(y),
         problem=positive,
         deviance=lambda y, trials, p: 2 * ((y - p["mu"]) / p["mu"] - np.log(y / p["mu"])),
+        tails=lambda y, p, xp: gamma_tails(p["alpha"], y * (p["alpha"] / p["mu"]), xp),
     )
 )
 
@@ -196,6 +205,7 @@ INVERSE_GAUSSIAN = add_family(
         constant=lambda y, trials: -HALF_LOG_2PI - 1.5 * np.log(y),
         problem=positive,
         deviance=lambda y, trials, p: (y - p["mu"]) ** 2 / (p["mu"] ** 2 * y),
+        tails=lambda y, p, xp: inverse_gaussian_tails(y, p["mu"], p["lam"], xp),
     )
 )
 
@@ -211,6 +221,7 @@ EXPONENTIAL = add_family(
         core=lambda y, trials, p: -np.log(p["mu"]) - y / p["mu"],
         score=lambda y, trials, p: {"mu": (y - p["mu"]) / p["mu"] ** 2},
         problem=positive,
+        tails=lambda y, p, xp: hazard_tails(y / p["mu"], xp),
         deviance=lambda y, trials, p: 2 * ((y - p["mu"]) / p["mu"] - np.log(y / p["mu"])),
     )
 )
@@ -228,6 +239,11 @@ def _weibull_score(y: Array, trials: Array | None, params: Params) -> dict[str, 
     rest = 1 - np.exp(a * log_t)
     by_alpha = 1 / a + rest * (log_t - digamma(1 + 1 / a) / a)
     return {"mu": -a * rest / params["mu"], "alpha": by_alpha}
+
+
+def _weibull_tails(y: Any, p: Params, xp: Any) -> Any:
+    a = p["alpha"]
+    return hazard_tails(xp.exp(a * (xp.log(y / p["mu"]) + xp.gammaln(1 + 1 / a))), xp)
 
 
 def _weibull_scale(p: Params) -> Array:
@@ -250,6 +266,7 @@ WEIBULL = add_family(
         ),
         core=_weibull_core,
         score=_weibull_score,
+        tails=_weibull_tails,
         constant=lambda y, trials: -np.log(y),
         problem=positive,
     )

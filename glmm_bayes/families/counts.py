@@ -9,6 +9,7 @@ from glmm_bayes.families.continuous import POSITIVE_LINKS, scipy_stats, shape
 from glmm_bayes.families.family import Array, Family, Natural, Parameter, Params, add_family, counts
 from glmm_bayes.families.links import POSITIVE
 from glmm_bayes.families.special import digamma_rising, log_rising
+from glmm_bayes.families.tails import gamma_tails, hazard_tails
 
 MU = Parameter("mu", "log", POSITIVE_LINKS, POSITIVE)
 
@@ -44,6 +45,8 @@ POISSON = add_family(
         natural={"log": Natural(_poisson_natural_core, _poisson_natural_score, _poisson_curves)},
         problem=counts,
         deviance=lambda y, trials, p: 2 * (xlogy(y, y / p["mu"]) - y + p["mu"]),
+        # Fewer than y + 1 events by now: the time to that many is longer.
+        tails=lambda y, p, xp: gamma_tails(y + 1, p["mu"], xp)[::-1],
         discrete=True,
     )
 )
@@ -130,6 +133,7 @@ GEOMETRIC = add_family(
         score=lambda y, trials, p: {"mu": (y - p["mu"]) / (p["mu"] * (1 + p["mu"]))},
         problem=counts,
         deviance=lambda y, trials, p: _negbinomial_deviance(y, trials, {**p, "alpha": 1.0}),
+        tails=lambda y, p, xp: hazard_tails((y + 1) * xp.log1p(1 / p["mu"]), xp),
         discrete=True,
     )
 )

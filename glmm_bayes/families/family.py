@@ -104,6 +104,9 @@ class Family:
         Whether the log density has a kink in mu, and so no curvature for Laplace's method.
     atoms
         The values of a response that is otherwise continuous which have a probability.
+    tails
+        `tails(y, params, xp)`: log P(Y <= y) and log P(Y > y) over a namespace of functions, for
+        censored and truncated rows.
     categories
         Of a response in categories, what these are; `mean` is then their probabilities `(…, K)`.
     """
@@ -127,9 +130,15 @@ class Family:
     discrete: bool = False
     atoms: tuple[float, ...] = ()
     needs_trials: bool = False
+    tails: Callable[[Any, Params, Any], tuple[Any, Any]] | None = None
     binary: bool = False
     categories: "Categories | None" = None
     compiled: str | None = None
+
+    @property
+    def origin(self) -> "Family":
+        """The family that a user named."""
+        return self
 
     @cached_property
     def kernel(self) -> tuple[Kernel, Callable[..., dict[str, Array]]]:
@@ -219,6 +228,7 @@ FAMILIES: Registry[Family] = Registry("family")
 
 def is_registered(family: Family) -> bool:
     """Tell whether a family, or the same for other categories, is in the registry by its name."""
+    family = family.origin
     if family.name not in FAMILIES:
         return False
     known = FAMILIES[family.name]

@@ -14,6 +14,7 @@ from glmm_bayes.families.continuous import (
 )
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family
 from glmm_bayes.families.links import POSITIVE
+from glmm_bayes.families.tails import hazard_tails, logistic_tails
 from glmm_bayes.families.written import written
 from glmm_bayes.priors import Prior
 
@@ -65,6 +66,12 @@ def _frechet(y: Any, p: Params, xp: Any) -> Any:
     return xp.log(nu) - xp.log(y) - x - xp.exp(-x)
 
 
+def _frechet_hazard(y: Any, p: Params, xp: Any) -> Any:
+    """Give -log P(Y <= y)."""
+    nu = p["nu"]
+    return xp.exp(-nu * (xp.log(y) - xp.log(p["mu"]) + xp.gammaln((nu - 1) / nu)))
+
+
 def _frechet_variance(p: Params, trials: Any) -> Any:
     def ratio(nu: Any) -> Any:
         return np.expm1(gammaln(1 - 2 / nu) - 2 * gammaln(1 - 1 / nu))
@@ -82,6 +89,7 @@ FRECHET = add_family(
         ),
         mean=lambda p: p["mu"],
         variance=_frechet_variance,
+        tails=lambda y, p, xp: hazard_tails(_frechet_hazard(y, p, xp), xp)[::-1],
         problem=positive,
     )
 )
@@ -110,6 +118,7 @@ LOGLOGISTIC = add_family(
             p["mu"] * _where_above(1.0, p["alpha"], lambda a: np.pi / a / np.sin(np.pi / a))
         ),
         variance=_loglogistic_variance,
+        tails=lambda y, p, xp: logistic_tails(p["alpha"] * (xp.log(y) - xp.log(p["mu"])), xp),
         problem=positive,
     )
 )

@@ -33,6 +33,9 @@ class Stated:
     frozen: Callable[[Params, Any], Any]
     discrete: bool
 
+    def __str__(self) -> str:
+        return "CustomDist"
+
     def dist(self, **arguments: Any) -> Any:
         """Make a random variable that stands in no model."""
         import pymc as pm

@@ -10,6 +10,7 @@ from glmm_bayes.formula.parts import (
     SpecialPart,
 )
 from glmm_bayes.formula.reader import read_formula
+from glmm_bayes.formula.response import extra_arguments
 from glmm_bayes.formula.tokens import arguments, call_of, plain_name, terms, variables
 
 __all__ = [
@@ -22,6 +23,7 @@ __all__ = [
     "SpecialPart",
     "arguments",
     "call_of",
+    "extra_arguments",
     "plain_name",
     "read_formula",
     "terms",

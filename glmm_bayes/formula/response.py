@@ -16,8 +16,15 @@ from glmm_bayes.formula.tokens import (
 )
 from glmm_bayes.registry import suggestion
 
-# How many arguments each takes at most.
-_EXTRAS = {"trials": 1, "weights": 1, "censored": 2, "truncated": 2, "se": 1, "subset": 1}
+# The arguments that each takes at most, by their names.
+_EXTRAS: dict[str, tuple[str, ...]] = {
+    "trials": ("n",),
+    "weights": ("w",),
+    "censored": ("c", "y2"),
+    "truncated": ("lb", "ub"),
+    "se": ("s", "sigma"),
+    "subset": ("s",),
+}
 
 
 def read_response(text: str) -> Response:
@@ -94,7 +101,29 @@ def _extras(right: str, text: str) -> tuple[tuple[str, str], ...]:
         if name in found:
             raise FormulaError(f"The response {text!r} has {name}(…) twice: leave one out.")
         items = arguments(inside, addend.text)
-        if len(items) > _EXTRAS[name] or (_EXTRAS[name] == 1 and items[0][0] is not None):
+        single = len(_EXTRAS[name]) == 1
+        if len(items) > len(_EXTRAS[name]) or (single and items[0][0] is not None):
             raise FormulaError(f"{addend.text!r} has too many arguments, in the response {text!r}.")
-        found[name] = expression(items[0][1]) if _EXTRAS[name] == 1 else inside
+        found[name] = expression(items[0][1]) if single else inside
     return tuple(found.items())
+
+
+def extra_arguments(name: str, inside: str) -> dict[str, str]:
+    """
+    Take the arguments of one of the response's extras apart, by their names.
+
+    Examples
+    --------
+    >>> extra_arguments("truncated", "ub=top")
+    {'ub': 'top'}
+    """
+    text, known = f"{name}({inside})", _EXTRAS[name]
+    found: dict[str, str] = {}
+    for k, (keyword, item) in enumerate(arguments(inside, text)):
+        key = known[k] if keyword is None else keyword
+        if key not in known:
+            raise FormulaError(f"{text!r} has no argument {key!r}. {suggestion(key, known)}")
+        if key in found:
+            raise FormulaError(f"{text!r} has the argument {key!r} twice: leave one out.")
+        found[key] = item if item in ("True", "False") else expression(item)
+    return found

@@ -69,6 +69,11 @@ def refit(fit: Fit, y: Any, *, seed: int | None = None) -> Fit:
     """
     model = fit.model
     response = model.formula.response
+    if model.design.response.view is not None and model.design.response.view.censored:
+        raise NotSupportedError(
+            f"Which of other responses would have been censored, {response.text!r} does not say; "
+            f"use update(data=…) with the censoring of the new ones."
+        )
     name = plain_name(response.expression)
     if name is None:
         raise NotSupportedError(
@@ -97,7 +102,7 @@ def model_arguments(model: Model) -> dict[str, Any]:
     return {
         "formula": list(model.formula.texts),
         "data": model.data,
-        "family": model.family,
+        "family": model.family.origin,
         "link": {param: link.name for param, link in model.links.items()},
         "priors": model.user_priors,
         "context": model.context,

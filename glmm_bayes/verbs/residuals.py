@@ -65,7 +65,7 @@ def _quantile(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarra
         params = parameters(model, design, draws, draws.effects)
         response = design.response
         low, high = (
-            side(response.y, params, response.trials).mean(axis=0)
+            side(response.y, params, response.given).mean(axis=0)
             for side in (model.family.below, model.family.cdf)
         )
         at[rows] = low + rng.uniform(size=design.n) * (high - low)
