@@ -267,10 +267,14 @@ class Model:
                 f"Only a normal response has residuals that 'residual ~ {text}' can be of: write "
                 f"{text} in the first formula, as a random term, for {self.family.name!r}."
             )
-        if set(design.predictors) != {"mu"} or design.response.weights is not None:
+        sigma = design.predictors.get("sigma")
+        if (sigma is not None and sigma.names != (INTERCEPT,)) or (
+            design.response.weights is not None
+        ):
             raise NotSupportedError(
-                f"'residual ~ {text}' is built for one sigma, without a formula or weights: leave "
-                f"these out, or write {text} in the first formula, as a random term."
+                f"'residual ~ {text}' is built for one sigma, times what is known, as in "
+                f"'sigma ~ 1 + offset(log(s))', and without weights: leave other terms out, or "
+                f"write {text} in the first formula, as a random term."
             )
 
     def _check_names(self, design: Design) -> None:

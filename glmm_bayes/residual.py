@@ -33,6 +33,11 @@ class Residuals:
     label: ClassVar[str] = "Residual"
 
     @property
+    def columns(self) -> tuple[str, ...]:
+        """None: there is one residual a row."""
+        return ()
+
+    @property
     def structures(self) -> tuple[tuple[Any, int], tuple[LevelCovariance, int]]:
         """As those of a random term, of which there is only that between levels."""
         return (None, 0), (self.level_structure, len(self.node))

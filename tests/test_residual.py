@@ -1,6 +1,8 @@
 """Structures of the residuals: fits of nlme, dense algebra, and what is refused."""
 
+import warnings
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -63,7 +65,8 @@ def test_repeated_measurements_are_those_of_dense_algebra(structure: str) -> Non
     fit = model.fit("ml")
     residual = model.design.residual
     theta = {
-        p.name: fit.draws.theta[f"{p.name}_residual"][0] for p in residual.level_structure.parameters(0)
+        p.name: fit.draws.theta[f"{p.name}_residual"][0]
+        for p in residual.level_structure.parameters(0)
     }
     columns, p = residual.level_structure.columns, residual.level_structure.count
     sd = {q.name: np.ones(q.size) for q in columns.parameters(p) if q.key == "sd"}
@@ -163,3 +166,42 @@ def test_bad_input_is_one_clear_error(
     residual, *others = further
     with pytest.raises(error, match=words):
         gb.Model(["follicles ~ s", f"residual ~ {residual}", *others], ovary(), family)
+
+
+def tundra(folder: Path) -> pd.DataFrame:
+    return pd.read_csv(folder / "tundra_agg.csv").rename(columns={"GS.NEE": "GSNEE"})
+
+
+KNOWN = ["residual ~ ou(cYear | Site)", "sigma ~ 1 + offset(-0.5 * log(n))"]
+
+
+def test_a_variance_known_up_to_a_factor_is_nlme_s_varfixed(shared_data: Path) -> None:
+    """nlme 3.1-162: corCAR1(form = ~ cYear | Site), weights = varFixed(~ 1 / n), ML."""
+    fit = gb.Model(["GSNEE ~ cYear + (1 | Site)", *KNOWN], tundra(shared_data)).fit("ml")
+    assert fit.loglik == pytest.approx(-445.585189766586, abs=1e-6)
+    found = fit.varcorr().query("group == 'Residual'").set_index("kind")["estimate"]
+    assert np.exp(-1 / found["range"]) == pytest.approx(0.63117639178969, rel=1e-4)
+    log_sigma = fit.fixef().query("param == 'sigma'")["estimate"].iloc[0]
+    assert np.exp(log_sigma) == pytest.approx(79.028154134981, rel=1e-4)
+
+
+def test_with_slopes_the_maximum_is_above_where_nlme_stopped(shared_data: Path) -> None:
+    """nlme ends at -433.4205 by REML, with a standard deviation of 7e-7; ours by dense algebra."""
+    data = tundra(shared_data)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", gb.SingularFitWarning)
+        fit = gb.Model(["GSNEE ~ cYear + (1 + cYear | Site)", *KNOWN], data).fit("reml")
+    assert fit.loglik > -433.420499464136
+    year, site = data["cYear"].to_numpy(), data["Site"].to_numpy(str)
+    same, X = np.equal.outer(site, site), np.column_stack([np.ones(len(data)), year])
+    table = fit.varcorr()
+    reach = table.query("kind == 'range'")["estimate"].iloc[0]
+    Lambda = fit.mode.Lambdas["Site"]
+    sd = np.exp(fit.fixef().query("param == 'sigma'")["estimate"].iloc[0]) / np.sqrt(data["n"])
+    R = np.exp(-np.abs(np.subtract.outer(year, year)) / reach)
+    V = np.where(same, X @ Lambda @ Lambda.T @ X.T + np.outer(sd, sd) * R, 0.0)
+    A, y = X.T @ np.linalg.solve(V, X), data["GSNEE"].to_numpy()
+    r = y - X @ np.linalg.solve(A, X.T @ np.linalg.solve(V, y))
+    logs = np.linalg.slogdet(V)[1] + np.linalg.slogdet(A)[1]
+    dense = -0.5 * (logs + r @ np.linalg.solve(V, r) + (len(y) - 2) * np.log(2 * np.pi))
+    assert fit.loglik == pytest.approx(dense, abs=1e-6)

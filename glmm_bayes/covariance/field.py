@@ -297,7 +297,7 @@ class Matern(Field):
     @override
     def correlation(self, scaled: Any, theta: Mapping[str, Any], xp: Any) -> Any:
         if self.nu not in (0.5, 1.5, 2.5):
-            nu = theta["nu"][0] if self.nu == "estimated" else self.nu
+            nu: Any = theta["nu"][0] if self.nu == "estimated" else self.nu
             there = xp.real(scaled) > NEAR
             r = xp.where(there, scaled, 1.0)
             scale = xp.exp((1.0 - nu) * np.log(2.0) - xp.gammaln(nu))

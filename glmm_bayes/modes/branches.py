@@ -11,6 +11,8 @@ MOST = 40  # maximisations on the way to one zeta
 LIMIT = 1e-4  # of an angle: as good as its end
 FARTHEST = 60.0  # standard errors from the estimate, where no other measure is at hand
 LOWEST = 3.0  # of the logarithm below the estimate: so small, zero is tried
+TOUCHING = 1e-4  # on the scale of the walk: points with another zeta are on another ridge
+JUMP = 0.15  # of zeta, beyond what the slope lets expect
 ALONG = 2.5  # standard errors in one step that nothing else limits
 
 REACHED, BOUND, FLAT, FIXED, LOST = "reached", "bound", "flat", "fixed", "lost"
@@ -76,24 +78,51 @@ class Branch:
     def reach(self, zeta: float, near: float = NEAR) -> None:
         """Go on until a point is as near as that to `zeta` > 0, or `end` says why not."""
         failures = 0
-        for _ in range(MOST):
+        for attempt in range(MOST):
             if self._settled(zeta, near):
                 return
             lo, hi = self._around(zeta)
+            if hi is not None and abs(hi.s - lo.s) < TOUCHING:
+                self._mend(lo, hi)
+                continue
             s = self._next(lo, hi, zeta)
+            if hi is not None and np.isfinite(hi.s) and attempt % 3 == 2:
+                # Where the curve has a bend, a cubic through its ends comes nearer too slowly.
+                s = 0.5 * (lo.s + hi.s)
             if self._at_end(lo, hi, s):
                 self._finish(lo, zeta)
                 continue
-            s = lo.s + (s - lo.s) * 0.5**failures
-            found = self.walk.climbed(*self._guess(lo, hi, s))
+            found = self._climbed(lo, hi, lo.s + (s - lo.s) * 0.5**failures)
             if found is None:
                 failures += 1
                 if failures > 6:
                     self.end = BOUND if self._rests(lo, zeta) else LOST
             else:
+                failures = max(failures - 1, 0)
                 self._add(found)
         else:
             self.end = LOST
+
+    def _climbed(self, lo: Stand, hi: Stand | None, s: float) -> Stand | None:
+        """Maximise at s, from more than one side if the first does not lead as high as it might."""
+        likely = abs(lo.zeta) + max(lo.rate, 0.0) * abs(s - lo.s) + JUMP
+        best: Stand | None = None
+        for near, first in self._guesses(lo, hi, s):
+            found = self.walk.climbed(near, s, self.side, first)
+            if found is not None and (best is None or abs(found.zeta) < abs(best.zeta)):
+                best = found
+            if best is not None and abs(best.zeta) < likely:
+                break
+        return best
+
+    def _mend(self, lo: Stand, hi: Stand) -> None:
+        """Go on from lo where hi, beside it, is on a lower ridge: a profile has no steps."""
+        found = self.walk.climbed(lo, hi.s, self.side)
+        if found is None or abs(found.zeta) > abs(hi.zeta) - JUMP / 10:
+            self.end = LOST
+            return
+        self.stands = [p for p in self.stands if self.side * (p.s - lo.s) <= 0]
+        self._add(found)
 
     def _settled(self, zeta: float, near: float) -> bool:
         beyond = any(abs(p.zeta) >= zeta for p in self.stands)
@@ -130,7 +159,7 @@ class Branch:
         behind = [p for p in self.stands if np.isfinite(p.s) and self.side * (lo.s - p.s) > 0]
         gone = abs(lo.s - start.s) if np.isfinite(start.s) else 1.0
         unit = 1 / start.rate if np.isfinite(start.rate) and start.rate > 0 else gone
-        most = max(2 * gone, ALONG * unit)
+        most = min(max(2 * gone, ALONG * unit), self.walk.target.bend.stride)
         if not (np.isfinite(lo.rate) and lo.rate > 0):
             return most
         step = left / lo.rate
@@ -140,18 +169,21 @@ class Branch:
             step = float(np.clip(step + 0.5 * bend * left**2, 0.4 * step, 3 * step))
         return min(step, most)
 
-    def _guess(
+    def _guesses(
         self, lo: Stand, hi: Stand | None, s: float
-    ) -> tuple[Stand, float, int, np.ndarray | None]:
-        """Give what `climbed` takes: from where, to where, which side, and a first point."""
-        known = [p for p in self.stands if np.isfinite(p.s)]
+    ) -> list[tuple[Stand, np.ndarray | None]]:
+        """Give where a maximisation at s may begin: near which point, and where exactly."""
+        other = hi
         if hi is None or not np.isfinite(hi.s):
+            known = [p for p in self.stands if np.isfinite(p.s)]
             behind = [p for p in known if self.side * (lo.s - p.s) > 0]
-            hi = behind[-1] if behind else None
-        if hi is None:
-            return lo, s, self.side, None
-        share = (s - lo.s) / (hi.s - lo.s)
-        return lo, s, self.side, lo.y + share * (hi.y - lo.y)
+            other = behind[-1] if behind else None
+        if other is None:
+            return [(lo, None)]
+        share = (s - lo.s) / (other.s - lo.s)
+        found: list[tuple[Stand, np.ndarray | None]] = [(lo, lo.y + share * (other.y - lo.y))]
+        found.append((lo, None))
+        return [*found, (other, None)] if other is hi else found
 
     # ---- the end of the support
 

@@ -196,7 +196,7 @@ class Coordinates:
                 parts.append(self._strict_pull(term, COLUMNS, x[at], theta, by_theta))
             else:
                 parts.append(term.structure.loose_pullback(x[at], term.size, slope))
-        given = [None] * len(self.between) if by_precision is None else list(by_precision)
+        given: list[Precision | None] = list(by_precision or [None] * len(self.between))
         owners: list[RandomTerm | Residuals] = list(self.model.design.terms)
         if self.model.design.residual is not None:
             owners.append(self.model.design.residual)

@@ -27,12 +27,19 @@ class Residual:
     Notes
     -----
     With Q = C C', y* = C' y is a response with independent residuals of the predictors C' X and
-    C' Z; log |Q| / 2 is what the change of variables adds.
+    C' Z; log |Q| / 2 is what the change of variables adds. Where sigma is times something known,
+    all is divided by that first.
+
+    Attributes
+    ----------
+    scale
+        `(n,)` times what sigma is each row's.
     """
 
     model: Model
     dense: Dense
     y: np.ndarray
+    scale: np.ndarray
     pattern: Pattern
 
     @classmethod
@@ -60,8 +67,11 @@ class Residual:
         X = np.ascontiguousarray(centred_columns(model, "mu"))
         whole = Dense.build(latent, X)
         y = model.family.working(model.design.y) - model.design.predictors["mu"].offset
-        dense = Dense(latent, X[order], whole.Z[:, order])
-        return cls(model, dense, y[order], Pattern(n, pairs))
+        sigma = model.design.predictors.get("sigma")
+        scale = np.ones(n) if sigma is None else np.exp(sigma.offset[order])
+        Z = whole.Z[:, order] / scale[:, None]
+        dense = Dense(latent, X[order] / scale[:, None], Z)
+        return cls(model, dense, y[order] / scale, scale, Pattern(n, pairs))
 
     @cached_property
     def parts(self) -> list[np.ndarray]:
@@ -122,7 +132,8 @@ class CorrelatedObjective(GaussianObjective):
         Q = c.residual_precision(x)
         self.gaussian = residual.whitened(Q)
         found = self.gaussian.profile(c.Lambdas(x), c.precisions(x), restricted=self.restricted)
-        self.last = replace(found, value=found.value + 0.5 * Q.log_determinant)
+        volume = 0.5 * Q.log_determinant - float(np.log(residual.scale).sum())
+        self.last = replace(found, value=found.value + volume)
         self._slopes = residual.slopes(found, found.gamma, restricted=self.restricted)
         slope = c.pull(x, self.blank, found.by_Lambda, found.by_precision, self._slopes[0])
         return self.last.value, slope
@@ -141,7 +152,8 @@ class CorrelatedObjective(GaussianObjective):
         dense, own = self.residual.dense, self.residual.model.design.residual
         assert own is not None
         spread = dense.at(self.last.factor.spread.Lambdas)
-        return (dense.X @ self.last.gamma + spread.eta(self.last.u)[0])[own.node]
+        found = dense.X @ self.last.gamma + spread.eta(self.last.u)[0]
+        return (self.residual.scale * found)[own.node]
 
 
 def gaussian_objective(

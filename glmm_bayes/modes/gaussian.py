@@ -128,8 +128,10 @@ def concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) -> 
     runaway = boundless(coordinates, covariance)
     covariance[idle] = covariance[:, idle] = np.nan
     covariance = bounded(coordinates, covariance, runaway)
-    offset = coordinates.model.design.predictors["mu"].offset[found.factor.spread.system.order]
-    eta = np.stack([objective.predicted() + offset, np.full(len(offset), np.log(found.sigma))])
+    order, predictors = found.factor.spread.system.order, coordinates.model.design.predictors
+    eta = np.stack([objective.predicted(), np.full(coordinates.model.nobs, np.log(found.sigma))])
+    for row, name in zip(eta, ("mu", "sigma"), strict=True):
+        row += predictors[name].offset[order] if name in predictors else 0.0
     loglik, notes = sharpened(found.value + jacobian(coordinates.model), found.factor)
     return Mode(
         coordinates, x, loglik, covariance, polished.gradient,

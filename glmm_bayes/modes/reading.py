@@ -90,7 +90,7 @@ def is_gaussian(model: Model) -> bool:
     return (
         model.family.normal
         and model.links["mu"].name == "identity"
-        and set(model.design.predictors) == {"mu"}
+        and (set(model.design.predictors) == {"mu"} or model.design.residual is not None)
         and not any(fixed)
     )
 

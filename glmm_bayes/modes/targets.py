@@ -32,6 +32,8 @@ class Bend:
     far
         How far from an estimate, on this scale, the support is as good as at its end; None where
         that is a matter of standard errors.
+    stride
+        The longest step along it: beyond, another maximum of the other parameters may be met.
     """
 
     to: Callable[[Any], Any]
@@ -39,10 +41,11 @@ class Bend:
     slope: Callable[[Any], Any]
     ends: tuple[float, float] = INFINITE
     far: float | None = None
+    stride: float = np.inf
 
 
 STRAIGHT = Bend(lambda c: c, lambda s: s, np.ones_like)
-LOGARITHM = Bend(np.log, np.exp, lambda c: 1 / c, far=12.0)
+LOGARITHM = Bend(np.log, np.exp, lambda c: 1 / c, far=12.0, stride=1.5)
 
 
 def arc(lower: float, upper: float) -> Bend:
@@ -61,6 +64,7 @@ def arc(lower: float, upper: float) -> Bend:
         lambda s: lower + width * (1 - np.cos(s)) / 2,
         lambda c: 1 / np.sqrt(np.maximum((c - lower) * (upper - c), 1e-300)),
         (0.0, np.pi),
+        stride=0.7,
     )
 
 
