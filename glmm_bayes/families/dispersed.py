@@ -238,6 +238,8 @@ DISCRETE_WEIBULL = add_family(
         variance=lambda p, trials: _discrete_weibull(p, trials).stats("mv")[1],
         core=lambda y, trials, p: _weibull_log_mass(y, p, NUMPY),
         problem=counts,
+        # Of shape 1, which is geometric, the mean is mu / (1 - mu).
+        working=lambda y: y / (1 + y),
         discrete=True,
     )
 )
