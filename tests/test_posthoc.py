@@ -6,7 +6,7 @@ from functools import cache
 import numpy as np
 import pandas as pd
 import pytest
-from truth import cbpp_posterior, moments
+from truth import cbpp_posterior, moments, separated, separated_posterior
 
 import glmm_bayes as gb
 from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupportedError
@@ -24,15 +24,12 @@ def cbpp():
     return gb.Model(CBPP, gb.load_dataset("cbpp"), "binomial")
 
 
-def drawn(fit):
-    """Give a fit's draws of what the brute force has, `(S, 5)`, and their effective numbers."""
-    x = np.column_stack([fit.draws.beta["mu"], np.log(fit.draws.theta["sd_herd"])])
-    return x, reliability(x, fit.draws.chains)["ess_bulk"]
-
-
-def agrees(fit):
-    x, ess = drawn(fit)
-    mean, sd, effective = moments(*cbpp_posterior())
+def agrees(fit, truth=cbpp_posterior):
+    """Compare with what the brute force has: coefficients, and the logarithm of the only sd."""
+    (sd,) = (value for name, value in fit.draws.theta.items() if name.startswith("sd_"))
+    x = np.column_stack([fit.draws.beta["mu"], np.log(sd)])
+    ess = reliability(x, fit.draws.chains)["ess_bulk"]
+    mean, sd, effective = moments(*truth())
     error = sd * np.sqrt(1 / ess + 1 / effective)
     assert np.all(np.abs(x.mean(axis=0) - mean) < 4.5 * error)
     # Of a standard deviation, with room for tails heavier than a normal's.
@@ -74,6 +71,17 @@ def test_weighed_draws_agree_and_say_how_good_they_are():
     assert "Pareto k" in notes
     assert "effective of 4000 weighed draws" in notes
     assert "stand for the posterior" in notes
+
+
+def test_a_skewed_posterior_is_drawn_to_its_tails():
+    """Mean and mode are far apart; independent draws lack tails, which moves have to reach."""
+    normal, half = gb.Prior("Normal", mu=0, sigma=10), gb.Prior("HalfNormal", sigma=5)
+    priors = {"intercept": normal, "beta": normal, "sd": half}
+    model = gb.Model("eaten ~ treated + (1 | block)", separated(), "bernoulli", priors=priors)
+    fit = model.fit("posthoc", seed=2, **QUIET)
+    agrees(fit, separated_posterior)
+    assert moments(*separated_posterior())[2] > 4000
+    assert "biased here" in fit.statistics.attrs["notes"]
 
 
 def test_a_bad_verdict_leads_to_chains(monkeypatch):

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import kstest, norm, t
-from test_posteriors import CASES, LIMIT, monte_carlo_errors, peers_name
+from test_posteriors import monte_carlo_errors
 
 import glmm_bayes as gb
 from glmm_bayes.engine.surrogate import fit_surrogate
@@ -26,7 +26,7 @@ from glmm_bayes.posthoc.proposals_gaussian import (
 )
 from glmm_bayes.posthoc.walkers import STATISTICS, Course, run_walkers
 from glmm_bayes.posthoc.weighed import Weighed
-from glmm_bayes.verbs.tables import outer_draws, reliability
+from glmm_bayes.verbs.tables import reliability
 
 CHAINS, DRAWS = 4, 1000
 
@@ -172,23 +172,6 @@ def test_distributions_agree_with_brute_force(name):
         )
     ):
         assert kstest(ours, lambda at, axis=axis: truth.cdf(axis, at)).statistic < limit
-
-
-# ---- other software, the same priors
-
-
-@pytest.mark.usefixtures("shared_data")
-def test_sleepstudy_agrees_with_a_long_run_of_brms(reference):
-    theirs = reference("bayes_sleepstudy_slopes")["fits"][0]["posterior"]
-    fit = CASES["bayes_sleepstudy_slopes"]().fit("posthoc", seed=2, draws=2000, progressbar=False)
-    rows = []
-    for name, ours in outer_draws(fit).items():
-        his = theirs[peers_name(name, theirs)]
-        of_mean, of_sd = monte_carlo_errors(ours, fit.draws.chains)
-        rows.append((ours.mean() - his["mean"]) / np.hypot(of_mean, his["mcse_mean"]))
-        rows.append((ours.std() - his["sd"]) / np.hypot(of_sd, his["mcse_sd"]))
-    assert len(rows) >= 10
-    assert max(map(abs, rows)) < LIMIT
 
 
 # ---- ways of proposing

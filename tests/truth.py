@@ -78,10 +78,49 @@ def cbpp_posterior():
         prior += stats.t.logpdf(np.exp(log_sd) / 2.5, 3) + log_sd
         return likelihood.log_marginal(beta, log_sd) + prior
 
-    rng, mode, covariance = np.random.default_rng(1), np.array([-1.4, -1, -1.1, -1.6, -0.3]), 0
-    covariance = np.diag([0.3, 0.35, 0.4, 0.5, 0.4]) ** 2
-    for _ in range(4):  # a better proposal by the draws of the last
+    mode, sd = np.array([-1.4, -1, -1.1, -1.6, -0.3]), np.array([0.3, 0.35, 0.4, 0.5, 0.4])
+    return adapted(log_posterior, mode, np.diag(sd**2))
+
+
+def adapted(log_posterior, mode, covariance):
+    """Give weighed draws from a proposal that the draws of the last have made better."""
+    rng = np.random.default_rng(1)
+    for _ in range(4):
         x, weight = importance(log_posterior, mode, covariance, rng, 3000)
         mode = weight @ x
         covariance = (weight * (x - mode).T) @ (x - mode)
     return importance(log_posterior, mode, covariance, rng, 20_000)
+
+
+def separated(seed=11):
+    """
+    Give a table of ten blocks of eight, some treated, whose answers are nearly all one kind.
+
+    So much do the blocks differ that the posterior of their spread is skewed, and with it that of
+    the coefficients.
+    """
+    rng = np.random.default_rng(seed)
+    block, treated = np.repeat(np.arange(10), 8), np.tile(np.arange(8) % 4 > 0, 10)
+    eta = 4.0 - 4.5 * treated + rng.normal(0, 3.0, 10)[block]
+    eaten = rng.random(80) < expit(eta)
+    return pd.DataFrame(
+        {"eaten": eaten.astype(int), "treated": treated.astype(float), "block": block.astype(str)}
+    )
+
+
+@cache
+def separated_posterior():
+    """Give the posterior of intercept, effect of the treatment and log sd."""
+    data = separated()
+    X = np.column_stack([np.ones(80), data["treated"]])
+    level = pd.factorize(data["block"])[0]
+    likelihood = Binomial(data["eaten"].to_numpy(float), np.ones(80), X, level)
+
+    def log_posterior(x):
+        beta, log_sd = x[:, :2], x[:, 2]
+        # As in the test's model: normal(0, 10) at the means and for the slope, half-normal(5).
+        prior = stats.norm.logpdf((beta @ X.mean(axis=0)) / 10) + stats.norm.logpdf(beta[:, 1] / 10)
+        prior += stats.norm.logpdf(np.exp(log_sd) / 5) + log_sd
+        return likelihood.log_marginal(beta, log_sd) + prior
+
+    return adapted(log_posterior, np.array([4.0, -4.5, 1.1]), np.diag([2.0, 1.5, 0.4]) ** 2)
