@@ -43,6 +43,7 @@ def made(base: Family, **changes: Any) -> Family:
     dropped: dict[str, Any] = {
         "deviance": None,
         "compiled": None,
+        "tails": None,
         "natural": {},
         "normal": False,
     }
