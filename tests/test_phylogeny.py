@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.stats import multivariate_normal
-from test_level_covariance import NEWICK, Places, mixed, named, precision, together
+from test_level_covariance import BRANCHES, NEWICK, Places, mixed, named, precision, together
 
 import glmm_bayes as gb
 from glmm_bayes.arrays import graph
@@ -487,3 +487,16 @@ def test_the_posterior_is_that_of_brms(method: str, shared_data: Path, reference
         both = np.hypot(them[name]["mcse_mean"], row["std_error"] / np.sqrt(row["ess_bulk"]))
         assert abs(row["estimate"] - them[name]["mean"]) < 4 * both
         assert row["std_error"] == pytest.approx(them[name]["sd"], rel=0.1)
+
+
+def test_the_picture_has_every_tip_where_it_is() -> None:
+    import matplotlib.pyplot as plt
+
+    figure = gb.Tree.from_newick(NEWICK).plot()
+    (ax,) = figure.axes
+    named = {text.get_text(): text.xy for text in ax.texts}
+    assert {name: x for name, (x, _) in named.items()} == {
+        name: sum(branches.values()) for name, branches in BRANCHES.items()
+    }
+    assert sorted(y for _, y in named.values()) == [0, 1, 2, 3, 4, 5]
+    plt.close(figure)

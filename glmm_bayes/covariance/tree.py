@@ -4,12 +4,15 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from os import PathLike
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from glmm_bayes.covariance.levels import listed
 from glmm_bayes.errors import DataError
+
+if TYPE_CHECKING:
+    from matplotlib.figure import Figure
 
 SAME = 1e-10  # of the height: nodes no further apart are at the same place
 
@@ -166,6 +169,12 @@ class Tree:
         branching = part(self, nodes, np.arange(len(self.labels)))
         labels = tuple(self.labels[k] for k in branching.nodes)
         return Tree(labels, branching.parent, branching.length)
+
+    def plot(self) -> "Figure":
+        """Draw the tree from its root on the left to its tips, which are named if not too many."""
+        from glmm_bayes.covariance.tree_figure import draw
+
+        return draw(self)
 
     def __repr__(self) -> str:
         tips, inner = len(self.tips), len(self.labels) - len(self.tips)
