@@ -151,6 +151,15 @@ def ar2(theta: Theta, places: Places) -> np.ndarray:
     return np.where(same, np.array(r)[d.astype(int)], 0.0)
 
 
+def arma(theta: Theta, places: Places) -> np.ndarray:
+    """By the weights of past news, 1, phi + psi, phi (phi + psi), …"""
+    phi, psi = theta["phi"][0], theta["psi"][0]
+    past = np.concatenate([[1.0], (phi + psi) * phi ** np.arange(300)])
+    d, same = between(places)
+    r = np.array([past[: len(past) - k] @ past[k:] for k in range(40)])
+    return np.where(same, (r / r[0])[d.astype(int)], 0.0)
+
+
 def crossed(theta: Theta, places: Places) -> np.ndarray:
     t = places.labels[:, 0].astype(float)
     in_time = np.exp(-np.abs(np.subtract.outer(t, t)) / theta["range_t"][0])
@@ -243,6 +252,7 @@ CASES: dict[str, Case] = {
         scattered(2, 3),
         {"nu": "estimated"},
     ),
+    "arma": Case(UNEVEN, {"phi": np.array([0.7]), "psi": np.array([-0.4])}, arma, LATER),
     "ar": Case(UNEVEN, {"partial": np.array([0.5, -0.3])}, ar2, LATER, {"p": 2}),
     "kron": Case(
         combined([1, 4, 2, 1], ["u", "u", "v", "v"]),

@@ -38,6 +38,7 @@ CYCLE, DAYS = "follicles ~ s + c", "Reaction ~ Days"
         (CYCLE + " + (1 | Mare)", "ar1(step | Mare)", "reml", -775.223348784, None, 3.66545),
         (CYCLE + " + (1 | Mare)", "ar1(step | Mare)", "ml", -776.517310890, None, 3.616763),
         (CYCLE, "ar1(step | Mare)", "reml", -780.727255295, None, 4.616172),
+        (CYCLE + " + (1 + s || Mare)", "arma(step | Mare)", "reml", -771.947077998, None, 3.733423),
         (DAYS + " + (1 | Subject)", "ar1(Days | Subject)", "ml", -872.41504484, None, 36.98125),
         (DAYS, "ar1(Days | Subject)", "ml", -874.056908588, 0.7916617, 48.44287),
         (DAYS, "ar1(0 + day | Subject)", "ml", -874.056908588, 0.7916617, 48.44287),
@@ -166,6 +167,25 @@ def test_bad_input_is_one_clear_error(
     residual, *others = further
     with pytest.raises(error, match=words):
         gb.Model(["follicles ~ s", f"residual ~ {residual}", *others], ovary(), family)
+
+
+@pytest.mark.parametrize(
+    ("residual", "loglik", "rho", "sigma"),
+    [
+        ("sar(1 | id, W)", -184.155204671899, 0.520887701108721, 9.99899523904839),
+        ("car(1 | id, W, style='binary')", -183.419023219316, 0.161110364092655, 9.62508630107664),
+    ],
+)
+def test_neighbours_residuals_are_those_of_dense_algebra_in_r(
+    residual: str, loglik: float, rho: float, sigma: float, shared_data: Path
+) -> None:
+    W = pd.read_csv(shared_data / "columbus_adjacency.csv")
+    formula = ["CRIME ~ INC + HOVAL", f"residual ~ {residual}"]
+    fit = gb.Model(formula, gb.load_dataset("columbus"), context={"W": W}).fit("ml")
+    assert fit.loglik == pytest.approx(loglik, abs=1e-8)
+    found = fit.varcorr().set_index("kind")["estimate"]
+    assert found["rho"] == pytest.approx(rho, rel=1e-4)
+    assert found["sd"] == pytest.approx(sigma, rel=1e-5)
 
 
 def tundra(folder: Path) -> pd.DataFrame:

@@ -7,7 +7,8 @@ from typing import Any, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.descent import AlongTime, whole_times
+from glmm_bayes.covariance.dense import DenseCovariance
+from glmm_bayes.covariance.descent import AlongTime, whole_powers, whole_times
 from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places
 from glmm_bayes.covariance.structure import CovarianceParameter
 from glmm_bayes.errors import FormulaError
@@ -109,6 +110,60 @@ class AutoregressionTime(AlongTime):
             if i == j == 0:
                 log_determinant = log_determinant - len(at) * xp.log(left[m])
         return Entries(values, log_determinant)
+
+
+class AutoregressiveMovingAverage(AlongTime, DenseCovariance):
+    """
+    `arma(time | g)`: v of variance one, v_t = phi v_(t-1) + e_t + psi e_(t-1), by lags.
+
+    Parameters: `phi` and `psi` in (-1, 1); with psi = 0 it is ar1. Times are whole numbers, and no
+    node is needed for those without data; the matrices are dense. Orders other than p = q = 1 are
+    not built: `ar` has more terms of its own past.
+
+    Notes
+    -----
+    Box, Jenkins & Reinsel (1994), Time Series Analysis, 3.4.3: correlations are
+    (1 + phi psi)(phi + psi) / (1 + 2 phi psi + psi^2) at lag 1, and phi times that before after.
+    """
+
+    name = "arma"
+
+    def __init__(self, places: Places, p: int = 1, q: int = 1) -> None:
+        if (p, q) != (1, 1):
+            raise FormulaError(
+                f"arma has p=1 and q=1, not p={p!r} and q={q!r} as in {places.text!r}: use "
+                f"ar(time | g, p={p!r}) for longer memory."
+            )
+        super().__init__(places)
+        whole_times(places)
+        self.refuse_large("Use ar, which takes any number of times.")
+
+    @override
+    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
+        return tuple(
+            CovarianceParameter(name, name, 1, False, (-1.0, 1.0)) for name in ("phi", "psi")
+        )
+
+    @override
+    def default_prior(self, key: str) -> Prior | None:
+        return Prior("Uniform", lower=-1.0, upper=1.0)
+
+    @override
+    def start(self) -> dict[str, np.ndarray]:
+        return {"phi": np.full(1, 0.4), "psi": np.full(1, 0.1)}
+
+    @cached_property
+    @override
+    def known(self) -> list[np.ndarray]:
+        time = self.places.at[:, 0].astype(np.int64)
+        return [np.abs(np.subtract.outer(time[b], time[b])) for b in self.blocks]
+
+    @override
+    def correlations(self, known: np.ndarray, theta: Mapping[str, Any], xp: Any) -> Any:
+        phi, psi = theta["phi"][0], theta["psi"][0]
+        first = (1 + phi * psi) * (phi + psi) / (1 + 2 * phi * psi + psi * psi)
+        later = first * whole_powers(phi, np.maximum(known - 1, 0), xp)
+        return xp.where(known > 0, later, 1.0 + 0.0 * later)
 
 
 def _predictions(partial: list[Any]) -> tuple[list[list[Any]], list[Any]]:

@@ -244,7 +244,7 @@ def whole_powers(x: Any, exponents: np.ndarray, xp: Any) -> Any:
     >>> whole_powers(np.float64(-2.0), np.array([0, 1, 5]), NUMPY)
     array([  1.,  -2., -32.])
     """
-    left, found = exponents.copy(), np.ones(len(exponents))
+    left, found = exponents.copy(), np.ones(exponents.shape)
     while left.any():
         found = xp.where(left % 2 == 1, found * x, found)
         x, left = x * x, left // 2

@@ -8,21 +8,19 @@ from typing import Any, ClassVar, Literal, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places
+from glmm_bayes.covariance.dense import DenseCovariance
+from glmm_bayes.covariance.levels import LevelCovariance, Places
 from glmm_bayes.covariance.structure import CovarianceParameter
 from glmm_bayes.errors import DataError, FormulaError
 from glmm_bayes.priors import Prior
 
-MOST_SITES = 2500
-JITTER = 1e-9  # added to a variance of one: smooth correlations are singular to rounding
 EARTH = 6371.0088  # km, the mean radius of IUGG
-STEP = 1e-30
 SMALL = 1e-200  # a squared distance: the root of zero has no slope
 
 type Metric = Literal["euclidean", "chordal", "greatcircle"]
 
 
-class Field(LevelCovariance):
+class Field(DenseCovariance):
     """
     v of variance one whose correlation depends on the distance between places.
 
@@ -41,13 +39,10 @@ class Field(LevelCovariance):
         super().__init__(places)
         self.metric, self.anisotropy = metric, anisotropy
         d = places.at.shape[1]
-        most = int(np.bincount(places.process).max())
-        if most > MOST_SITES:
-            raise DataError(
-                f"{places.text!r} has {most} places in one process, whose dense matrix of "
-                f"correlations is too large: the most is {MOST_SITES}. Round the coordinates to a "
-                f"coarser grid, or use smooth columns of a fixed size, such as te or bs splines."
-            )
+        self.refuse_large(
+            "Round the coordinates to a coarser grid, or use smooth columns of a fixed size, such "
+            "as te or bs splines."
+        )
         if metric not in ("euclidean", "chordal", "greatcircle"):
             raise FormulaError(
                 f"The metric of {places.text!r} should be 'euclidean', 'chordal' or "
@@ -111,22 +106,8 @@ class Field(LevelCovariance):
     # ---- distances
 
     @cached_property
-    def _blocks(self) -> list[np.ndarray]:
-        """The nodes of each process."""
-        process = self.places.process
-        return [np.flatnonzero(process == g) for g in np.unique(process)]
-
-    @cached_property
     @override
-    def pairs(self) -> np.ndarray:
-        found = []
-        for nodes in self._blocks:
-            i, j = np.tril_indices(len(nodes))
-            found.append(np.column_stack([nodes[i], nodes[j]]))
-        return np.concatenate(found)
-
-    @cached_property
-    def _apart(self) -> list[np.ndarray]:
+    def known(self) -> list[np.ndarray]:
         """The differences `(d, m, m)` of coordinates within each process."""
         at = self.places.at
         if self.metric != "euclidean":
@@ -134,7 +115,7 @@ class Field(LevelCovariance):
             at = EARTH * np.column_stack(
                 [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]
             )
-        found = [(at[b][:, None] - at[b][None]).transpose(2, 0, 1) for b in self._blocks]
+        found = [(at[b][:, None] - at[b][None]).transpose(2, 0, 1) for b in self.blocks]
         if self.metric == "greatcircle":
             chords = [np.sqrt((part**2).sum(axis=0)) for part in found]
             found = [2 * EARTH * np.arcsin(np.minimum(c / (2 * EARTH), 1.0))[None] for c in chords]
@@ -143,7 +124,7 @@ class Field(LevelCovariance):
     @cached_property
     def _usual(self) -> float:
         """The median distance."""
-        own = [np.sqrt((part**2).sum(axis=0)) for part in self._apart]
+        own = [np.sqrt((part**2).sum(axis=0)) for part in self.known]
         found = np.concatenate([d[np.tril_indices(len(d), -1)] for d in own])
         found = found[found > 0]
         return float(np.median(found)) if len(found) else 1.0
@@ -159,49 +140,9 @@ class Field(LevelCovariance):
             squares = (apart * apart).sum(axis=0)
         return xp.sqrt(squares + SMALL) / theta["range"][0]
 
-    def _matrix(self, apart: np.ndarray, theta: Mapping[str, Any], xp: Any) -> Any:
-        m = apart.shape[1]
-        return self.correlation(self._scaled(apart, theta, xp), theta, xp) + JITTER * np.eye(m)
-
-    # ---- the precision
-
     @override
-    def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
-        values, log_determinant = [], 0.0
-        for apart in self._apart:
-            inverse, log_of = xp.inverse(self._matrix(apart, theta, xp))
-            values.append(inverse[np.tril_indices(apart.shape[1])])
-            log_determinant = log_determinant - log_of
-        return Entries(xp.concatenate(values), log_determinant)
-
-    @override
-    def slopes(
-        self, theta: Mapping[str, np.ndarray], by_values: np.ndarray, by_log_determinant: float
-    ) -> dict[str, np.ndarray]:
-        found = {name: np.zeros(len(value)) for name, value in theta.items()}
-        start = 0
-        for apart in self._apart:
-            m = apart.shape[1]
-            i, j = np.tril_indices(m)
-            Q, _ = NUMPY.inverse(self._matrix(apart, theta, NUMPY))
-            B = np.zeros((m, m))
-            B[i, j] = by_values[start : start + len(i)]
-            start += len(i)
-            B = 0.5 * (B + B.T)
-            # dQ = -Q dK Q, and log |Q| = -log |K|.
-            by_K = -(Q @ B @ Q) - by_log_determinant * Q
-            for name, value in theta.items():
-                for k in range(len(value)):
-                    found[name][k] += np.vdot(by_K, self._slope(apart, theta, name, k))
-        return found
-
-    def _slope(
-        self, apart: np.ndarray, theta: Mapping[str, np.ndarray], name: str, k: int
-    ) -> np.ndarray:
-        """Give how the correlations `(m, m)` move with one parameter."""
-        moved = theta[name].astype(complex)
-        moved[k] += 1j * STEP
-        return self._matrix(apart, {**theta, name: moved}, NUMPY).imag / STEP
+    def correlations(self, known: np.ndarray, theta: Mapping[str, Any], xp: Any) -> Any:
+        return self.correlation(self._scaled(known, theta, xp), theta, xp)
 
 
 class Exponential(Field):
@@ -308,15 +249,15 @@ class Matern(Field):
         return polynomial * xp.exp(-scaled)
 
     @override
-    def _slope(
-        self, apart: np.ndarray, theta: Mapping[str, np.ndarray], name: str, k: int
+    def slope_of(
+        self, known: np.ndarray, theta: Mapping[str, np.ndarray], name: str, k: int
     ) -> np.ndarray:
         if name != "nu":
-            return super()._slope(apart, theta, name, k)
+            return super().slope_of(known, theta, name, k)
         # SciPy's K_nu takes no complex order.
         step = 1e-5 * float(theta["nu"][0])
         up, down = (
-            self._matrix(apart, {**theta, "nu": theta["nu"] + move}, NUMPY)
+            self._matrix(known, {**theta, "nu": theta["nu"] + move}, NUMPY)
             for move in (step, -step)
         )
         return (up - down) / (2 * step)
