@@ -72,7 +72,7 @@ def nested_laplace(
     In the manner of integrated nested Laplace approximations, Rue, Martino & Chopin (2009), J.
     Royal Statistical Society B 71, 319-392, with the nearest normal (Opper & Archambeau 2009,
     Neural Computation 21, 786-792) and the third order beyond it in place of Laplace's method;
-    docs/nested_laplace.md has more. Exact for a Gaussian response but for the integral over psi.
+    docs/posthoc.md has more. Exact for a Gaussian response but for the integral over psi.
     """
     check_counts(1, draws=draws, chains=chains)
     seed = chosen_seed(seed)
