@@ -203,11 +203,27 @@ class Average:
 
     @cached_property
     def designs(self) -> list[Design]:
-        """The rows encoded, in every state."""
-        found = [self.fit.model.design.encode(frame) for frame in self.frames]
+        """The different rows encoded, in every state."""
+        found = [self.fit.model.design.encode(frame) for frame in self._different[0]]
         for design in found:
             _check_levels(self.fit, design, self.target)
         return found
+
+    @cached_property
+    def _different(self) -> tuple[list[pd.DataFrame], csr_array]:
+        """Keep one of the rows that must have the same predictions, with the weights of all."""
+        design, weights = self.fit.model.design, self.groups.weights
+        if not _alike_in_all_groups(design, self.target.where):
+            return list(self.frames), weights
+        own = [c for c in design.predictor_columns if c not in grouping_variables(design)]
+        columns = [frame[c].reset_index(drop=True) for frame in self.frames for c in own]
+        codes = np.zeros(len(self.frames[0]), dtype=int)
+        if columns:
+            table = pd.concat(columns, axis=1, keys=range(len(columns)))
+            codes = table.groupby(list(table), sort=False, observed=True).ngroup().to_numpy()
+        _, first = np.unique(codes, return_index=True)
+        merged = csr_array((np.ones(len(codes)), (codes, np.arange(len(codes)))))
+        return [frame.iloc[first] for frame in self.frames], csr_array(merged @ weights)
 
     @cached_property
     def values(self) -> np.ndarray:
@@ -222,9 +238,10 @@ class Average:
                 f"{len(self.groups.labels):,} estimates of {draws.size:,} draws are too much to "
                 f"hold; average rows by a column, by='f', or all of them, by=True."
             )
-        weights, total = self.groups.weights, None
+        (first, *_), weights = self._different
+        total = None
         for rows, states in self._predicted(draws):
-            made = self.combine(states, self.frames[0].iloc[rows])
+            made = self.combine(states, first.iloc[rows])
             part = np.stack([_weighted(m, weights[rows]) for m in made])
             total = part if total is None else total + part
         found = self.finish(np.asarray(total))
@@ -275,6 +292,15 @@ class Average:
         spread = np.sqrt(np.diag(self.fit.coefficient_covariance()))
         steps = np.where(spread > 0, spread, 1.0)
         return (delta_slopes(self.at(_about(_one(self.fit), steps))) / steps[:, None]).T
+
+
+def _alike_in_all_groups(design: Design, groups: str) -> bool:
+    """Tell whether predictions do not depend on which groups a row belongs to."""
+    if groups == "marginal":
+        # Of levels that depend on each other, or are several at once, variances may differ.
+        apart = all(term.level_structure.pairs is None for term in design.terms)
+        return apart and all(term.index.shape[1] == 1 for term in design.terms)
+    return groups == "population"
 
 
 def _weighted(values: np.ndarray, weights: csr_array) -> np.ndarray:
