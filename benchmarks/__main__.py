@@ -9,6 +9,7 @@ from benchmarks.ml import command as ml
 from benchmarks.posterior import command as posterior
 from benchmarks.scaling import command as scaling
 from benchmarks.startup import command as startup
+from benchmarks.trees import command as trees
 
 COMMANDS = {
     "ml": ml,
@@ -16,6 +17,7 @@ COMMANDS = {
     "startup": startup,
     "scaling": scaling,
     "intervals": intervals,
+    "trees": trees,
 }
 
 

@@ -500,3 +500,26 @@ def test_the_picture_has_every_tip_where_it_is() -> None:
     }
     assert sorted(y for _, y in named.values()) == [0, 1, 2, 3, 4, 5]
     plt.close(figure)
+
+
+def test_the_benchmark_measures_and_shows() -> None:
+    """Its simulated tree has the tips of its table, and a failure is a row."""
+    from rich.console import Console
+
+    from benchmarks.trees.command import Point, show
+    from benchmarks.trees.simulate import simulate
+
+    species = simulate(30)
+    tree = gb.Tree.from_newick(species.newick)
+    assert set(tree.tips) == set(species.data["species"])
+    assert tree.is_ultrametric
+    console = Console(record=True, width=120)
+    points = [
+        Point("gaussian", "ml", 300, 1.0, 2.0, 1e8, 0.5),
+        Point("gaussian", "ml", 600, 2.0, 4.0, 1e8, 0.5),
+        Point("poisson", "posthoc", 300, problem=">600 s"),
+    ]
+    show(points, console)
+    text = console.export_text()
+    assert "2.0" in text
+    assert ">600 s" in text

@@ -1,0 +1,1 @@
+"""What phylogenetic mixed models cost against the number of species."""
