@@ -8,7 +8,12 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from glmm_bayes.covariance import COVARIANCES, Covariance, CovarianceParameter
+    from glmm_bayes.covariance import (
+        COVARIANCES,
+        LEVEL_COVARIANCES,
+        Covariance,
+        CovarianceParameter,
+    )
     from glmm_bayes.covariance.tree import Tree
     from glmm_bayes.datasets import list_datasets, load_dataset
     from glmm_bayes.errors import (
@@ -52,7 +57,9 @@ _HOMES = {
     "datagrid": "verbs.datagrid",
     "simplify": "verbs.simplify",
     **dict.fromkeys(("load_dataset", "list_datasets"), "datasets"),
-    **dict.fromkeys(("COVARIANCES", "Covariance", "CovarianceParameter"), "covariance"),
+    **dict.fromkeys(
+        ("COVARIANCES", "LEVEL_COVARIANCES", "Covariance", "CovarianceParameter"), "covariance"
+    ),
     **dict.fromkeys(
         ("FAMILIES", "LINKS", "Family", "Link", "Parameter", "add_family", "add_link"), "families"
     ),
@@ -75,6 +82,7 @@ _HOMES = {
 __all__ = [
     "COVARIANCES",
     "FAMILIES",
+    "LEVEL_COVARIANCES",
     "LINKS",
     "METHODS",
     "ConvergenceError",
