@@ -78,10 +78,10 @@ FORMULAS = [
     (["y ~ x", "sigma"], {}, FormulaError, "'sigma'"),
     ("log(2) ~ x", {}, FormulaError, "'log(2)' names no column"),
     ("y ~ s(x)", {}, NotSupportedError, "'s(x)' is not built yet"),
-    ("y ~ ar1(x | g)", {}, NotSupportedError, "'ar1(x | g)' is not built yet"),
-    ("y ~ x + (1 | 1)", {}, NotSupportedError, "'(1 | 1)' has no group"),
+    ("y ~ ar1(x | g)", {}, DataError, "'ar1(x | g)' should be whole numbers"),
+    ("y ~ x + (1 | 1)", {}, FormulaError, "'(1 | 1)' has no group"),
     ("y | censored(x) ~ x", {}, DataError, "should be 'left'"),
-    (["y ~ x", "residual ~ ar1(x | g)"], {}, NotSupportedError, "'ar1(x | g)'"),
+    (["y ~ x", "residual ~ ar1(x | g)"], {}, DataError, "'ar1(x | g)'"),
 ]
 
 RESPONSES = [

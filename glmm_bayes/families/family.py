@@ -38,7 +38,8 @@ class Parameter:
     below
         Whether it lies below every response: the prior's `upper` is then times the smallest.
     start
-        Where a search for a maximum begins, on its own scale; None for the middle of its prior.
+        Where a search for a maximum begins, on its own scale, or that as a function of the
+        responses; None for the middle of its prior.
     """
 
     name: str
@@ -48,7 +49,7 @@ class Parameter:
     prior: Prior | None = None
     scaled: bool = False
     below: bool = False
-    start: float | None = None
+    start: float | Callable[[Array], float] | None = None
 
 
 @dataclass(frozen=True, eq=False)

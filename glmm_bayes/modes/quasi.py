@@ -45,7 +45,8 @@ def dispersion_power(family: Family) -> float:
     if not others:
         return 0.0
     if len(others) == 1:
-        one, two, four = (family.variance(size, np.ones(3)) for size in sizes)
+        found = [family.variance(size, np.ones(3)) for size in sizes]
+        one, two, four = (np.broadcast_to(value, mu.shape) for value in found)
         power = float(np.log2(two / one)[0])
         if power and np.allclose(two, one * 2.0**power) and np.allclose(four, one * 4.0**power):
             return power

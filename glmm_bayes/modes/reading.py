@@ -115,7 +115,9 @@ def first_coefficients(model: Model) -> list[np.ndarray]:
     for parameter in model.family.parameters:
         m = model.scales[parameter.name].m
         if parameter.start is not None:
-            m = float(model.links[parameter.name].linkfun(np.asarray(parameter.start)))
+            start = parameter.start
+            value = start(model.design.y) if callable(start) else start
+            m = float(model.links[parameter.name].linkfun(np.asarray(value)))
         if parameter.name in model.constants:
             starts.append(np.array([m]))
         elif parameter is model.family.parameters[0]:
