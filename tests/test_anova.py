@@ -99,6 +99,24 @@ def test_a_covariance_matrix_has_kuriki_and_takemuras_weights():
     assert (gains < 1e-9).mean() == pytest.approx((2 - np.sqrt(2)) / 4, abs=0.01)
 
 
+@pytest.mark.parametrize(
+    ("fixed", "expected"),
+    [
+        ("f/Days", [[2, 157.1836863, 0.41916278], [3, 157.1143739, 55.90029450]]),
+        ("0 + f + Days", [[3, 51.46432464, 221.4616869], [1, 158.99895616, 167.6689643]]),
+        ("poly(Days, 2) * f",
+         [[2, 153.9942032, 86.5018440531], [2, 154.2265674, 0.1392162084],
+          [4, 154.7471058, 2.0390024860]]),
+    ],
+)  # fmt: skip
+def test_terms_without_marginal_ones_agree_with_lmer_test(fixed, expected):
+    """lmerTest 3.1-3, anova(m, type = "III"): num_df, den_df, F."""
+    data = gb.load_dataset("sleepstudy")
+    data = data.assign(f=[("a", "b", "c")[i % 3] for i in range(len(data))])
+    found = gb.Model(f"Reaction ~ {fixed} + (1 | Subject)", data).fit("reml").anova()
+    np.testing.assert_allclose(found[["num_df", "den_df", "statistic"]], expected, rtol=1e-4)
+
+
 @pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize(
     ("part", "dropped"), [("drop_harvest", " + harvest"), ("drop_sow", " + sow")]

@@ -1,8 +1,10 @@
 """Traces and quadratic forms of the slopes of a normal response's covariance, without it."""
 
+from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import override
 
 import numpy as np
 
@@ -17,7 +19,7 @@ class Direction:
     whole
         How much of V itself.
     parts
-        By term, `(p, p)`, symmetric.
+        By term, `(p, p)`, symmetric; for `DenseSums` `(q p, q p)`, of all its effects.
     """
 
     whole: float
@@ -45,9 +47,9 @@ class Stack:
 
 
 @dataclass(frozen=True, eq=False)
-class Sums:
+class Forms(ABC):
     """
-    What of Z'V^-1 Z, S = Z'V^-1 X and a = Z'V^-1 r enters traces and forms, summed over levels.
+    Traces and quadratic forms of a covariance V's slopes.
 
     Attributes
     ----------
@@ -57,6 +59,95 @@ class Sums:
         `(k, k)` the coefficients' covariance, (X'V^-1 X)^-1.
     square
         r'V^-1 r, with r the residual from the coefficients.
+    """
+
+    n: float
+    Phi: np.ndarray
+    square: float
+
+    @cached_property
+    def precision(self) -> np.ndarray:
+        """The coefficients' `(k, k)` X'V^-1 X."""
+        return np.linalg.inv(self.Phi)
+
+    # ---- by one direction, and by two
+
+    def mean_slope(self, i: Direction) -> np.ndarray:
+        """Give X'V^-1 V_i V^-1 X, `(k, k)`."""
+        return i.whole * self.precision + self._mean(i)
+
+    def mean_cross(self, i: Direction, j: Direction) -> np.ndarray:
+        """Give X'V^-1 V_i V^-1 V_j V^-1 X, `(k, k)`."""
+        once = i.whole * self._mean(j) + j.whole * self._mean(i)
+        return i.whole * j.whole * self.precision + once + self._mean_pair(i, j)
+
+    def trace_of(self, i: Direction) -> float:
+        """Give tr(V^-1 V_i)."""
+        return i.whole * self.n + self._trace(i)
+
+    def trace_cross(self, i: Direction, j: Direction) -> float:
+        """Give tr(V^-1 V_i V^-1 V_j)."""
+        once = i.whole * self._trace(j) + j.whole * self._trace(i)
+        return i.whole * j.whole * self.n + once + self._trace_pair(i, j)
+
+    def form(self, i: Direction) -> float:
+        """Give r'V^-1 V_i V^-1 r."""
+        return i.whole * self.square + self._form(i)
+
+    def form_cross(self, i: Direction, j: Direction) -> float:
+        """Give r'V^-1 V_i P V_j V^-1 r, with P = V^-1 - V^-1 X Phi X'V^-1."""
+        once = i.whole * self._form(j) + j.whole * self._form(i)
+        whole = i.whole * j.whole * self.square + once + self._form_pair(i, j)
+        return whole - float(self._across(i) @ self.Phi @ self._across(j))
+
+    def restricted_trace(self, i: Direction) -> float:
+        """Give tr(P V_i)."""
+        return self.trace_of(i) - float(np.sum(self.Phi * self.mean_slope(i)))
+
+    def restricted_cross(self, i: Direction, j: Direction) -> float:
+        """Give tr(P V_i P V_j)."""
+        ours, theirs = self.Phi @ self.mean_slope(i), self.Phi @ self.mean_slope(j)
+        middle = float(np.sum(self.Phi * self.mean_cross(i, j)))
+        return self.trace_cross(i, j) - 2 * middle + float(np.sum(ours * theirs.T))
+
+    # ---- the same of the parts alone; S = Z'V^-1 X, M = Z'V^-1 Z, a = Z'V^-1 r, K_i the parts
+
+    @abstractmethod
+    def _mean(self, i: Direction) -> np.ndarray:
+        """Give S' K_i S."""
+
+    @abstractmethod
+    def _mean_pair(self, i: Direction, j: Direction) -> np.ndarray:
+        """Give S' K_i M K_j S."""
+
+    @abstractmethod
+    def _trace(self, i: Direction) -> float:
+        """Give tr(M K_i)."""
+
+    @abstractmethod
+    def _trace_pair(self, i: Direction, j: Direction) -> float:
+        """Give tr(M K_i M K_j)."""
+
+    @abstractmethod
+    def _form(self, i: Direction) -> float:
+        """Give a' K_i a."""
+
+    @abstractmethod
+    def _form_pair(self, i: Direction, j: Direction) -> float:
+        """Give a' K_i M K_j a."""
+
+    @abstractmethod
+    def _across(self, i: Direction) -> np.ndarray:
+        """Give S' K_i a."""
+
+
+@dataclass(frozen=True, eq=False)
+class Sums(Forms):
+    """
+    What of Z'V^-1 Z, S = Z'V^-1 X and a = Z'V^-1 r enters traces and forms, summed over levels.
+
+    Attributes
+    ----------
     trace, cross
         By term `(p, p)`, by two terms `(p, p, p, p)`: of Z'V^-1 Z, and of its square.
     XX, XZX
@@ -70,9 +161,6 @@ class Sums:
     the rows are passed over once, to make A.
     """
 
-    n: float
-    Phi: np.ndarray
-    square: float
     trace: Sequence[np.ndarray]
     cross: Sequence[Sequence[np.ndarray]]
     XX: Sequence[np.ndarray]
@@ -81,77 +169,49 @@ class Sums:
     form_pairs: Sequence[Sequence[np.ndarray]]
     mean_forms: Sequence[np.ndarray]
 
-    @cached_property
-    def precision(self) -> np.ndarray:
-        """The coefficients' `(k, k)` X'V^-1 X."""
-        return np.linalg.inv(self.Phi)
+    @override
+    def _mean(self, i: Direction) -> np.ndarray:
+        return _once(i, self.XX, np.zeros_like(self.Phi))
 
-    # ---- by one direction, and by two
+    @override
+    def _mean_pair(self, i: Direction, j: Direction) -> np.ndarray:
+        return _twice(i, j, self.XZX, np.zeros_like(self.Phi))
 
-    def mean_slope(self, i: Direction) -> np.ndarray:
-        """Give X'V^-1 V_i V^-1 X, `(k, k)`."""
-        parts = zip(i.parts, self.XX, strict=True)
-        return i.whole * self.precision + sum(np.einsum("ab,abjk->jk", G, F) for G, F in parts)
+    @override
+    def _trace(self, i: Direction) -> float:
+        return float(_once(i, self.trace, np.zeros(())))
 
-    def mean_cross(self, i: Direction, j: Direction) -> np.ndarray:
-        """Give X'V^-1 V_i V^-1 V_j V^-1 X, `(k, k)`."""
-        once = i.whole * self._of_parts(j, self.XX) + j.whole * self._of_parts(i, self.XX)
-        found = i.whole * j.whole * self.precision + once
-        for G, row in zip(i.parts, self.XZX, strict=True):
-            for K, F in zip(j.parts, row, strict=True):
-                found = found + np.tensordot(K, np.tensordot(G, F, axes=2), axes=2)
-        return found
+    @override
+    def _trace_pair(self, i: Direction, j: Direction) -> float:
+        return float(_twice(i, j, self.cross, np.zeros(())))
 
-    def trace_of(self, i: Direction) -> float:
-        """Give tr(V^-1 V_i)."""
-        return i.whole * self.n + float(self._of_parts(i, self.trace))
+    @override
+    def _form(self, i: Direction) -> float:
+        return float(_once(i, self.forms, np.zeros(())))
 
-    def trace_cross(self, i: Direction, j: Direction) -> float:
-        """Give tr(V^-1 V_i V^-1 V_j)."""
-        once = i.whole * self._of_parts(j, self.trace) + j.whole * self._of_parts(i, self.trace)
-        return i.whole * j.whole * self.n + float(once) + _twice(i, j, self.cross)
+    @override
+    def _form_pair(self, i: Direction, j: Direction) -> float:
+        return float(_twice(i, j, self.form_pairs, np.zeros(())))
 
-    def form(self, i: Direction) -> float:
-        """Give r'V^-1 V_i V^-1 r."""
-        return i.whole * self.square + float(self._of_parts(i, self.forms))
-
-    def form_cross(self, i: Direction, j: Direction) -> float:
-        """Give r'V^-1 V_i P V_j V^-1 r, with P = V^-1 - V^-1 X Phi X'V^-1."""
-        once = i.whole * self._of_parts(j, self.forms) + j.whole * self._of_parts(i, self.forms)
-        whole = i.whole * j.whole * self.square + float(once) + _twice(i, j, self.form_pairs)
-        return whole - float(self._across(i) @ self.Phi @ self._across(j))
-
-    def restricted_trace(self, i: Direction) -> float:
-        """Give tr(P V_i)."""
-        return self.trace_of(i) - float(np.sum(self.Phi * self.mean_slope(i)))
-
-    def restricted_cross(self, i: Direction, j: Direction) -> float:
-        """Give tr(P V_i P V_j)."""
-        ours, theirs = self.Phi @ self.mean_slope(i), self.Phi @ self.mean_slope(j)
-        middle = float(np.sum(self.Phi * self.mean_cross(i, j)))
-        return self.trace_cross(i, j) - 2 * middle + float(np.sum(ours * theirs.T))
-
+    @override
     def _across(self, i: Direction) -> np.ndarray:
-        return sum(
-            (np.einsum("ab,abk->k", G, F) for G, F in zip(i.parts, self.mean_forms, strict=True)),
-            np.zeros(len(self.Phi)),
-        )
-
-    @staticmethod
-    def _of_parts(i: Direction, values: Sequence[np.ndarray]) -> np.ndarray:
-        return sum(
-            (np.tensordot(G, F, axes=2) for G, F in zip(i.parts, values, strict=True)),
-            np.zeros(()),
-        )
+        return _once(i, self.mean_forms, np.zeros(len(self.Phi)))
 
 
-def _twice(i: Direction, j: Direction, values: Sequence[Sequence[np.ndarray]]) -> float:
-    return float(
-        sum(
+def _once(i: Direction, values: Sequence[np.ndarray], none: np.ndarray) -> np.ndarray:
+    return sum((np.tensordot(G, F, axes=2) for G, F in zip(i.parts, values, strict=True)), none)
+
+
+def _twice(
+    i: Direction, j: Direction, values: Sequence[Sequence[np.ndarray]], none: np.ndarray
+) -> np.ndarray:
+    return sum(
+        (
             np.tensordot(K, np.tensordot(G, F, axes=2), axes=2)
             for G, row in zip(i.parts, values, strict=True)
             for K, F in zip(j.parts, row, strict=True)
-        )
+        ),
+        none,
     )
 
 

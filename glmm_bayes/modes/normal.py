@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.draws import uncentre
-from glmm_bayes.engine.directions import Direction, Stack, Sums, summed
+from glmm_bayes.engine.directions import Direction, Forms, Stack, Sums, summed
 from glmm_bayes.engine.lapack import one_thread
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
@@ -55,7 +55,7 @@ class NormalMode:
         `(K, k)` from the free coefficients of centred columns to those of the columns themselves.
     """
 
-    sums: Sums
+    sums: Forms
     loose: Moves
     linear: Callable[[], Moves]
     embed: np.ndarray
@@ -66,7 +66,7 @@ class NormalMode:
         return self.embed @ self.sums.Phi @ self.embed.T
 
 
-def is_marginally_normal(model: Model) -> bool:
+def is_normal(model: Model) -> bool:
     """Tell whether the response has a normal distribution with the effects integrated out."""
     return (
         model.family.normal
@@ -74,7 +74,13 @@ def is_marginally_normal(model: Model) -> bool:
         and model.links["mu"].name == "identity"
         and all(g.param == "mu" for term in model.design.terms for g in term.loadings)
         and ("sigma" in model.constants or model.links["sigma"].name == "log")
-        and all(term.level_structure.pairs is None for term in model.design.terms)
+    )
+
+
+def is_marginally_normal(model: Model) -> bool:
+    """Tell whether it has, and the levels of every term are independent."""
+    return is_normal(model) and all(
+        term.level_structure.pairs is None for term in model.design.terms
     )
 
 

@@ -6,7 +6,7 @@ import numpy as np
 
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.model import Model
-from glmm_bayes.modes.normal import is_marginally_normal
+from glmm_bayes.modes.structured import has_margin
 from glmm_bayes.registry import Registry
 from glmm_bayes.verbs.counted import inner_outer, residual
 from glmm_bayes.verbs.kenward_roger import kenward_roger
@@ -20,7 +20,7 @@ DDF: Registry[Callable[[ModeFit], SmallSample]] = Registry("method for degrees o
 
 def default_ddf(model: Model) -> str:
     """Name the usual method: Satterthwaite's, and none where the response is not normal."""
-    return "satterthwaite" if is_marginally_normal(model) else "asymptotic"
+    return "satterthwaite" if has_margin(model) else "asymptotic"
 
 
 def small_sample(fit: ModeFit, ddf: str | None = None) -> SmallSample:

@@ -5,10 +5,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from glmm_bayes.engine.directions import Direction, Sums
+from glmm_bayes.engine.directions import Direction, Forms
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import ModeFit
-from glmm_bayes.modes.normal import Moves, read_normal
+from glmm_bayes.modes.normal import Moves
+from glmm_bayes.modes.structured import read_margin
 from glmm_bayes.verbs.small_sample import (
     JointTest,
     SmallSample,
@@ -43,7 +44,7 @@ def kenward_roger(fit: ModeFit) -> SmallSample:
     if fit.method != "reml":
         notes = ("The model was fitted by 'reml', on which Kenward and Roger's test rests.",)
         fit = restricted(fit)
-    normal = read_normal(fit.mode)
+    normal = read_margin(fit.mode)
     moves, sums = normal.linear(), normal.sums
     information = pairs(moves.first, sums.restricted_cross)
     # What two parameters at an edge do alike is told apart by neither.
@@ -82,7 +83,7 @@ def pairs(first: Sequence[Direction], of: Callable[[Direction, Direction], float
 
 
 def adjusted_covariance(
-    sums: Sums, moves: Moves, slopes: Sequence[np.ndarray], W: np.ndarray
+    sums: Forms, moves: Moves, slopes: Sequence[np.ndarray], W: np.ndarray
 ) -> np.ndarray:
     """
     Give the covariance `(k, k)` of the coefficients with what the variances' errors add.

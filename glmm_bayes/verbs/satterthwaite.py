@@ -4,7 +4,8 @@ import numpy as np
 
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import ModeFit
-from glmm_bayes.modes.normal import NormalMode, read_normal
+from glmm_bayes.modes.normal import NormalMode
+from glmm_bayes.modes.structured import read_margin
 from glmm_bayes.verbs.small_sample import (
     JointTest,
     SmallSample,
@@ -33,7 +34,7 @@ def satterthwaite(fit: ModeFit) -> SmallSample:
     """
     check_ddf(fit, "satterthwaite")
     fit, notes = _restricted_if_exact(fit)
-    normal = read_normal(fit.mode)
+    normal = read_margin(fit.mode)
     covariance = parameter_covariance(normal, restricted=fit.method == "reml")
     slopes = [
         normal.embed @ (Phi @ normal.sums.mean_slope(i) @ Phi) @ normal.embed.T

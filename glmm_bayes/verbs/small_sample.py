@@ -8,6 +8,7 @@ import numpy as np
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.modes.normal import is_marginally_normal
+from glmm_bayes.modes.structured import LARGEST, has_margin
 
 
 @dataclass(frozen=True)
@@ -43,26 +44,33 @@ class SmallSample:
 
 
 def check_normal(fit: ModeFit, what: str, instead: str) -> None:
-    """Refuse what is not a (restricted) maximum for a normal response, in words for the user."""
+    """Refuse what is not a (restricted) maximum for a normal response of independent levels."""
     if not is_marginally_normal(fit.model):
-        why = f"not for family {fit.model.family.name!r} as it is here"
         raise NotSupportedError(
-            f"{what} is for normal responses with identity link and independent levels, {why}; "
-            f"{instead}."
+            f"{what} is for normal responses with identity link, without random effects of sigma "
+            f"or a structure of the residuals, and with independent levels; {instead}."
         )
-    if fit.method not in ("ml", "reml"):
-        raise NotSupportedError(
-            f"{what} is for fits by 'ml' and 'reml', not {fit.method!r}; {instead}."
-        )
+    _check_likelihood(fit, what, instead)
 
 
 def check_ddf(fit: ModeFit, ddf: str) -> None:
     """Refuse degrees of freedom that only normal responses have."""
-    check_normal(
-        fit,
-        f"ddf={ddf!r}",
-        "use ddf='inner-outer', ddf='asymptotic', or anova(other, test='bootstrap')",
-    )
+    what = f"ddf={ddf!r}"
+    instead = "use ddf='inner-outer', ddf='asymptotic', or anova(other, test='bootstrap')"
+    if not has_margin(fit.model):
+        raise NotSupportedError(
+            f"{what} is for normal responses with identity link, without random effects of sigma "
+            f"or a structure of the residuals, and for at most {LARGEST} effects where levels "
+            f"depend on each other; {instead}."
+        )
+    _check_likelihood(fit, what, instead)
+
+
+def _check_likelihood(fit: ModeFit, what: str, instead: str) -> None:
+    if fit.method not in ("ml", "reml"):
+        raise NotSupportedError(
+            f"{what} is for fits by 'ml' and 'reml', not {fit.method!r}; {instead}."
+        )
 
 
 def restricted(fit: ModeFit) -> ModeFit:
