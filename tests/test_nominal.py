@@ -265,3 +265,14 @@ def test_categories_without_order_have_no_quantiles(data):
         fit.residuals()
     with pytest.raises(gb.NotSupportedError, match="param:muc"):
         fit.predict(kind="linear")
+
+
+@pytest.mark.slow
+def test_draws_around_the_mode_are_those_of_nuts(wine):
+    model = gb.Model("three ~ temp + (1 | judge)", wine, family="categorical")
+    around, nuts = (model.fit(method, seed=2, chains=2).fixef() for method in ("posthoc", "nuts"))
+    error = np.hypot(
+        around["std_error"] / np.sqrt(around["ess_bulk"]),
+        nuts["std_error"] / np.sqrt(nuts["ess_bulk"]),
+    )
+    assert (np.abs(around["estimate"] - nuts["estimate"]) < 5 * error).all()

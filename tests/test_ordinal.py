@@ -400,3 +400,13 @@ def test_thresholds_that_ascend_cannot_be_held(data):
     model = gb.Model("y ~ x", data, family="cumulative", priors={"intercept[2]": 0.5})
     with pytest.raises(gb.NotSupportedError, match=r"intercept\[2\]"):
         model.fit("ml")
+
+
+def test_shares_of_the_latent_variance(wine):
+    """The logistic distribution's own variance is pi^2 / 3."""
+    fit = gb.Model("rating ~ temp + (1 | judge)", wine, family="cumulative").fit("ml")
+    between = fit.varcorr()["estimate"].iloc[0] ** 2
+    share = fit.icc().loc["judge", "estimate"]
+    assert share == pytest.approx(between / (between + np.pi**2 / 3), rel=1e-9)
+    with pytest.raises(gb.NotSupportedError, match="kind 'quantile'"):
+        fit.residuals("response")

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.draws import beta_name
 from glmm_bayes.engine.newton import Normal
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.priors import grouped
@@ -28,10 +29,10 @@ class MeanPrior:
     def of(cls, coordinates: Coordinates) -> "MeanPrior":
         """Collect the priors of a model."""
         model, outer = coordinates.model, coordinates.outer
-        blocks = [block for block in model.blocks if block.name == "beta"]
+        blocks = [block for block in model.blocks if block.name == beta_name(model.main)]
         priors = [p for block in blocks for p in block.priors if not p.is_fixed]
         at = np.flatnonzero(np.isnan(coordinates.held[0]))
-        start = model.layout["beta"].start if blocks else 0
+        start = model.layout[beta_name(model.main)].start if blocks else 0
         forms = [(*prior.resolved(), places) for prior, places in grouped(priors)]
         return cls(forms, outer.lower[start + at], outer.upper[start + at])
 

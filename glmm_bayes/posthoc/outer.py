@@ -7,7 +7,7 @@ from functools import cached_property
 
 import numpy as np
 
-from glmm_bayes.draws import factors
+from glmm_bayes.draws import beta_name, factors
 from glmm_bayes.engine.latent import Latent
 from glmm_bayes.engine.newton import Normal
 from glmm_bayes.engine.optimise import maximise
@@ -137,7 +137,7 @@ class OuterPosterior(Remembered):
         """Give the outer parameters `(S, m)` in the model's layout of draws."""
         theta, _ = self.log_prior.densities(self.tiled(psi))
         if gamma.shape[1]:
-            start = self.model.layout["beta"].start
+            start = self.model.layout[beta_name(self.model.main)].start
             theta[:, start + np.flatnonzero(np.isnan(self.coordinates.held[0]))] = gamma
         return theta
 

@@ -117,7 +117,8 @@ def icc(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     -----
     Nakagawa, Johnson & Schielzeth (2017), J. R. Soc. Interface 14, 20170213; random slopes:
     Johnson (2014), Methods in Ecology and Evolution 5, 944-946. The distribution's variance is
-    sigma squared; pi^2/3 (logit), 1 (probit) or pi^2/6 (cloglog) for bernoulli and binomial;
+    sigma squared; pi^2/3 (logit), 1 (probit) or pi^2/6 (cloglog) for bernoulli, binomial and,
+    over disc squared, cumulative;
     for a log link the mean over the rows of log(1 + var(m) / m^2), m the row's expectation with
     the random effects averaged out, exp(eta + v/2).
     """
@@ -178,6 +179,8 @@ def _distribution_variance(model: Model) -> Callable[[Params, np.ndarray], np.nd
     variance = family.variance
     if family.name in ("bernoulli", "binomial") and link in LATENT:
         return lambda params, log_m: LATENT[link]
+    if family.name == "cumulative" and link in LATENT:
+        return lambda params, log_m: LATENT[link] / params["disc"] ** 2
     if family.name in ("gaussian", "lognormal") and link == "identity":
         return lambda params, log_m: params["sigma"] ** 2
     if family.name == "student" and link == "identity" and variance is not None:

@@ -100,6 +100,11 @@ def _deviance(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarra
 
 
 def _response(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarray:
+    if model.family.categories is not None:
+        raise NotSupportedError(
+            f"A category has no number to be subtracted from, so family {model.family.name!r} has "
+            f"no residuals of kind 'response'; of ordered categories there is kind 'quantile'."
+        )
     response = model.design.response
     found = np.empty(model.nobs)
     for rows, design in in_rows(model.design, draws.size):
