@@ -49,6 +49,16 @@ def poisson_slopes(wanted: Simulation) -> pd.DataFrame:
     return pd.DataFrame({"y": rng.poisson(np.exp(eta)), "x": x, "g": g})
 
 
+def inflated_counts(wanted: Simulation) -> pd.DataFrame:
+    """y ~ a negative binomial of mean exp(eta) and size 1.5, or 0 with probability 1/4."""
+    rng = np.random.default_rng(wanted.seed)
+    x = rng.normal(size=wanted.rows)
+    g = rng.integers(wanted.levels[0], size=wanted.rows)
+    mu = np.exp(BETA[0] + BETA[1] * x + rng.normal(0, SD[0], wanted.levels[0])[g])
+    y = rng.negative_binomial(1.5, 1.5 / (1.5 + mu))
+    return pd.DataFrame({"y": np.where(rng.uniform(size=wanted.rows) < 0.25, 0, y), "x": x, "g": g})
+
+
 def bernoulli_crossed(wanted: Simulation) -> pd.DataFrame:
     """y ~ Bernoulli(expit(eta)), eta of x, with intercepts of the crossed factors `g` and `h`."""
     rng, data, eta = _crossed(wanted)
@@ -74,6 +84,7 @@ def _crossed(wanted: Simulation) -> tuple[np.random.Generator, pd.DataFrame, np.
 
 KINDS = {
     "poisson_slopes": poisson_slopes,
+    "inflated_counts": inflated_counts,
     "bernoulli_crossed": bernoulli_crossed,
     "gaussian_crossed": gaussian_crossed,
 }

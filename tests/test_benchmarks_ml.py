@@ -30,6 +30,7 @@ from benchmarks.tables import read_table, write_table
 QUICK = Settings(timeout=60, patience=0.0)
 SMALL = {
     "poisson_slopes": Simulation("poisson_slopes", 300, (20,)),
+    "inflated_counts": Simulation("inflated_counts", 300, (20,)),
     "bernoulli_crossed": Simulation("bernoulli_crossed", 300, (20, 10)),
     "gaussian_crossed": Simulation("gaussian_crossed", 300, (20, 10)),
 }

@@ -145,6 +145,22 @@ _INSTEVAL = "y ~ service + (1 | s) + (1 | d) + (1 | dept:service)"
 _SLOPES = "y ~ x + (1 + x | g)"
 _CROSSED = "y ~ x + (1 | g) + (1 | h)"
 
+_NEST = "SiblingNegotiation ~ FoodTreatment * SexParent + offset(logBroodSize) + (1 | Nest)"
+
+
+def _inflated(formula: str) -> tuple[Way, ...]:
+    """Give the ways of the packages that have zero-inflated negative binomials."""
+    return (
+        Way(OURS, {"formula": formula, "family": "zero_inflated_negbinomial"}),
+        Way("glmmTMB", {"formula": formula, "family": "nbinom2", "ziformula": "~1"}),
+    )
+
+
+NO_INFLATION = {
+    side: "it has no zero-inflated negative binomial"
+    for side in ("lme4", "mixedlm", "gpboost", "statsmodels")
+}
+
 _ALL = (
     Case(
         name="cbpp",
@@ -176,6 +192,13 @@ _ALL = (
         ways=_formulas(_TICKS, "poisson")
         + _gpboost("TICKS", "~ YEAR + cHEIGHT", ["INDEX", "BROOD", "LOCATION"], "poisson"),
         cannot={"statsmodels": NO_GLMM},
+    ),
+    Case(
+        name="owls, zero-inflated",
+        method="ml",
+        data="owls",
+        ways=_inflated(_NEST),
+        cannot=NO_INFLATION,
     ),
     Case(
         name="sleepstudy",
@@ -230,6 +253,13 @@ _ALL = (
             ),
         ),
         cannot={"statsmodels": NO_GLMM},
+    ),
+    Case(
+        name="zero-inflated counts",
+        method="ml",
+        data=Simulation("inflated_counts", 100_000, (2_000,)),
+        ways=_inflated("y ~ x + (1 | g)"),
+        cannot=NO_INFLATION,
     ),
     Case(
         name="Bernoulli crossed",

@@ -20,8 +20,9 @@ fit_lme4 <- function(data) {
 }
 
 fit_glmmTMB <- function(data) {
+  inflation <- if (is.null(task$ziformula)) "~0" else task$ziformula
   fit <- glmmTMB::glmmTMB(as.formula(task$formula), data, family = task$family,
-                          REML = task$method == "reml")
+                          ziformula = as.formula(inflation), REML = task$method == "reml")
   print(summary(fit))
   good <- fit$fit$convergence == 0 && isTRUE(fit$sdr$pdHess)
   list(loglik = as.numeric(logLik(fit)), words = if (good) "" else fit$fit$message)
