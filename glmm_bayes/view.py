@@ -5,7 +5,7 @@ from typing import Any, Self
 
 import numpy as np
 
-from glmm_bayes.errors import DataError
+from glmm_bayes.errors import DataError, NotSupportedError
 
 type Array = np.ndarray
 
@@ -42,6 +42,21 @@ class View:
         kept: dict[str, Any] = {k: getattr(self, k)[at] for k in ("low", "high", "lower", "upper")}
         error = None if self.error is None else self.error[at]
         return replace(self, exact=self.exact[at], error=error, **kept)
+
+    def check_other_responses(self, name: str) -> None:
+        """
+        Check that other responses may be put in these ones' place.
+
+        Raises
+        ------
+        NotSupportedError
+            If rows are censored: which of the others would have been is not known.
+        """
+        if self.censored:
+            raise NotSupportedError(
+                f"Which of other responses would have been censored, {name!r} does not say; use "
+                f"update(data=…) with their own censoring, or a bootstrap of kind='cases'."
+            )
 
     @property
     def truncated(self) -> bool:

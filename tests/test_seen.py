@@ -273,3 +273,14 @@ def test_other_responses_would_be_censored_otherwise():
     fit = gb.Model("time | censored(seen) ~ z", AML, family="weibull").fit("ml")
     with pytest.raises(NotSupportedError, match="does not say"):
         fit.refit(AML["time"])
+    with pytest.raises(NotSupportedError, match="kind='cases'"):
+        fit.confint(method="bootstrap", nsim=20, seed=1)
+
+
+def test_a_bootstrap_keeps_the_errors():
+    """Of a mean with known errors: normal, with the inverse of the summed precisions."""
+    fit = gb.Model("yi | se(sei) ~ 1", BCG).fit("ml")
+    found = fit.confint(method="bootstrap", nsim=400, seed=1)
+    sd = 1 / np.sqrt((1 / BCG["sei"] ** 2).sum())
+    width = (found["upper"] - found["lower"]).iloc[0]
+    assert width == pytest.approx(2 * 1.96 * sd, rel=0.15)

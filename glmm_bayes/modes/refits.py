@@ -108,6 +108,9 @@ def refitter_of(start: Start, method: str, nagq: int) -> Refitter:
     """
     model = start.coordinates.model
     refuse_residual(model.design.residual, "refitting")
+    response = model.design.response
+    if response.view is not None:
+        response.view.check_other_responses(response.name)
     if is_gaussian(model) and method in ("ml", "reml"):
         return GaussianRefitter(start, method == "reml")
     return LaplaceRefitter(start, method == "reml", method == "map", nagq)

@@ -186,11 +186,11 @@ class _Laplace:
         y = Y[:, order]
         n = len(order)
         trials, weights = (
-            None if part is None else part[order] for part in (response.trials, response.weights)
+            None if part is None else part[order] for part in (response.given, response.weights)
         )
 
-        def tiled(part: np.ndarray | None, size: int) -> np.ndarray | None:
-            return None if part is None else np.tile(part, size)
+        def tiled(part: Any, size: int) -> Any:
+            return None if part is None else part[np.tile(np.arange(n), size)]
 
         with np.errstate(all="ignore"):
             constant = model.family.constant(y.ravel(), tiled(trials, S))

@@ -69,11 +69,8 @@ def refit(fit: Fit, y: Any, *, seed: int | None = None) -> Fit:
     """
     model = fit.model
     response = model.formula.response
-    if model.design.response.view is not None and model.design.response.view.censored:
-        raise NotSupportedError(
-            f"Which of other responses would have been censored, {response.text!r} does not say; "
-            f"use update(data=…) with the censoring of the new ones."
-        )
+    if model.design.response.view is not None:
+        model.design.response.view.check_other_responses(response.text)
     name = plain_name(response.expression)
     if name is None:
         raise NotSupportedError(
