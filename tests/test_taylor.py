@@ -46,6 +46,7 @@ PLACES = {
     np.tan: [-0.9, 0.0, 0.7],
     np.tanh: [-2.0, 0.0, 0.7],
     np.arctan: [-5.0, 0.0, 0.6],
+    np.arcsinh: [-5.0, 0.0, 0.6],
     special.expit: [-9.0, 0.0, 9.0],
     special.logit: [0.2, 0.5, 0.8],
     special.ndtr: [-3.0, 0.0, 1.3],
