@@ -209,6 +209,71 @@ def test_weights_within_another_factor_average_nothing(women: ModeFit):
         pd.testing.assert_frame_equal(tables[0], other, atol=1e-12)
 
 
+# A number of two values counts as a factor for the weights; values given in `at` do so alike.
+UNBALANCED = {
+    "old": (
+        [0.1814865, 0.08159825],
+        [0.1628323, 0.1512598],
+    ),
+    "outer": (
+        [-0.2262649, 0.4820456],
+        [0.1285284, 0.1497565],
+    ),
+    "cells": (
+        [-0.2130902, 0.4564231],
+        [0.1276687, 0.1506649],
+    ),
+    "propby": (
+        [-0.1805559, 0.5277545, -0.2804442, 0.4278662],
+        [0.165906, 0.1836956, 0.151517, 0.1688053],
+    ),
+    "cellsby": (
+        [-0.3677763, 0.3453082, -0.02929241, 0.5873493],
+        [0.1797152, 0.1977544, 0.1483433, 0.1747993],
+    ),
+    "at": (
+        [0.03234264, 0.6337885],
+        [0.1441612, 0.194743],
+    ),
+    "atcells": (
+        [0.03453453, 0.6298618],
+        [0.1439812, 0.1943905],
+    ),
+    "trend": (
+        [0.07111074, -0.07148199],
+        [0.02137424, 0.0133298],
+    ),
+}
+AT = {"livch": ["1", "2"], "age": [-5, 5]}
+ASKED: dict[str, Callable[[ModeFit], pd.DataFrame]] = {
+    "old": lambda fit: fit.emmeans("old"),
+    "outer": lambda fit: fit.emmeans("urban", weights="outer"),
+    "cells": lambda fit: fit.emmeans("urban", weights="cells"),
+    "propby": lambda fit: fit.emmeans("urban", by="old", weights="proportional"),
+    "cellsby": lambda fit: fit.emmeans("urban", by="old", weights="cells"),
+    "at": lambda fit: fit.emmeans("urban", at=AT, weights="proportional"),
+    "atcells": lambda fit: fit.emmeans("urban", at=AT, weights="cells"),
+    "trend": lambda fit: fit.slopes("age", gb.datagrid(fit, old=[0, 1]), by="old", kind="linear"),
+}
+
+
+@pytest.fixture(scope="module")
+def unbalanced() -> ModeFit:
+    data = gb.load_dataset("contraception")
+    data = data.assign(
+        y=(data["use"] == "Y").astype(int),
+        old=(data["age"] > 0).astype(int),
+        livch=data["livch"].astype(str),
+        urban=data["urban"].astype(str),
+    )
+    return gb.Model("y ~ urban * livch + old * age + (1 | district)", data, "bernoulli").fit("ml")
+
+
+@pytest.mark.parametrize("question", list(UNBALANCED))
+def test_unbalanced_tables_within_and_at_values(unbalanced: ModeFit, question: str):
+    near(ASKED[question](unbalanced), *UNBALANCED[question])
+
+
 SETS = {
     "eff": (
         [-0.6419138, 0.1481870, 0.2346015, 0.2591253],
