@@ -193,3 +193,25 @@ def test_what_cannot_be_compared_says_why(slopes):
         slopes.anova(test="lrt")
     with pytest.raises(NotSupportedError, match="fixed part alone"):
         slopes.anova(sleep_fit("Reaction ~ Days + (1 | Subject)"), test="kenward-roger")
+
+
+@pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")
+def test_structures_that_mean_nothing_without_a_variance_want_the_bootstrap():
+    larger = sleep_fit("Reaction ~ Days + (1 | Subject) + ar1(Days | Subject)")
+    with pytest.raises(NotSupportedError, match="means nothing without a variance.*bootstrap"):
+        larger.anova(sleep_fit("Reaction ~ Days + (1 | Subject)"))
+
+
+def test_a_structure_of_the_residuals_is_no_edge():
+    """One correlation more, inside of where it can be."""
+    data, residual = gb.load_dataset("sleepstudy"), "residual ~ ar1(Days | Subject)"
+    formula = "Reaction ~ Days + (1 | Subject)"
+    larger = gb.Model([formula, residual], data).fit("ml")
+    found = larger.anova(sleep_fit(formula)).iloc[1]
+    assert found["p_value"] == pytest.approx(chi2.sf(found["statistic"], 1))
+    with pytest.raises(DataError, match="neither is a case of the other"):
+        gb.Model(["Reaction ~ Days", residual], data).fit("ml").anova(
+            sleep_fit("Reaction ~ Days + (1 + Days | Subject)")
+        )
+    with pytest.raises(NotSupportedError, match="Leverages where residuals have a structure"):
+        larger.influence()

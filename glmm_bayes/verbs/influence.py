@@ -78,6 +78,11 @@ def leverages(mode: Mode) -> np.ndarray:
     The variances are taken for known, the coefficients and effects not.
     """
     model = mode.coordinates.model
+    if model.design.residual is not None:
+        raise NotSupportedError(
+            "Leverages where residuals have a structure are not built; "
+            "influence(group, method='exact') fits again without each level."
+        )
     if mode.joint:
         factor, w = mode.factor, _weights(model)[mode.factor.spread.system.order]
     else:
@@ -108,7 +113,8 @@ def _one_step(fit: ModeFit, term: RandomTerm) -> pd.DataFrame:
     """Leave each level out by algebra, with V as estimated."""
     if not is_marginally_normal(fit.model):
         raise NotSupportedError(
-            "method='one-step' is for normal responses with identity link; use method='exact'."
+            "method='one-step' is for normal responses with identity link and independent levels, "
+            "without a structure of the residuals; use method='exact'."
         )
     normal = read_normal(fit.mode)
     Phi, moved = normal.sums.Phi, []

@@ -69,9 +69,19 @@ def checked_pair(fit: ModeFit, other: Fit) -> tuple[ModeFit, ModeFit]:
             f"Both fits have {fit.df} parameters, so neither model is a smaller case of the "
             f"other; gb.compare ranks them by AIC."
         )
+    _check_residuals(larger.model, smaller.model)
     _check_fixed(larger.model, smaller.model)
     places(larger.model, smaller.model)
     return larger, smaller
+
+
+def _check_residuals(larger: Model, smaller: Model) -> None:
+    ours, theirs = (m.formula.residual for m in (larger, smaller))
+    if theirs is not None and (ours is None or ours.text != theirs.text):
+        raise DataError(
+            f"The smaller model's residuals have the structure {theirs.text!r}, which the larger's "
+            f"have not, so neither is a case of the other; gb.compare ranks them by AIC."
+        )
 
 
 def _check_fixed(larger: Model, smaller: Model) -> None:
@@ -127,6 +137,8 @@ def _fits(term: RandomTerm, larger: RandomTerm, parts: Sequence[tuple[int, np.nd
     if term.levels != larger.levels or not np.array_equal(term.index, larger.index):
         return False
     if not set(term.columns) <= set(larger.columns):
+        return False
+    if type(term.level_structure) is not type(larger.level_structure):
         return False
     at = np.array([larger.columns.index(c) for c in term.columns])
     if any(np.intersect1d(at, taken).size for _, taken in parts):

@@ -119,6 +119,11 @@ def _size(entries: int) -> int:
 def _cones(place: Place) -> list[list[tuple[int, int]]]:
     """List, by cone, the entries of the covariances that are zero in the smaller model."""
     at = [int(k) for k in place.open]
+    between = place.term.level_structure
+    if at and between.parameters(len(place.term.levels)):
+        raise _undescribed(
+            f"what is between the levels of {place.term.text!r} means nothing without a variance"
+        )
     if len(at) <= 1:
         return [[(k, k)] for k in at]
     images = np.stack([part[np.ix_(at, at)] for part in _basis(place)])
