@@ -316,3 +316,20 @@ def test_contours_of_a_normal_pair_are_ellipses():
     u, v = _Pair(profile.table, curves, "Intercept", "x").contour(tau)
     r = -x.mean() / np.sqrt(np.mean(x**2))
     np.testing.assert_allclose((u**2 - 2 * r * u * v + v**2) / (1 - r**2), tau**2, rtol=0.01)
+
+
+def test_an_edge_is_the_model_without_the_column():
+    """Where a standard deviation is zero, its correlations are of no consequence either."""
+    data = rows_of(0.5)
+    fit = fitted("y ~ x + (1 + x | g)", data)
+    without = {"x": "y ~ x + (1 | g)", "Intercept": "y ~ x + (0 + x | g)"}
+    zeta = {
+        name: np.sqrt(2 * (fit.loglik - fitted(formula, data).loglik))
+        for name, formula in without.items()
+    }
+    profile = fit.profile(["sd_g[x]", "sd_g[Intercept]", "corr_g[Intercept, x]"], level=0.5)
+    for name, fall in zeta.items():
+        walk = profile.branches[f"sd_g[{name}]"][0].walk
+        assert walk.at_zero(walk.at_maximum(), -1).zeta == pytest.approx(-fall, abs=1e-4)
+    walk = profile.branches["corr_g[Intercept, x]"][0].walk
+    assert walk.most == pytest.approx(min(zeta.values()), abs=1e-4)

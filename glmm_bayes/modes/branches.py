@@ -93,7 +93,10 @@ class Branch:
                 self._finish(lo, zeta)
                 continue
             found = self._climbed(lo, hi, lo.s + (s - lo.s) * 0.5**failures)
-            if found is None:
+            if (found is None or attempt > 2) and self.walk.most < zeta:
+                # Towards there the profile is flat, and hard to follow.
+                self.end = BOUND
+            elif found is None:
                 failures += 1
                 if failures > 6:
                     self.end = BOUND if self._rests(lo, zeta) else LOST

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from functools import cached_property
 
 import numpy as np
 
@@ -133,11 +134,27 @@ class Walk:
 
     def at_zero(self, near: Stand, side: int) -> Stand | None:
         """Maximise where the parameter is zero; None where that is no edge to be reached."""
-        x = self.target.at_zero(self.surface.lift(self._v(near.y)))
-        if x is None:
+        edge = self.target.at_zero(self.surface.lift(self._v(near.y)))
+        found = None if edge is None else self._on_edge(*edge)
+        if found is None:
             return None
+        zeta, place = found
+        return Stand(side * zeta, -np.inf, 0.0, np.inf, place, near.y, near.inverse)
+
+    @cached_property
+    def most(self) -> float:
+        """
+        How large |zeta| can be: that of the maximum where the parameter is of no consequence.
+
+        A correlation is not, where a standard deviation is zero.
+        """
+        found = [self._on_edge(*edge) for edge in self.target.releases(self.x)]
+        return min((edge[0] for edge in found if edge is not None), default=np.inf)
+
+    def _on_edge(self, x: np.ndarray, stays: np.ndarray) -> tuple[float, np.ndarray] | None:
+        """Maximise from x over all but what `stays` `(m,)`; |zeta| there, and the place `(m,)`."""
         v = self.surface.free(x)
-        kept = self.surface.free(self.surface.coordinates.idle(x).astype(float)) == 0
+        kept = self.surface.free(stays.astype(float)) == 0
         whole = np.zeros((len(v), int(kept.sum())))
         whole[kept] = axes_of(self.surface.covariance(self.spread)[np.ix_(kept, kept)])
 
@@ -149,9 +166,8 @@ class Walk:
         best = maximise(along, np.zeros(d), np.full(d, 2.0), tolerance=2e-6)
         if not np.isfinite(best.value):
             return None
-        zeta = side * float(np.sqrt(2 * max(self.top - best.value, 0.0)))
-        found = self.surface.x(v + whole @ best.x)
-        return Stand(zeta, -np.inf, 0.0, np.inf, found, near.y, near.inverse)
+        zeta = float(np.sqrt(2 * max(self.top - best.value, 0.0)))
+        return zeta, self.surface.x(v + whole @ best.x)
 
     def off_start(self, at: Stand, reach: float) -> Stand | None:
         """

@@ -112,12 +112,16 @@ class Target(ABC):
         """The combination of the mean's coefficients that it is, if it is one."""
         return None
 
-    def at_zero(self, x: np.ndarray) -> np.ndarray | None:
-        """Give an x where it is zero, if that is an edge that can be reached."""
+    def at_zero(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Give an x where it is zero, if it can be, and which coordinates `(m,)` keep it there."""
         return None
 
     def exits(self, x: np.ndarray) -> Iterator[np.ndarray]:
         """Give points beside x, which stands at an edge, where it is not zero."""
+        yield from ()
+
+    def releases(self, x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Give edges, as `at_zero` does, where the likelihood says nothing of the parameter."""
         yield from ()
 
 
@@ -168,8 +172,8 @@ class Component(Target):
         """Tell whether nothing moves it where some parameters of the term are held."""
         return self.coordinates.strict[self.number] and not self(x)[1].any()
 
-    def at_zero(self, x: np.ndarray) -> np.ndarray | None:
-        """Give an x where a standard deviation is zero."""
+    def at_zero(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Give an x where a standard deviation is zero, and the coordinates that are to stay."""
         if self.key != "sd" or self.coordinates.strict[self.number]:
             return None
         term, moved = self._term, x.copy()
@@ -178,7 +182,12 @@ class Component(Target):
         sizes[self.place[0] if self.place else slice(None)] = 1.01 * self.natural(x)
         moved[at] = structure.at_edge(x[at], term.size, structure.units(term.size, sizes))
         # Of fewer factors than columns, no single column can be at zero.
-        return moved if self.natural(moved) == 0 else None
+        if self.natural(moved) != 0:
+            return None
+        steps = np.diag(self.coordinates.natural)
+        at_rest = self.coordinates.idle(moved)
+        keep = np.array([self.natural(moved + step) > 0 for step in steps])
+        return moved, keep | at_rest
 
     def exits(self, x: np.ndarray) -> Iterator[np.ndarray]:
         """Give points off the edges, by small steps of each coordinate."""
@@ -230,6 +239,14 @@ class Corr(Component):
             by_Lambda[i] = (two - cosine * one) / (a * sine)
             by_Lambda[j] = (one - cosine * two) / (b * sine)
         return 2 * float(np.arctan2(sum_, apart)), _pulled(self, x, by_Lambda)
+
+    def releases(self, x: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        """Give x where one of the two columns does not vary."""
+        for k in self.place:
+            column = Sd(LOGARITHM, (0.0, np.inf), self.coordinates, self.number, "sd", (k,))
+            moved = column.at_zero(x)
+            if moved is not None:
+                yield moved
 
     def naturals(self, x: np.ndarray, Lambdas: Sequence[np.ndarray]) -> np.ndarray:
         """Give the correlation `(S,)`; NaN of what does not vary."""
