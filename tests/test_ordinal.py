@@ -410,3 +410,13 @@ def test_shares_of_the_latent_variance(wine):
     assert share == pytest.approx(between / (between + np.pi**2 / 3), rel=1e-9)
     with pytest.raises(gb.NotSupportedError, match="kind 'quantile'"):
         fit.residuals("response")
+
+
+def test_a_refit_keeps_the_order_of_the_categories(wine):
+    names = pd.Categorical.from_codes(wine["rating"].cat.codes, list("zyxwv"), ordered=True)
+    fit = gb.Model("rating ~ temp", wine.assign(rating=names), family="cumulative").fit("ml")
+    again = fit.refit(np.asarray(names))
+    assert again.loglik == pytest.approx(fit.loglik, abs=1e-8)
+    assert again.model.design.response.levels == tuple("zyxwv")
+    with pytest.raises(gb.DataError, match="category 'a'"):
+        fit.refit(np.full(len(wine), "a"))

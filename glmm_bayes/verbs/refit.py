@@ -81,7 +81,11 @@ def refit(fit: Fit, y: Any, *, seed: int | None = None) -> Fit:
     frame = _frame_for(model, values)
     levels = model.design.response.levels
     numeric = values.dtype.kind in "biuf"
-    frame[name] = values if levels is None or not numeric else _as_levels(values, levels)
+    found = model.family.categories
+    if found is not None and levels is not None:
+        frame[name] = _as_categories(values, levels)
+    else:
+        frame[name] = values if levels is None or not numeric else _as_levels(values, levels)
     failures = plain_name(response.failures) if response.failures else None
     if failures is not None:
         # The trials stay: what is no longer a success is a failure.
@@ -119,6 +123,18 @@ def _frame_for(model: Model, y: np.ndarray) -> pd.DataFrame:
         f"The new response has shape {y.shape}, but {model.nobs} rows were used of "
         f"{rows.total}; give one number for each."
     )
+
+
+def _as_categories(y: np.ndarray, levels: tuple[str, ...]) -> Any:
+    """Read labels, which may be numbers, as the model's categories in their order."""
+    texts = [None if pd.isna(v) else f"{v:g}" if isinstance(v, float) else str(v) for v in y]
+    unknown = sorted({text for text in texts if text is not None} - set(levels))
+    if unknown:
+        raise DataError(
+            f"The new response has the category {unknown[0]!r}; the model knows "
+            f"{', '.join(levels)}."
+        )
+    return pd.Categorical(texts, categories=pd.Index(levels), ordered=True)
 
 
 def _as_levels(y: np.ndarray, levels: tuple[str, ...]) -> Any:
