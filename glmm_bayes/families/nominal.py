@@ -94,7 +94,13 @@ def _mean_names(labels: Sequence[str]) -> tuple[str, ...]:
     return tuple(f"mu{text}" for text in (plain if unique else range(2, len(labels) + 1)))
 
 
-def _nominal(name: str, stated: Callable[..., dict[str, Any]], **also: Any) -> Family:
+def _nominal(
+    name: str,
+    stated: Callable[..., dict[str, Any]],
+    *,
+    others: tuple[Parameter, ...] = (),
+    counted: bool = False,
+) -> Family:
     """Make a family of which the rest is `stated(names, probabilities, K)`."""
 
     def made(labels: tuple[str, ...], link: str) -> Family:
@@ -103,7 +109,7 @@ def _nominal(name: str, stated: Callable[..., dict[str, Any]], **also: Any) -> F
         probabilities = _probabilities(names)
         return Family(
             name=name,
-            parameters=(*means, *also.get("others", ())),
+            parameters=(*means, *others),
             mean=probabilities,
             categories=Categories(
                 labels=labels,
@@ -111,7 +117,7 @@ def _nominal(name: str, stated: Callable[..., dict[str, Any]], **also: Any) -> F
                 links=LINKS,
                 made=made,
                 start=lambda shares: np.log(shares[1:] / shares[0]),
-                counted=also.get("counted", False),
+                counted=counted,
             ),
             **stated(names, probabilities, len(labels)),
         )
