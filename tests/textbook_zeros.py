@@ -10,7 +10,8 @@ COUNTS = ("poisson", "negbinomial", "nbinom1", "genpois", "compois")
 def genpois(y, n, mu, phi):
     """Consul & Famoye (1992), Communications in Statistics: Theory and Methods 21, 89-109."""
     root = np.sqrt(phi)
-    total = sum(np.exp(_genpois(np.asarray(float(k)), mu, root)) for k in range(200))
+    with np.errstate(over="ignore", invalid="ignore"):  # where phi > 1 it is not used
+        total = sum(np.exp(_genpois(np.asarray(float(k)), mu, root)) for k in range(200))
     return _genpois(y, mu, root) - np.where(np.real(phi) < 1, np.log(total), 0.0)
 
 
