@@ -500,3 +500,14 @@ def test_whitening_by_the_mode_has_the_joint_density_and_unit_curvature() -> Non
     none = np.zeros(joint.size)
     bends = [(density(none - s)[1] - density(none + s)[1]) @ s / (2 * s @ s) for s in steps[2:]]
     np.testing.assert_allclose(bends, 1.0, atol=1e-3)
+
+
+def test_without_variance_how_levels_hang_together_is_of_no_account() -> None:
+    rng = np.random.default_rng(1)
+    data = pd.DataFrame({"u": rng.uniform(0, 3, 60), "v": rng.uniform(0, 3, 60)})
+    data["y"] = rng.permutation(np.linspace(-1, 1, 60))
+    with pytest.warns(gb.SingularFitWarning, match="estimated as zero"):
+        fit = gb.Model("y ~ u + exp(u + v | 1)", data).fit("ml")
+    assert fit.converged
+    assert np.isnan(fit.varcorr().set_index("kind").loc["range", "estimate"])
+    assert fit.loglik == pytest.approx(gb.Model("y ~ u", data).fit("ml").loglik, abs=1e-8)

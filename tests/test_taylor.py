@@ -257,6 +257,8 @@ def test_what_has_no_rule_says_so(function):
 
 def test_the_namespace_of_the_formulas_takes_them():
     (x,) = variables([0.4])
-    one_argument = set(vars(NUMPY)) - {"where", "clip", "stack", "concatenate", "eye"}
+    # What covariances alone are written with, or what takes more than a number.
+    others = {"real", "kv", "sum", "add_at", "put_at", "inverse", "sin"}
+    one_argument = set(vars(NUMPY)) - {"where", "clip", "stack", "concatenate", "eye"} - others
     for name in one_argument:
         assert isinstance(getattr(NUMPY, name)(x), Taylor), name

@@ -327,9 +327,12 @@ class Coordinates:
     def idle(self, x: np.ndarray) -> np.ndarray:
         """Tell which coordinates `(m,)` stand at an edge, where they change nothing."""
         idle = np.zeros(self.size, dtype=bool)
-        for term, at, strict in self._terms:
+        for (term, at, strict), between in zip(self._terms, self.between, strict=True):
             if not strict:
                 idle[at] = term.structure.idle(x[at], term.size)
+                # How levels without effects hang together changes nothing.
+                if not term.structure.loose_factor(x[at], term.size).any():
+                    idle[between] = True
         return idle
 
     @property

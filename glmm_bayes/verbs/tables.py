@@ -137,7 +137,13 @@ def _components(draws: Draws, term: RandomTerm) -> Iterator[Component]:
         # A single number may be a vector of one entry.
         entry = values[key][at].reshape(len(values[key]))
         yield (*head, key, *labels), entry, scales.get(key, IDENTITY)
-    yield from _structure_values(draws, term, head)
+    # How levels without effects hang together, nothing tells.
+    sd = values.get("sd")
+    none = (
+        np.zeros(draws.size, bool) if sd is None else (sd.reshape(draws.size, -1) == 0).all(axis=1)
+    )
+    for label, entry, scale in _structure_values(draws, term, head):
+        yield label, np.where(none, np.nan, entry), scale
 
 
 def _structure_values(
