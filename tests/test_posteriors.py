@@ -163,6 +163,8 @@ def long(case: str) -> Any:
     return pytest.param(case, marks=pytest.mark.slow) if case in LONG | HARD else case
 
 
+# A block of culcita's, all of whose answers are the same, has few effective draws, and is said to.
+@pytest.mark.filterwarnings("ignore::glmm_bayes.errors.ConvergenceWarning")
 @pytest.mark.usefixtures("shared_data")
 @pytest.mark.parametrize("case", [long(case) for case in CASES])
 def test_draws_around_the_mode_agree_with_the_peer(case, reference):

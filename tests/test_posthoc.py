@@ -73,6 +73,7 @@ def test_weighed_draws_agree_and_say_how_good_they_are():
     assert "stand for the posterior" in notes
 
 
+@pytest.mark.filterwarnings("ignore::glmm_bayes.errors.ConvergenceWarning")  # few draws of effects
 def test_a_skewed_posterior_is_drawn_to_its_tails():
     """Mean and mode are far apart; independent draws lack tails, which moves have to reach."""
     normal, half = gb.Prior("Normal", mu=0, sigma=10), gb.Prior("HalfNormal", sigma=5)

@@ -327,9 +327,9 @@ def test_a_sweep_is_a_metropolis_step_of_each_level(name):
     z1, moved = point.z1.copy(), 0
     for seed in range(6):
         before, at = z1.copy(), point.place(z1)
-        fresh = np.random.default_rng(seed).standard_normal(z1.shape)
-        chance = np.log(np.random.default_rng([seed, 1]).random(len(z1)))
-        found, share = point.setting.sweep(at, z1, fresh, np.random.default_rng([seed, 1]))
+        rng = np.random.default_rng(seed)
+        fresh, chance = rng.standard_normal(z1.shape), np.log(rng.random(len(z1)))
+        found, share = point.setting.sweep(at, z1, np.random.default_rng(seed))
         expected = before.copy()
         for level in range(len(z1)):
             tried = before.copy()

@@ -15,7 +15,6 @@ MOST_LEAPS, REVIEW = 5, 15  # kicks of one rotation; steps after which their num
 TURNED = 0.75  # of a quarter, below which a rotation gets one more kick
 WIDE, OFTEN_WIDE = 2.0, 0.1  # times a normal's spread, for coefficients with heavier tails
 RARELY = 0.3  # how often coefficients alone are rotated: they are proposed with the parameters too
-NEARBY = 0.25  # how often a level's normals are turned towards fresh ones, not replaced by them
 SOME, MANY = 0.05, 0.7  # how often the outer parameters move from where they are
 POOR = 0.6  # acceptance of proposals from the surrogate, below which they move so more often
 
@@ -251,17 +250,11 @@ def _rotated(rng: np.random.Generator, state: State, tuning: Tuning) -> tuple[St
 
 
 def _swept(rng: np.random.Generator, state: State) -> tuple[State, float]:
-    """
-    Propose the first block's normals anew, each level by itself; of some levels nearby.
-
-    Fresh normals hardly ever lead out of a tail that is heavier than the normal's.
-    """
+    """Propose the first block's normals anew, each level by itself."""
     if not state.z1.size:
         return state, np.nan
-    z1, G = state.z1.copy(), len(state.z1)
-    turn = np.where(rng.random(G) < NEARBY, QUARTER * rng.random(G), QUARTER)[:, None]
-    new = np.cos(turn) * z1 + np.sin(turn) * rng.standard_normal(z1.shape)
-    at, accepted = state.setting.sweep(state.at, z1, new, rng)
+    z1 = state.z1.copy()
+    at, accepted = state.setting.sweep(state.at, z1, rng)
     return replace(state, z1=z1, at=at), accepted
 
 

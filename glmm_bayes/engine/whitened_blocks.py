@@ -122,19 +122,12 @@ class Blocks:
         g2 -= off
         return lapack().dtrtrs(factor.L, g2, lower=0, trans=1)[0] if len(g2) else g2
 
-    def sweep(
-        self, at: Place, z1: np.ndarray, new: np.ndarray, rng: np.random.Generator
-    ) -> tuple[Place, float]:
+    def sweep(self, at: Place, z1: np.ndarray, rng: np.random.Generator) -> tuple[Place, float]:
         """
-        Propose other normals `(G, k)` of the first block, and accept level by level.
+        Propose anew the first block's normals, and accept level by level.
 
         Given the second block the levels are independent of each other, so that each has its own
         Metropolis-Hastings step. Changes z1.
-
-        Parameters
-        ----------
-        new
-            Of a kernel under which the standard normal is reversible.
 
         Returns
         -------
@@ -143,7 +136,8 @@ class Blocks:
         """
         s, problem = self.problem.system, self.problem
         u1, u2 = at.u
-        chance, eta = np.log(rng.random(len(z1))), at.eta.copy()
+        new, chance = rng.standard_normal(z1.shape), np.log(rng.random(len(z1)))
+        eta = at.eta.copy()
         spread = self.factor.spread
         steps.shift(s.ptr, s.Z, spread.L1, self.roots, z1, new, eta[0])
         values, u1 = problem.rows.value(eta), u1.copy()
