@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from scipy.optimize import minimize
 from scipy.special import gamma, kv
+from scipy.stats import chi2
 
 import glmm_bayes as gb
 from glmm_bayes.arrays import graph
@@ -392,8 +393,8 @@ def marginal_covariance(data: pd.DataFrame, sd: float, rho: float) -> np.ndarray
     return sd**2 * np.where(same, rho ** np.abs(np.subtract.outer(t, t)), 0.0)
 
 
-def test_maximum_likelihood_is_that_of_dense_algebra() -> None:
-    data = series()
+def minus_loglik(data: pd.DataFrame) -> Callable[[np.ndarray], float]:
+    """Give it by log sd, atanh rho and log sigma, the coefficients at their best."""
     X, y = np.column_stack([np.ones(len(data)), data["x"]]), data["y"].to_numpy()
 
     def loss(p: np.ndarray) -> float:
@@ -405,11 +406,27 @@ def test_maximum_likelihood_is_that_of_dense_algebra() -> None:
         r = ys - Xs @ np.linalg.lstsq(Xs, ys, rcond=None)[0]
         return 0.5 * float(r @ r + len(y) * np.log(2 * np.pi)) + np.log(np.diag(L)).sum()
 
-    best = minimize(loss, [0.0, 1.0, -0.5], method="BFGS")
+    return loss
+
+
+def test_maximum_likelihood_is_that_of_dense_algebra() -> None:
+    data = series()
+    best = minimize(minus_loglik(data), [0.0, 1.0, -0.5], method="BFGS")
     fit = gb.Model("y ~ x + ar1(t | g)", data).fit("ml")
     assert fit.loglik == pytest.approx(-best.fun, abs=1e-6)
     found = fit.varcorr().set_index("kind")["estimate"]
     assert found["rho"] == pytest.approx(np.tanh(best.x[1]), abs=1e-4)
+
+
+def test_a_profile_ends_where_the_likelihood_has_fallen_by_half_a_quantile() -> None:
+    data = series()
+    loss = minus_loglik(data)
+    top = -minimize(loss, [0.0, 1.0, -0.5], method="BFGS").fun
+    fit = gb.Model("y ~ x + ar1(t | g)", data).fit("ml")
+    ends = fit.confint(method="profile", parm=["rho_g"]).loc["rho_g", ["lower", "upper"]]
+    for rho in ends:
+        held = minimize(lambda p, z=np.arctanh(rho): loss([p[0], z, p[1]]), [0.0, -0.5])
+        assert top + held.fun == pytest.approx(0.5 * chi2.ppf(0.95, 1), abs=2e-3)
 
 
 def test_predictions_at_new_times_are_the_kriging_equations() -> None:

@@ -283,6 +283,19 @@ class Reported(Component):
         return component_value(self.coordinates, self.number, self.key, self.place, x)
 
 
+@dataclass(frozen=True, eq=False)
+class BetweenLevels(Reported):
+    """A parameter of what is between the levels of a term."""
+
+    @property
+    def _at(self) -> slice:
+        return self.coordinates.between[self.number]
+
+    def is_held(self, x: np.ndarray) -> bool:
+        """Tell whether `priors` hold it fixed."""
+        return not self(x)[1].any()
+
+
 def component_value(
     c: Coordinates, number: int, key: str, place: tuple[int, ...], x: np.ndarray
 ) -> float:
@@ -290,7 +303,7 @@ def component_value(
     term = c.model.design.terms[number]
     theta = c.term_theta(number, x)
     draws = {f"{name}_{term.name}": value[None] for name, value in theta.items()}
-    parameters = term.structure.parameters(term.size)
+    parameters = [p for structure, size in term.structures for p in structure.parameters(size)]
     own = {p.key: draws[f"{p.name}_{term.name}"] for p in parameters if p.name == p.key}
     values = (own | derived_values(term, draws))[key][0]
     return float(np.reshape(values[place], -1)[0])
@@ -337,6 +350,11 @@ def _components(c: Coordinates) -> Iterator[Target]:
             support = supports.get(key, INFINITE)
             kind = kinds.get(key, Reported)
             yield kind(bend_of(support), support, c, number, key, place)
+        between, size = term.structures[1]
+        ends = {p.key: p.support for p in between.parameters(size)}
+        for key, place in between.listed(size):
+            support = ends.get(key, INFINITE)
+            yield BetweenLevels(bend_of(support), support, c, number, key, place)
 
 
 def _constants(c: Coordinates) -> Iterator[Target]:
