@@ -51,7 +51,8 @@ html_static_path = ["_static"]
 html_css_files = ["pages.css"]
 html_title = f"glmm_bayes {release}"
 # Pages without others beside them need no list of those.
-html_sidebars = {page: [] for page in ("index", "tutorial", "likelihood", "methods", "means", "coming", "extending")}
+alone = ("index", "tutorial", "likelihood", "methods", "means", "coming", "extending")
+html_sidebars = {page: [] for page in alone}
 html_show_sourcelink = False
 html_theme_options = {
     "navigation_with_keys": False,

@@ -425,7 +425,8 @@ def test_a_profile_ends_where_the_likelihood_has_fallen_by_half_a_quantile() -> 
     fit = gb.Model("y ~ x + ar1(t | g)", data).fit("ml")
     ends = fit.confint(method="profile", parm=["rho_g"]).loc["rho_g", ["lower", "upper"]]
     for rho in ends:
-        held = minimize(lambda p, z=np.arctanh(rho): loss([p[0], z, p[1]]), [0.0, -0.5])
+        z = float(np.arctanh(rho))
+        held = minimize(lambda p, z=z: loss([p[0], z, p[1]]), [0.0, -0.5])
         assert top + held.fun == pytest.approx(0.5 * chi2.ppf(0.95, 1), abs=2e-3)
 
 
