@@ -324,6 +324,9 @@ def test_slopes_evolve_along_the_tree_with_the_intercepts() -> None:
     beta = fit.fixef()["estimate"].to_numpy()
     mean = beta[0] + beta[1] * data["x"]
     assert fit.loglik == pytest.approx(multivariate_normal(mean, S).logpdf(data["y"]), abs=1e-6)
+    # The summary tells the two terms of one group apart.
+    assert "s (40 levels), phylo" in fit.summary().text()
+    assert "s (40 levels), us" in fit.summary().text()
 
 
 def test_a_species_without_data_is_predicted_from_its_relatives() -> None:

@@ -75,8 +75,10 @@ class Summary:
             f"{kind}({', '.join(filter(None, coefs))})" if coefs[0] else kind
             for kind, *coefs in shown[["kind", "coef1", "coef2"]].astype(str).to_numpy().tolist()
         ]
-        pairs = zip(shown["group"], shown["param"], strict=True)
-        headings = [self._heading(group, param) for group, param in pairs]
+        several = shown.groupby(["group", "param"])["structure"].transform("nunique") > 1
+        structures = shown["structure"].where(several, "")
+        parts = zip(shown["group"], shown["param"], structures, strict=True)
+        headings = [self._heading(*part) for part in parts]
         return self._grid("Group-level effects", shown, headings, names)
 
     def _population_grid(self) -> Grid:
@@ -89,11 +91,13 @@ class Summary:
         headings = [""] * len(self.family)
         return self._grid("Family parameters", self.family, headings, self.family.index)
 
-    def _heading(self, group: str, param: str) -> str:
+    def _heading(self, group: str, param: str, structure: str) -> str:
         if group not in self.levels:
             return f"{group}s"  # their structure has no levels of its own
         count = self.levels[group]
         words = f"{group} ({count} level{'s' if count > 1 else ''})"
+        # By descent, say, and of its own: two terms of one group.
+        words += f", {structure}" if structure else ""
         return words if param == "mu" else f"{words}, for {param.replace('+', ' and ')}"
 
     def _grid(
