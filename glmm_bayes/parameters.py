@@ -249,7 +249,8 @@ def _reach(term: RandomTerm, k: int, scales: Mapping[str, Scale]) -> float:
     loading = next(g for g in term.loadings if g.columns.start <= k < g.columns.stop)
     z = loading.Z[:, k - loading.columns.start]
     indicator = np.isin(z, (0.0, 1.0)).all() or np.ptp(z) == 0
-    return scales[loading.param].reach / (1.0 if indicator else float(np.std(z)))
+    size = 1.0 if indicator else float(np.std(z))
+    return scales[loading.param].reach / (size * term.level_structure.spread)
 
 
 def constant_block(

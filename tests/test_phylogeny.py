@@ -362,6 +362,19 @@ def test_parameters_can_be_held_and_have_priors() -> None:
     )
 
 
+def test_default_priors_of_sd_allow_for_the_unit_of_the_tree() -> None:
+    tree, data = simulated(20, 2, 10)
+    tall = gb.Tree(tree.labels, tree.parent, tree.length * 100.0 / tree.height)
+
+    def sigma(term: str) -> float:
+        model = gb.Model(f"y ~ x + {term}", data, context={"tree": tall})
+        (block,) = [b for b in model.blocks if b.name == "sd_s"]
+        return block.priors[0].arguments["sigma"]
+
+    in_tips = sigma("phylo(1 | s, tree)")
+    assert sigma("phylo(1 | s, tree, scale='tree')") == pytest.approx(in_tips / 10, rel=1e-2)
+
+
 def test_a_kronecker_product_takes_a_tree() -> None:
     tree, data = simulated(12, 4, 9)
     data = data.assign(site=np.tile(list("uvwx"), 12))

@@ -138,6 +138,11 @@ class LevelCovariance(Structure):
         return len(self.places.names)
 
     @property
+    def spread(self) -> float:
+        """How far levels vary in standard units, roughly: default priors of sd allow for it."""
+        return 1.0
+
+    @property
     @abstractmethod
     def pairs(self) -> np.ndarray | None:
         """

@@ -111,6 +111,11 @@ class Phylogeny(Descent):
 
     @property
     @override
+    def spread(self) -> float:
+        return 1.0 if self.scale == "tips" else float(np.sqrt(self.tree.height))
+
+    @property
+    @override
     def parent(self) -> np.ndarray:
         return self._parent
 
