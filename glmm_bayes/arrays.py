@@ -32,6 +32,21 @@ def _inverse(K: np.ndarray) -> tuple[np.ndarray, float]:
     return half.T @ half, 2.0 * float(np.log(np.diag(lower)).sum())
 
 
+def _log_determinant(values: np.ndarray, pairs: np.ndarray, size: int) -> Any:
+    """Give log |Q| of a sparse positive definite Q, of its entries below and on the diagonal."""
+    from scipy.sparse import csc_array
+    from scipy.sparse.linalg import splu
+
+    i, j = pairs.T
+    off = i != j
+    at = np.concatenate([i, j[off]]), np.concatenate([j, i[off]])
+    Q = csc_array((np.concatenate([values, values[off]]), at), shape=(size, size))
+    factor = splu(Q, permc_spec="MMD_AT_PLUS_A", options={"SymmetricMode": True})
+    pivots = factor.U.diagonal()
+    # Of squares: a pivot may be negative, and is then with another.
+    return 0.5 * np.log(pivots * pivots).sum()
+
+
 NUMPY = SimpleNamespace(
     exp=np.exp,
     expm1=np.expm1,
@@ -60,6 +75,7 @@ NUMPY = SimpleNamespace(
     add_at=_add_at,
     put_at=_put_at,
     inverse=_inverse,
+    log_determinant=_log_determinant,
 )
 
 
@@ -72,6 +88,14 @@ def graph() -> Any:
         lower = pt.linalg.cholesky(K)
         half = pt.linalg.solve_triangular(lower, pt.eye(K.shape[0]), lower=True)
         return half.T @ half, 2.0 * pt.sum(pt.log(pt.diag(lower)))
+
+    def log_determinant(values: Any, pairs: np.ndarray, size: int) -> Any:
+        i, j = pairs.T
+        # All entries by their places in the dense matrix, of which most are zero.
+        source = np.full((size, size), len(i))
+        source[i, j] = source[j, i] = np.arange(len(i))
+        Q = pt.concatenate([values, np.zeros(1)])[source.ravel()].reshape((size, size))
+        return 2.0 * pt.sum(pt.log(pt.diag(pt.linalg.cholesky(Q))))
 
     def no_bessel(order: Any, x: Any) -> Any:
         raise NotSupportedError(
@@ -113,6 +137,7 @@ def graph() -> Any:
         add_at=lambda x, at, part: pt.inc_subtensor(pt.as_tensor(x)[at], part),
         put_at=put_at,
         inverse=inverse,
+        log_determinant=log_determinant,
     )
 
 

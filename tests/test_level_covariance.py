@@ -1,7 +1,7 @@
 """Structures of levels: laws over the registry, and predictions at new levels by the textbook."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -229,6 +229,16 @@ def sar(theta: Theta, places: Places) -> np.ndarray:
     return (root @ root.T)[:3, :3]
 
 
+def spde(theta: Theta, places: Places) -> np.ndarray:
+    d = np.linalg.norm(places.at[:, None] - places.at[None], axis=2)
+    return matern(np.sqrt(8) * d / theta["range"][0], {"nu": np.array([1.0])})
+
+
+def inland(seed: int, q: int) -> Places:
+    found = scattered(seed, q)
+    return replace(found, at=found.at / 3, process=np.zeros(q, int))
+
+
 RHO = {"rho": np.array([0.6])}
 RANGE = {"range": np.array([0.8])}
 CASES: dict[str, Case] = {
@@ -253,6 +263,14 @@ CASES: dict[str, Case] = {
         scattered(2, 3),
         {"nu": "estimated"},
     ),
+    # Near to the Matérn covariance, with an error of the mesh.
+    "spde": Case(
+        inland(1, 6),
+        {"range": np.array([1.0])},
+        spde,
+        given={"edge": 0.06, "extend": 1.5},
+        tolerance=0.03,
+    ),  # fmt: skip
     "arma": Case(UNEVEN, {"phi": np.array([0.7]), "psi": np.array([-0.4])}, arma, LATER),
     "ar": Case(UNEVEN, {"partial": np.array([0.5, -0.3])}, ar2, LATER, {"p": 2}),
     "kron": Case(

@@ -40,8 +40,7 @@ class Field(DenseCovariance):
         self.metric, self.anisotropy = metric, anisotropy
         d = places.at.shape[1]
         self.refuse_large(
-            "Round the coordinates to a coarser grid, or use smooth columns of a fixed size, such "
-            "as te or bs splines."
+            "Use spde, which takes any number, or round the coordinates to a coarser grid."
         )
         if metric not in ("euclidean", "chordal", "greatcircle"):
             raise FormulaError(
