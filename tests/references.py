@@ -1,10 +1,10 @@
 """
 The models that lme4, glmmTMB and nlme fitted, in our words.
 
-Left out: what is not a model of ours (zero inflation, ordinal responses, space, time, priors);
-phylogenies and animals, which are in test_phylogeny and test_kinship; nAGQ of 0 or over 1; lme4's Gamma and negative binomial models, whose Laplace
-approximation has the expected curvature in place of the observed where the link is not canonical;
-talk_glycera's fits by lme4, which rounds probabilities.
+Left out: what is not a model of ours, or has tests of its own (zero inflation, ordinal responses,
+space, time, phylogenies and animals, residuals, priors); nAGQ of 0 or over 1; lme4's Gamma and
+negative binomial models, whose Laplace approximation has the expected curvature in place of the
+observed where the link is not canonical; talk_glycera's fits by lme4, which rounds probabilities.
 """
 
 from collections.abc import Callable, Mapping

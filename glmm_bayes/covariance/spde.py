@@ -107,8 +107,8 @@ class StochasticEquation(LevelCovariance):
         C, twice = diags_array(mass), csr_array(G @ diags_array(1 / mass) @ G)
         pattern = tril(abs(twice) + abs(G) + C).tocoo()
         i, j = pattern.row.astype(np.intp), pattern.col.astype(np.intp)
-        every = [np.asarray(csr_array(part)[i, j]).ravel() for part in (C, G, twice)]
-        return np.column_stack([i, j]), *every
+        c, g, gg = (np.asarray(csr_array(part)[i, j]).ravel() for part in (C, G, twice))
+        return np.column_stack([i, j]), c, g, gg
 
     @property
     @override
