@@ -268,8 +268,8 @@ CASES: dict[str, Case] = {
         inland(1, 6),
         {"range": np.array([1.0])},
         spde,
-        given={"edge": 0.06, "extend": 1.5},
-        tolerance=0.03,
+        given={"edge": 0.1, "extend": 1.0},
+        tolerance=0.05,
     ),  # fmt: skip
     "arma": Case(UNEVEN, {"phi": np.array([0.7]), "psi": np.array([-0.4])}, arma, LATER),
     "ar": Case(UNEVEN, {"partial": np.array([0.5, -0.3])}, ar2, LATER, {"p": 2}),
