@@ -9,12 +9,19 @@ import numpy as np
 
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.graph import Graph, read_graph
-from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places
+from glmm_bayes.covariance.levels import (
+    Entries,
+    LevelCovariance,
+    Places,
+    WithoutParameters,
+    block_pairs,
+)
 from glmm_bayes.covariance.structure import CovarianceParameter
 from glmm_bayes.errors import DataError, DataWarning, FormulaError
 from glmm_bayes.priors import Prior
 
 MOST_AREAS = 2500
+REAL, NONE = 1e-9, 1e-12  # an imaginary part, and an eigenvalue, that are rounding
 HELD = 1e5  # precision of a part's mean, whose variance is one over this where it should be zero
 
 
@@ -55,7 +62,7 @@ class Areal(LevelCovariance):
             )
 
 
-class IntrinsicAutoregression(Areal):
+class IntrinsicAutoregression(Areal, WithoutParameters):
     """
     `icar(x | area, W)`: differences of neighbours are N(0, 1 / w); each part sums to zero.
 
@@ -81,14 +88,6 @@ class IntrinsicAutoregression(Areal):
     @override
     def pairs(self) -> np.ndarray:
         return block_pairs([nodes for nodes, _, _ in self._blocks])
-
-    @override
-    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
-        return ()
-
-    @override
-    def start(self) -> dict[str, np.ndarray]:
-        return {}
 
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
@@ -119,16 +118,29 @@ def intrinsic_blocks(graph: Graph, *, scaled: bool) -> list[tuple[np.ndarray, np
     return found
 
 
-def block_pairs(blocks: list[np.ndarray]) -> np.ndarray:
-    """List all pairs within blocks of nodes, the larger first, in the order of lower triangles."""
-    found = []
-    for nodes in blocks:
-        i, j = np.tril_indices(len(nodes))
-        found.append(np.column_stack([nodes[i], nodes[j]]))
-    return np.concatenate(found)
+class OneCorrelation(Areal):
+    """A structure with rho, between one over the extreme real eigenvalues of a matrix."""
+
+    eigenvalues: np.ndarray
+
+    @override
+    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
+        values = self.eigenvalues
+        real = values.real[np.abs(values.imag) < REAL]
+        low, high = 1.0 / min(real.min(), -NONE), 1.0 / max(real.max(), NONE)
+        return (CovarianceParameter("rho", "rho", 1, False, (float(low), float(high))),)
+
+    @override
+    def default_prior(self, key: str) -> Prior | None:
+        low, high = self.parameters(0)[0].support
+        return Prior("Uniform", lower=low, upper=high)
+
+    @override
+    def start(self) -> dict[str, np.ndarray]:
+        return {"rho": np.full(1, 0.4 * self.parameters(0)[0].support[1])}
 
 
-class ConditionalAutoregression(Areal):
+class ConditionalAutoregression(OneCorrelation):
     """
     `car(x | area, W)`: each area is rho times its neighbours' mean, plus N(0, 1 / d); proper.
 
@@ -153,21 +165,7 @@ class ConditionalAutoregression(Areal):
         self._own = np.where(degree > 0, degree, 1.0) if style == "degree" else 0 * degree + 1.0
         root = 1.0 / np.sqrt(self._own)
         scaled = root[:, None] * self.graph.W.toarray() * root
-        self._eigenvalues = np.linalg.eigvalsh(scaled)
-
-    @override
-    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
-        low, high = 1.0 / min(self._eigenvalues[0], -1e-12), 1.0 / self._eigenvalues[-1]
-        return (CovarianceParameter("rho", "rho", 1, False, (float(low), float(high))),)
-
-    @override
-    def default_prior(self, key: str) -> Prior | None:
-        low, high = self.parameters(0)[0].support
-        return Prior("Uniform", lower=low, upper=high)
-
-    @override
-    def start(self) -> dict[str, np.ndarray]:
-        return {"rho": np.full(1, 0.5 * self.parameters(0)[0].support[1])}
+        self.eigenvalues = np.linalg.eigvalsh(scaled)
 
     @cached_property
     def _edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -187,10 +185,10 @@ class ConditionalAutoregression(Areal):
         rho = theta["rho"][0]
         values = xp.concatenate([self._own, -rho * self._edges[2]])
         log_own = float(np.log(self._own).sum())
-        return Entries(values, log_own + xp.sum(xp.log(1.0 - rho * self._eigenvalues)))
+        return Entries(values, log_own + xp.sum(xp.log(1.0 - rho * self.eigenvalues)))
 
 
-class SimultaneousAutoregression(Areal):
+class SimultaneousAutoregression(OneCorrelation):
     """
     `sar(x | area, W)`: v = rho W v + N(0, 1), Q = (I - rho W)'(I - rho W).
 
@@ -210,23 +208,7 @@ class SimultaneousAutoregression(Areal):
         W = self.graph.W.toarray()
         total = W.sum(axis=1)
         self._W = W / np.where(total > 0, total, 1.0)[:, None] if standardise else W
-        self._eigenvalues = np.linalg.eigvals(self._W)
-
-    @override
-    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
-        values = self._eigenvalues
-        real = values.real[np.abs(values.imag) < 1e-9]
-        low, high = 1.0 / min(real.min(), -1e-12), 1.0 / real.max()
-        return (CovarianceParameter("rho", "rho", 1, False, (float(low), float(high))),)
-
-    @override
-    def default_prior(self, key: str) -> Prior | None:
-        low, high = self.parameters(0)[0].support
-        return Prior("Uniform", lower=low, upper=high)
-
-    @override
-    def start(self) -> dict[str, np.ndarray]:
-        return {"rho": np.full(1, 0.3 * self.parameters(0)[0].support[1])}
+        self.eigenvalues = np.linalg.eigvals(self._W)
 
     @cached_property
     def _polynomial(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
@@ -243,7 +225,7 @@ class SimultaneousAutoregression(Areal):
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
         rho, (_, a, b, c) = theta["rho"][0], self._polynomial
-        re, im = self._eigenvalues.real, self._eigenvalues.imag
+        re, im = self.eigenvalues.real, self.eigenvalues.imag
         squares = (1.0 - rho * re) * (1.0 - rho * re) + (rho * im) * (rho * im)
         return Entries(a - rho * b + rho * rho * c, xp.sum(xp.log(squares)))
 

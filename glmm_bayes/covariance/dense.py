@@ -8,7 +8,7 @@ from typing import Any, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.levels import Entries, LevelCovariance
+from glmm_bayes.covariance.levels import Entries, LevelCovariance, block_pairs
 from glmm_bayes.errors import DataError
 
 MOST_NODES = 2500
@@ -47,17 +47,12 @@ class DenseCovariance(LevelCovariance):
     @cached_property
     def blocks(self) -> list[np.ndarray]:
         """The nodes of each process."""
-        process = self.places.process
-        return [np.flatnonzero(process == g) for g in np.unique(process)]
+        return self.places.processes
 
     @cached_property
     @override
     def pairs(self) -> np.ndarray:
-        found = []
-        for nodes in self.blocks:
-            i, j = np.tril_indices(len(nodes))
-            found.append(np.column_stack([nodes[i], nodes[j]]))
-        return np.concatenate(found)
+        return block_pairs(self.blocks)
 
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:

@@ -8,7 +8,7 @@ from typing import Any, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places
+from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places, WithoutParameters
 from glmm_bayes.covariance.structure import CovarianceParameter
 from glmm_bayes.errors import DataError
 from glmm_bayes.priors import Prior
@@ -173,7 +173,7 @@ class OrnsteinUhlenbeck(Stationary):
         return xp.exp(-steps), -xp.expm1(-2.0 * steps)
 
 
-class RandomWalk(Chain):
+class RandomWalk(Chain, WithoutParameters):
     """
     `rw1(time | g)`: v is zero at the first time, and changes by N(0, d) over a step d.
 
@@ -198,14 +198,6 @@ class RandomWalk(Chain):
         after = time > self._begun
         self._begun = self._begun[after]
         super().__init__(places.take(after))
-
-    @override
-    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
-        return ()
-
-    @override
-    def start(self) -> dict[str, np.ndarray]:
-        return {}
 
     @override
     def steps(self, theta: Mapping[str, Any], xp: Any) -> tuple[Any, Any]:

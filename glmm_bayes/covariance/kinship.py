@@ -10,8 +10,7 @@ import numpy as np
 
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.known import Labelled, labelled, refuse_strangers
-from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places
-from glmm_bayes.covariance.structure import CovarianceParameter
+from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places, WithoutParameters
 from glmm_bayes.errors import DataError
 
 LEFT = 1e-10  # of a level's variance, given others: with less there is nothing of its own
@@ -35,7 +34,7 @@ class KnownPrecision:
     log_determinant: float
 
 
-class Known(LevelCovariance):
+class Known(WithoutParameters):
     """Levels whose precision is known up to the scale that Lambda has."""
 
     @cached_property
@@ -51,14 +50,6 @@ class Known(LevelCovariance):
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
         return Entries(self.known.values, self.known.log_determinant)
-
-    @override
-    def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
-        return ()
-
-    @override
-    def start(self) -> dict[str, np.ndarray]:
-        return {}
 
 
 class Relatedness(Known):

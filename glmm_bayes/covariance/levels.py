@@ -45,6 +45,11 @@ class Places:
     factors: tuple[str, ...]
     labels: np.ndarray
 
+    @property
+    def processes(self) -> list[np.ndarray]:
+        """The levels of each process, by position."""
+        return [np.flatnonzero(self.process == g) for g in np.unique(self.process)]
+
     def take(self, rows: np.ndarray) -> "Places":
         """Keep some, by a mask or by position."""
         names = tuple(np.array(self.names, dtype=object)[rows])
@@ -218,15 +223,32 @@ def listed(names: Sequence[str], most: int = 6) -> str:
     return ", ".join(names[:most]) + (", …" if len(names) > most else "")
 
 
-class Independent(LevelCovariance):
-    """Independent levels, the ordinary grouping: Q = I, no parameters."""
+def block_pairs(blocks: Sequence[np.ndarray]) -> np.ndarray:
+    """List all pairs within blocks of nodes, the larger first, in the order of lower triangles."""
+    found = []
+    for nodes in blocks:
+        i, j = np.tril_indices(len(nodes))
+        found.append(np.column_stack([nodes[i], nodes[j]]))
+    return np.concatenate(found)
 
-    name = "iid"
-    pairs = None
+
+class WithoutParameters(LevelCovariance):
+    """A structure that is known but for its scale, which is in Lambda."""
 
     @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
         return ()
+
+    @override
+    def start(self) -> dict[str, np.ndarray]:
+        return {}
+
+
+class Independent(WithoutParameters):
+    """Independent levels, the ordinary grouping: Q = I, no parameters."""
+
+    name = "iid"
+    pairs = None
 
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
@@ -235,7 +257,3 @@ class Independent(LevelCovariance):
     @override
     def extended(self, places: Places) -> LevelCovariance:
         return Independent(self.places.joined(places))
-
-    @override
-    def start(self) -> dict[str, np.ndarray]:
-        return {}

@@ -8,7 +8,7 @@ import numpy as np
 
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.base import Covariance
-from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places
+from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places, block_pairs
 from glmm_bayes.covariance.structure import CovarianceParameter
 from glmm_bayes.priors import Prior
 
@@ -80,18 +80,9 @@ class Repeated(LevelCovariance):
         return {p.name: found[p.name] for p in self.parameters(0)}
 
     @cached_property
-    def _groups(self) -> list[np.ndarray]:
-        process = self.places.process
-        return [np.flatnonzero(process == g) for g in np.unique(process)]
-
-    @cached_property
     @override
     def pairs(self) -> np.ndarray:
-        found = []
-        for nodes in self._groups:
-            i, j = np.tril_indices(len(nodes))
-            found.append(np.column_stack([nodes[i], nodes[j]]))
-        return np.concatenate(found)
+        return block_pairs(self.places.processes)
 
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
@@ -99,7 +90,7 @@ class Repeated(LevelCovariance):
         R = Lambda @ Lambda.T
         known: dict[tuple[int, ...], tuple[np.ndarray, Any]] = {}
         values, total = [], 0.0
-        for nodes in self._groups:
+        for nodes in self.places.processes:
             own = tuple(self.column[nodes].tolist())
             if own not in known:
                 known[own] = _inverted(R[np.ix_(own, own)])
