@@ -354,6 +354,8 @@ def test_new_levels_come_last_and_leave_the_others_as_they_are(
     np.testing.assert_allclose(found, case.covariance(case.theta, every), atol=case.tolerance)
 
 
+# A mesh has so many entries that PyTensor does not keep what it compiled.
+@pytest.mark.filterwarnings("ignore:Cannot cache compiled function")
 def test_graphs_and_slopes_are_those_of_the_arrays(case: Case, structure: LevelCovariance) -> None:
     import pytensor
     import pytensor.tensor as pt
