@@ -106,7 +106,8 @@ def are_positions(part: RandomPart, frame: pd.DataFrame, context: Context) -> bo
     """Tell whether numbers stand before the bar, not the levels of a factor."""
     texts = position_texts(part)
     return bool(texts) and not any(
-        is_factor(Expression(text).evaluate(frame, context)) for text in texts
+        text.startswith("C(") or is_factor(Expression(text).evaluate(frame, context))
+        for text in texts
     )
 
 

@@ -359,7 +359,7 @@ def as_one(point: Point) -> Point:
     """Give the same approximation as one vector of normals, all of them zero."""
     problem = point.around.problem
     Lambdas, log_prior = point.setting.factor.spread.Lambdas, float(point.log_prior[0])
-    whole = Whole.build(problem, Lambdas, point.setting.fixed, log_prior)
+    whole = Whole.build(problem, Lambdas, [None] * len(Lambdas), point.setting.fixed, log_prior)
     return Point(point.around, point.psi, whole, np.zeros((0, 0)), np.zeros(whole.shapes[1]))
 
 

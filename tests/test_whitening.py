@@ -199,7 +199,7 @@ def test_without_a_mode_there_is_sampling_as_before(data, monkeypatch):
         raise np.linalg.LinAlgError("not positive definite")
 
     plain = fitted(model, start="prior")
-    monkeypatch.setattr(by_nutpie, "find_whitening", nowhere)
+    monkeypatch.setattr(by_nutpie, "whitened_density", nowhere)
     fit = fitted(model)
     assert "the posterior's mode was not found: not positive definite" in how(fit)
     assert fit.idata["posterior"].to_dataset().equals(plain.idata["posterior"].to_dataset())

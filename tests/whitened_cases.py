@@ -30,6 +30,8 @@ DATA = pd.DataFrame(
         "share": RNG.uniform(0.05, 0.95, N),
         "yes": RNG.integers(0, 2, N),
         "count": RNG.poisson(3.0, N),
+        "some": 1 + np.arange(N) % 5,
+        "angle": np.linspace(-2.5, 2.5, N),
         "n": RNG.integers(4, 12, N),
         "wins": RNG.integers(0, 5, N),
     }
@@ -41,13 +43,26 @@ LEFT = {
     "nbinom1": "count", "geometric": "count",
 }  # fmt: skip
 
+
+def left(family: Any) -> str:
+    """Choose a response that a family takes."""
+    if family.name in LEFT or family.needs_trials:
+        return LEFT.get(family.name, "wins | trials(n)")
+    takes = {v: family.problem(np.array([v]), None) is None for v in (-1.0, 0.0, 1.0, 2.0, 4.0)}
+    if family.discrete:
+        return "count" if takes[0] else "some"
+    if takes[-1]:
+        return "real" if takes[4] else "angle"
+    return "size" if takes[2] else "share"
+
+
 HALF = gb.Prior("HalfNormal", sigma=1)
 # Its end is so far off that points for differences stay on its side.
 FAR = gb.Prior("Truncated", dist=gb.Prior("Normal", mu=0, sigma=1), lower=-3)
 EVERY_FAMILY = {
-    f"{name}, slopes": (name, [f"{LEFT.get(name, 'real')} ~ x + (1 + x | g)"], {})
+    f"{name}, slopes": (name, [f"{left(each)} ~ x + (1 + x | g)"], {})
     for name, each in gb.FAMILIES.items()
-    if each.categories is None
+    if each.categories is None and not each.kinked
 }
 STRUCTURES = {
     "one effect a level": ("poisson", ["count ~ x + z + (1 | g)"], {}),
@@ -101,7 +116,7 @@ OTHER_LINKS = {
 
 
 def links(family: str, link: str, parameter: str) -> tuple[str, list[str], dict[str, Any]]:
-    return family, [f"{LEFT.get(family, 'real')} ~ x + (1 | g)"], {"link": {parameter: link}}
+    return family, [f"{left(gb.FAMILIES[family])} ~ x + (1 | g)"], {"link": {parameter: link}}
 
 
 CASES: dict[str, tuple[str, list[str], dict[str, Any]]] = (
