@@ -479,7 +479,19 @@ def test_of_a_kink_there_is_no_curvature(name):
         expansion(family, links, np.array([0.3]), None, eta, order=2)
 
 
-@pytest.mark.parametrize("name", SMOOTH)
+# Their graphs are formulas on arrays, with first derivatives only.
+OPAQUE = ["bell", "skellam"]
+
+
+@pytest.mark.parametrize("name", OPAQUE)
+def test_a_graph_without_further_derivatives_says_so(name):
+    family = FAMILIES[name]
+    links = chosen(family, family.parameters[0].link)
+    with pytest.raises(NotSupportedError, match="has no derivatives of order 3"):
+        expansion(plain(family), links, *crossed(family, links["mu"].name))
+
+
+@pytest.mark.parametrize("name", [name for name in SMOOTH if name not in OPAQUE])
 def test_a_family_without_formulas_has_the_same_derivatives(name):
     """By way of the graph of its PyMC distribution."""
     family = FAMILIES[name]

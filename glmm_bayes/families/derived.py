@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from glmm_bayes.families.family import Array, Family, Kernel, Params
 
 type Compiled = tuple[Callable[..., Any], Callable[..., Any], np.dtype]
+MOST_TERMS = 32  # of one operation, its result among them
 WHOLE_KINDS = "iub"  # of a discrete distribution, whose density PyMC wants at whole numbers
 
 
@@ -106,11 +107,16 @@ def _compile_partials(
             f"The PyMC distribution of the family {family.name!r} has no derivatives of order "
             f"{order}; give the family its `core`, written with NumPy's and SciPy's functions."
         ) from error
-    # Sums made flat may have more than the 32 terms that Python's evaluation takes.
-    mode = _mode().excluding("local_add_canonizer", "fusion")
-    function = pytensor.function(
-        inputs, list(partials.values()), mode=mode, on_unused_input="ignore"
-    )
+    # Sums and products made flat may have more terms than Python's evaluation takes: such stay.
+    for excluded in ("local_add_canonizer", "canonicalize"):
+        function = pytensor.function(
+            inputs,
+            list(partials.values()),
+            mode=_mode().excluding(excluded, "fusion"),
+            on_unused_input="ignore",
+        )
+        if all(len(node.inputs) < MOST_TERMS for node in function.maker.fgraph.toposort()):
+            break
     return function, tuple(partials), np.dtype(inputs[0].dtype)
 
 

@@ -48,7 +48,7 @@ def _refuse() -> Any:
 def _node(name: str, value: Any, slopes: Sequence[Any] | None) -> Callable[..., Any]:
     """Make a function of tensors of a function of arrays: the first is y, of no derivative."""
     import pytensor.tensor as pt
-    from pytensor.gradient import grad_undefined
+    from pytensor.gradient import grad_not_implemented, grad_undefined
     from pytensor.graph.basic import Apply
     from pytensor.graph.op import Op
 
@@ -70,7 +70,9 @@ def _node(name: str, value: Any, slopes: Sequence[Any] | None) -> Callable[..., 
         def pullback(self, inputs: Any, outputs: Any, gradients: Any) -> list[Any]:
             none = grad_undefined(self, 0, inputs[0], "the response is given")
             if slopes is None:
-                return [none, *(pt.zeros_like(x) for x in inputs[1:])]
+                why = "a formula on arrays has first derivatives only"
+                rest = (grad_not_implemented(self, k, x, why) for k, x in enumerate(inputs))
+                return [none, *list(rest)[1:]]
             by = [_node(f"{name}_{k}", slope, None)(*inputs) for k, slope in enumerate(slopes)]
             return [none, *(gradients[0] * slope for slope in by)]
 
