@@ -5,7 +5,9 @@ VENV ?= .venv
 PYTHONS ?= python3.14 python3.13 python3.12 python3 python
 BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt
-PYTEST_ARGS ?=
+# As many processes as there are cores, each with one thread; a file's tests stay together.
+PYTEST := OPENBLAS_NUM_THREADS=1 OMP_NUM_THREADS=1 $(BIN)/python -m pytest
+PYTEST_ARGS ?= -n auto --dist loadfile
 PEER_PYTHON ?= $(BIN)/python
 
 .PHONY: help example test slow lint docs bench clean
@@ -23,10 +25,10 @@ example: $(VENV)/.stamp-base
 	$(BIN)/python examples/arabidopsis.py
 
 test: $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest -m "not slow" $(PYTEST_ARGS)
+	$(PYTEST) -m "not slow" $(PYTEST_ARGS)
 
 slow: $(VENV)/.stamp-dev
-	$(BIN)/python -m pytest -m slow $(PYTEST_ARGS)
+	$(PYTEST) -m slow $(PYTEST_ARGS)
 
 lint: $(VENV)/.stamp-dev
 	$(BIN)/ruff check .
