@@ -6,10 +6,10 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.draws import beta_name
-from glmm_bayes.engine.joint import Between, Effects, Joint, Linear, Score, Shares
+from glmm_bayes.engine.density.joint import Between, Effects, Joint, Linear, Score, Shares
+from glmm_bayes.engine.density.outer import Outer
+from glmm_bayes.engine.density.whitening import Whitened, Whitening
 from glmm_bayes.engine.latent import Pattern
-from glmm_bayes.engine.outer import Outer
-from glmm_bayes.engine.whitening import Whitened, Whitening
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.priors import REAL, Prior, grouped
@@ -208,7 +208,7 @@ def compiled_density(model: Model, joint: Joint, whitening: Whitening | None = N
     a whitening, the density is that of its coordinates z, and has a method `place`: x of z.
     """
     from glmm_bayes.engine import kernels
-    from glmm_bayes.engine.compiled import Parts, compile_joint
+    from glmm_bayes.engine.density.compiled import Parts, compile_joint
 
     family, design = model.family, model.design
     links = {name: model.links[name].compiled for name in design.predictors}

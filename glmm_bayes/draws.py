@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmm_bayes.design import INTERCEPT
-from glmm_bayes.engine.joint import Joint
+from glmm_bayes.engine.density.joint import Joint
 from glmm_bayes.model import Model
 from glmm_bayes.terms import RandomTerm
 

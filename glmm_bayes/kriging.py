@@ -49,7 +49,7 @@ class Given:
     def _symbolic(self) -> Any:
         from scipy.sparse import csc_array
 
-        from glmm_bayes.engine.cholesky import analyse
+        from glmm_bayes.engine.algebra.cholesky import analyse
 
         i, j = (self._own_pairs - self.known).T
         lower = csc_array((np.ones(len(i)), (i, j)), shape=(self.count, self.count))

@@ -16,7 +16,7 @@ ENGINE = Path(__file__).resolve().parents[1] / "glmm_bayes" / "engine"
 
 def _kernels_cache() -> str:
     """Name a folder for compiled code after its sources: numba overlooks changes in other files."""
-    text = b"".join(path.read_bytes() for path in sorted(ENGINE.glob("*.py")))
+    text = b"".join(path.read_bytes() for path in sorted(ENGINE.rglob("*.py")))
     return str(Path(tempfile.gettempdir()) / f"glmm_bayes-{hashlib.sha256(text).hexdigest()[:16]}")
 
 

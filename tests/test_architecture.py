@@ -160,7 +160,7 @@ def test_the_layers_have_an_order():
         ("def f():\n    from glmm_bayes.verbs.summary import summary", "fit", []),
         ("from glmm_bayes.verbs.summary import summary", "fit", ["verbs"]),
         ("if TYPE_CHECKING:\n    from glmm_bayes.fit import Fit", "model", []),
-        ("from glmm_bayes.engine.joint import Joint", "engine", []),
+        ("from glmm_bayes.engine.density.joint import Joint", "engine", []),
     ],
 )
 def test_the_walker_sees_what_it_should(source, own, wrong):

@@ -10,12 +10,12 @@ from functools import cache
 import numpy as np
 import pytest
 
-from glmm_bayes.engine.blocked import Blocked
-from glmm_bayes.engine.dense import Dense
-from glmm_bayes.engine.iterative import Iterative
+from glmm_bayes.engine.algebra.blocked import Blocked
+from glmm_bayes.engine.algebra.dense import Dense
+from glmm_bayes.engine.algebra.iterative import Iterative
+from glmm_bayes.engine.algebra.sparse import Sparse
+from glmm_bayes.engine.algebra.systems import build_system
 from glmm_bayes.engine.latent import Latent, Pattern, Precision, Term
-from glmm_bayes.engine.sparse import Sparse
-from glmm_bayes.engine.systems import build_system
 
 SYSTEMS = {"blocked": Blocked, "sparse": Sparse, "dense": Dense}
 N = 40
@@ -418,23 +418,23 @@ def test_without_effects_only_the_coefficients_are_left(system):
 def test_only_sparse_or_dense_takes_members_and_several_predictors(layout, monkeypatch):
     c = case(layout, "regular", False)
     assert isinstance(build_system(c.latent, c.X), Dense)
-    monkeypatch.setattr("glmm_bayes.engine.systems.TINY", 0)
+    monkeypatch.setattr("glmm_bayes.engine.algebra.systems.TINY", 0)
     assert isinstance(build_system(c.latent, c.X), Sparse)
 
 
 def test_larger_models_are_blocked_or_iterative(monkeypatch):
     c = case("crossed", "regular", False)
-    monkeypatch.setattr("glmm_bayes.engine.systems.TINY", 0)
+    monkeypatch.setattr("glmm_bayes.engine.algebra.systems.TINY", 0)
     assert isinstance(build_system(c.latent, c.X), Blocked)
-    monkeypatch.setattr("glmm_bayes.engine.systems.FEW", 0)
-    monkeypatch.setattr("glmm_bayes.engine.systems.SMALL", 0)
-    monkeypatch.setattr("glmm_bayes.engine.systems.MOST", 1)
+    monkeypatch.setattr("glmm_bayes.engine.algebra.systems.FEW", 0)
+    monkeypatch.setattr("glmm_bayes.engine.algebra.systems.SMALL", 0)
+    monkeypatch.setattr("glmm_bayes.engine.algebra.systems.MOST", 1)
     assert isinstance(build_system(c.latent, c.X), Iterative)
 
 
 def test_many_nested_levels_are_sparse(monkeypatch):
     """1,200 rows in 400 classes in 200 schools: the schools meet no others, nothing fills in."""
-    monkeypatch.setattr("glmm_bayes.engine.systems.TINY", 0)
+    monkeypatch.setattr("glmm_bayes.engine.algebra.systems.TINY", 0)
     row, one = np.arange(1200), np.ones((1200, 1))
     levels = [(400, row // 3), (200, row // 6)]
     terms = [Term(q, 1, index[:, None], one, {0: one}) for q, index in levels]

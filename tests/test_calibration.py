@@ -8,8 +8,8 @@ import pytest
 from scipy import stats
 
 import glmm_bayes as gb
-from glmm_bayes.engine.surrogate import fit_surrogate
-from glmm_bayes.engine.walk import Chain, Target
+from glmm_bayes.engine.around.walk import Chain, Target
+from glmm_bayes.engine.polynomials.surrogate import fit_surrogate
 from glmm_bayes.posthoc.target import find_around, read_target
 from glmm_bayes.verbs.recovery_table import miscovered, not_uniform
 
@@ -100,7 +100,7 @@ def test_data_drawn_anew_at_every_step_leave_the_prior():
 
 def _at(chain, around, log_sd, beta, b, surrogate):
     """Put a chain where the data were made: at given parameters and effects."""
-    from glmm_bayes.engine.walk import State
+    from glmm_bayes.engine.around.walk import State
 
     psi = np.array([log_sd])
     setting = around.settings(psi[None])(0)

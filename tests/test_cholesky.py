@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from scipy import sparse
 from scipy.sparse.linalg import splu
 
-from glmm_bayes.engine.cholesky import Factor, Symbolic, analyse
+from glmm_bayes.engine.algebra.cholesky import Factor, Symbolic, analyse
 
 
 def lower(A: sparse.csc_array, symbolic: Symbolic) -> np.ndarray:

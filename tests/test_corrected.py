@@ -10,8 +10,8 @@ from scipy.optimize import minimize
 from scipy.special import expit, gammaln
 
 import glmm_bayes as gb
-from glmm_bayes.engine import corrected
-from glmm_bayes.engine.corrected import correct
+from glmm_bayes.engine.around import corrected
+from glmm_bayes.engine.around.corrected import correct
 from glmm_bayes.posthoc.target import read_target
 
 NODES, WEIGHTS = np.polynomial.hermite_e.hermegauss(60)

@@ -5,11 +5,11 @@ from functools import cache
 import numpy as np
 import pytest
 
-from glmm_bayes.engine.blocked import Blocked
-from glmm_bayes.engine.dense import Dense
+from glmm_bayes.engine.algebra.blocked import Blocked
+from glmm_bayes.engine.algebra.dense import Dense
+from glmm_bayes.engine.algebra.sparse import Sparse
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.latent import Latent, Term
-from glmm_bayes.engine.sparse import Sparse
 
 N = 50
 # Sums of squares are differences of cross-products: 1e-16 times y'y over what is left of it,

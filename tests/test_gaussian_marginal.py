@@ -9,15 +9,15 @@ from scipy.stats import multivariate_normal
 
 import glmm_bayes as gb
 from glmm_bayes.density import read_density
-from glmm_bayes.engine.blocked import Blocked
+from glmm_bayes.engine.algebra.blocked import Blocked
+from glmm_bayes.engine.algebra.dense import Dense
+from glmm_bayes.engine.algebra.sparse import Sparse
+from glmm_bayes.engine.around.perturbed import Perturbed
+from glmm_bayes.engine.around.stacked import Stacked
 from glmm_bayes.engine.collapsed import Collapsed
-from glmm_bayes.engine.dense import Dense
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.latent import Latent, Term
 from glmm_bayes.engine.newton import Normal
-from glmm_bayes.engine.perturbed import Perturbed
-from glmm_bayes.engine.sparse import Sparse
-from glmm_bayes.engine.stacked import Stacked
 from glmm_bayes.posthoc.marginal import read_marginal
 
 N, B = 60, 64

@@ -5,12 +5,12 @@ import pandas as pd
 import pytest
 
 import glmm_bayes as gb
-from glmm_bayes.engine import probes
-from glmm_bayes.engine.blocked import Blocked
-from glmm_bayes.engine.iterative import Iterative
+from glmm_bayes.engine.algebra import probes
+from glmm_bayes.engine.algebra.blocked import Blocked
+from glmm_bayes.engine.algebra.iterative import Iterative
+from glmm_bayes.engine.algebra.sparse import Sparse
+from glmm_bayes.engine.algebra.systems import build_system
 from glmm_bayes.engine.latent import Latent, Term
-from glmm_bayes.engine.sparse import Sparse
-from glmm_bayes.engine.systems import build_system
 
 N = 400
 # Levels and columns of the terms.
@@ -172,7 +172,7 @@ def test_standard_errors_cover(monkeypatch):
 def test_more_probes_lessen_the_error(monkeypatch):
     case = Case("few rows a level", "regular", joint=True)
     monkeypatch.setattr(
-        "glmm_bayes.engine.iterative.GOOD", 0.5e-3 * case.factor.reduced.probed.error
+        "glmm_bayes.engine.algebra.iterative.GOOD", 0.5e-3 * case.factor.reduced.probed.error
     )
     value, error = case.factor.better_log_determinant()
     assert error < 0.4 * case.factor.log_determinant_error

@@ -10,10 +10,10 @@ from scipy.optimize import minimize
 from scipy.special import digamma, expit
 
 import glmm_bayes as gb
-from glmm_bayes.engine.blocked import Blocked
-from glmm_bayes.engine.dense import Dense
+from glmm_bayes.engine.algebra.blocked import Blocked
+from glmm_bayes.engine.algebra.dense import Dense
+from glmm_bayes.engine.algebra.sparse import Sparse
 from glmm_bayes.engine.laplace import Laplace
-from glmm_bayes.engine.sparse import Sparse
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.laplace import LaplaceObjective
 from glmm_bayes.modes.reading import centred_columns, read_latent, read_rows

@@ -8,7 +8,7 @@ from scipy import stats
 from scipy.optimize import minimize
 
 import glmm_bayes as gb
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.laplace import LaplaceObjective
 from glmm_bayes.modes.penalised import LogPrior

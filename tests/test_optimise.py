@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 
-from glmm_bayes.engine.optimise import bounded_newton, hessian, maximise
+from glmm_bayes.engine.search.optimise import bounded_newton, hessian, maximise
 
 
 def counted(function):

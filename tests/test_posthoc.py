@@ -172,7 +172,7 @@ def test_seeds_reproduce_with_any_number_of_cores(monkeypatch):
 
 def test_an_interrupted_run_keeps_what_it_has(monkeypatch):
     monkeypatch.setattr(sampling, "are_drawn_at_once", lambda around: False)
-    from glmm_bayes.engine.walk import Chain
+    from glmm_bayes.engine.around.walk import Chain
 
     advance = Chain.advance
 
@@ -211,7 +211,7 @@ def test_nuts_draws_where_chains_do_not_agree(monkeypatch):
 
 
 def test_a_density_that_differs_is_refused(monkeypatch):
-    from glmm_bayes.engine.whitened_blocks import Blocks
+    from glmm_bayes.engine.around.whitened_blocks import Blocks
 
     place = Blocks.place
 

@@ -10,7 +10,7 @@ from scipy.stats import kstest, norm, t
 from test_posteriors import monte_carlo_errors
 
 import glmm_bayes as gb
-from glmm_bayes.engine.surrogate import fit_surrogate
+from glmm_bayes.engine.polynomials.surrogate import fit_surrogate
 from glmm_bayes.posthoc import gaussian
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.gaussian import sample_gaussian
@@ -191,7 +191,7 @@ def crossed(rows=400, levels=(12, 7), seed=3):
 
 def blocked(monkeypatch):
     """Let small models have the linear algebra of large ones."""
-    monkeypatch.setattr("glmm_bayes.engine.systems.TINY", 0.0)
+    monkeypatch.setattr("glmm_bayes.engine.algebra.systems.TINY", 0.0)
 
 
 WAYS = {

@@ -9,8 +9,8 @@ from scipy import stats
 from scipy.special import expit, logsumexp
 
 import glmm_bayes as gb
-from glmm_bayes.engine import quadrature as engine
-from glmm_bayes.engine.adaptive import grid
+from glmm_bayes.engine.integrals import quadrature as engine
+from glmm_bayes.engine.integrals.adaptive import grid
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
 from glmm_bayes.modes.chains import read_quadrature
 from glmm_bayes.modes.coordinates import Coordinates

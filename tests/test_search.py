@@ -10,7 +10,7 @@ import pytest
 from dense import Dense
 
 import glmm_bayes as gb
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.gaussian import GaussianObjective
 from glmm_bayes.modes.laplace import LaplaceObjective

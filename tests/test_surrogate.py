@@ -6,9 +6,15 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from glmm_bayes.engine.bend import Bend
-from glmm_bayes.engine.polynomial import Polynomial, fit_polynomial, powers, products, slopes
-from glmm_bayes.engine.surrogate import fit_surrogate
+from glmm_bayes.engine.polynomials.bend import Bend
+from glmm_bayes.engine.polynomials.polynomial import (
+    Polynomial,
+    fit_polynomial,
+    powers,
+    products,
+    slopes,
+)
+from glmm_bayes.engine.polynomials.surrogate import fit_surrogate
 
 DRAWS = 20_000
 

@@ -12,7 +12,7 @@ import pytest
 from scipy.stats import norm
 
 import glmm_bayes as gb
-from glmm_bayes.engine.walk import (
+from glmm_bayes.engine.around.walk import (
     Chain,
     State,
     Target,

@@ -10,10 +10,10 @@ from whitened_cases import CASES, VARIANTS, N, Point, around_of, model_of, point
 
 import glmm_bayes as gb
 from glmm_bayes.density import read_density
-from glmm_bayes.engine.batched import Batched
-from glmm_bayes.engine.variational import average
-from glmm_bayes.engine.whitened import Whole
-from glmm_bayes.engine.whitened_blocks import Blocks
+from glmm_bayes.engine.around.batched import Batched
+from glmm_bayes.engine.around.variational import average
+from glmm_bayes.engine.around.whitened import Whole
+from glmm_bayes.engine.around.whitened_blocks import Blocks
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.penalised import LogPrior
 

@@ -9,7 +9,7 @@ import pytest
 
 import glmm_bayes as gb
 from glmm_bayes.density import compiled_density, read_density
-from glmm_bayes.engine.whitening import Whitened
+from glmm_bayes.engine.density.whitening import Whitened
 from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, UnknownNameError
 from glmm_bayes.inference import by_nutpie
 from glmm_bayes.modes.whitening import find_whitening, nesting

@@ -9,7 +9,7 @@ import xarray as xr
 
 from glmm_bayes.density import Evaluate, compiled_density, read_density
 from glmm_bayes.draws import Draws, from_unconstrained
-from glmm_bayes.engine.joint import Joint
+from glmm_bayes.engine.density.joint import Joint
 from glmm_bayes.errors import ConvergenceError, NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.whitening import whitened_density

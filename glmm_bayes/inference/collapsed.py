@@ -9,8 +9,8 @@ import xarray as xr
 
 from glmm_bayes.density import read_density
 from glmm_bayes.draws import Draws, beta_name, split_outer
-from glmm_bayes.engine.joint import Joint
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lapack import one_thread
+from glmm_bayes.engine.density.joint import Joint
 from glmm_bayes.engine.laplace import Laplace
 from glmm_bayes.engine.normal_marginal import NormalMarginal
 from glmm_bayes.errors import ConvergenceError, NotSupportedError

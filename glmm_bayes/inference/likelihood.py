@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.errors import (
     ConvergenceError,
     ConvergenceWarning,

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from glmm_bayes.engine.lapack import one_thread
-from glmm_bayes.engine.surrogate import fit_surrogate
+from glmm_bayes.engine.algebra.lapack import one_thread
+from glmm_bayes.engine.polynomials.surrogate import fit_surrogate
 from glmm_bayes.errors import ConvergenceError, ConvergenceWarning
 from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from glmm_bayes.draws import Draws
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.errors import ConvergenceError, ConvergenceWarning, NotSupportedError
 from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed

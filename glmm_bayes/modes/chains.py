@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.adaptive import Density
-from glmm_bayes.engine.chain import Chain, crossing
+from glmm_bayes.engine.integrals.adaptive import Density
+from glmm_bayes.engine.integrals.chain import Chain, crossing
+from glmm_bayes.engine.integrals.quadrature import Quadrature
 from glmm_bayes.engine.laplace import Laplace
-from glmm_bayes.engine.quadrature import Quadrature
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
 from glmm_bayes.families.expansion import expand
 from glmm_bayes.model import Model

@@ -9,8 +9,8 @@ import numpy as np
 from glmm_bayes.covariance import CovarianceParameter
 from glmm_bayes.density import read_outer
 from glmm_bayes.draws import beta_name
+from glmm_bayes.engine.density.outer import Outer
 from glmm_bayes.engine.latent import Precision, Precisions
-from glmm_bayes.engine.outer import Outer
 from glmm_bayes.model import Model
 from glmm_bayes.modes.reading import rough_covariance
 from glmm_bayes.residual import Residuals

@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.dense import Dense
+from glmm_bayes.engine.algebra.dense import Dense
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.latent import Pattern, Precision
 from glmm_bayes.errors import NotSupportedError

@@ -5,8 +5,8 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from glmm_bayes.engine.integrals.quadrature import Quadrature
 from glmm_bayes.engine.laplace import Laplace, Marginal
-from glmm_bayes.engine.quadrature import Quadrature
 from glmm_bayes.modes.chains import read_quadrature
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode

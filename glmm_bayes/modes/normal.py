@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.draws import uncentre
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.engine.directions import Direction, Forms, Stack, Sums, summed
-from glmm_bayes.engine.lapack import one_thread
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates

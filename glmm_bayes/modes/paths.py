@@ -6,8 +6,8 @@ from functools import cached_property
 
 import numpy as np
 
-from glmm_bayes.engine.optimise import maximise
-from glmm_bayes.engine.ridge import Crest, Held, climb_ridge
+from glmm_bayes.engine.search.optimise import maximise
+from glmm_bayes.engine.search.ridge import Crest, Held, climb_ridge
 from glmm_bayes.modes.surfaces import Surface, axes_of
 from glmm_bayes.modes.targets import Target
 

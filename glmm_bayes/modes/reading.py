@@ -4,11 +4,11 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.engine.algebra.systems import build_system
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.laplace import Laplace
 from glmm_bayes.engine.latent import Latent, Pattern, Term
 from glmm_bayes.engine.newton import Rows
-from glmm_bayes.engine.systems import build_system
 from glmm_bayes.families.categories import shares_of
 from glmm_bayes.families.expansion import RowDensity
 from glmm_bayes.model import Model

@@ -10,7 +10,7 @@ import numpy as np
 from glmm_bayes.engine.gaussian_many import GaussianMany
 from glmm_bayes.engine.grouped import Grouped
 from glmm_bayes.engine.laplace_many import LaplaceMany
-from glmm_bayes.engine.maximise_many import Optima, maximise_many
+from glmm_bayes.engine.search.maximise_many import Optima, maximise_many
 from glmm_bayes.families.expansion import RowDensity
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates

@@ -6,7 +6,7 @@ from typing import Protocol
 
 import numpy as np
 
-from glmm_bayes.engine.optimise import bounded_newton, hessian, maximise
+from glmm_bayes.engine.search.optimise import bounded_newton, hessian, maximise
 from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.modes.coordinates import Coordinates
 

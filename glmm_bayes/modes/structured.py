@@ -6,9 +6,9 @@ from itertools import product
 import numpy as np
 
 from glmm_bayes.draws import uncentre
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.engine.dense_directions import DenseSums
 from glmm_bayes.engine.directions import Direction
-from glmm_bayes.engine.lapack import one_thread
 from glmm_bayes.engine.latent import Pattern
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model

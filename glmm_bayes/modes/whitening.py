@@ -6,12 +6,12 @@ from dataclasses import replace
 import numpy as np
 
 from glmm_bayes.density import Evaluate, compiled_density
-from glmm_bayes.engine.affine import Affine
-from glmm_bayes.engine.joint import Joint
-from glmm_bayes.engine.lanczos import uneven_directions
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lanczos import uneven_directions
+from glmm_bayes.engine.algebra.lapack import one_thread
+from glmm_bayes.engine.density.affine import Affine
+from glmm_bayes.engine.density.joint import Joint
+from glmm_bayes.engine.density.whitening import Front, Whitening
 from glmm_bayes.engine.newton import in_units, positive_part
-from glmm_bayes.engine.whitening import Front, Whitening
 from glmm_bayes.errors import ConvergenceError, NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.walk import Chain, Record, Target
+from glmm_bayes.engine.around.walk import Chain, Record, Target
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.side_by_side import walk_to_the_end
 from glmm_bayes.posthoc.target import Around

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from glmm_bayes.draws import Draws
-from glmm_bayes.engine.surrogate import Surrogate, fit_surrogate
+from glmm_bayes.engine.polynomials.surrogate import Surrogate, fit_surrogate
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.independent import draw_and_weigh

@@ -5,10 +5,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from glmm_bayes.engine.around.thirdorder import rooted
+from glmm_bayes.engine.around.variational import believed
 from glmm_bayes.engine.collapsed import Collapsed, Solved
 from glmm_bayes.engine.newton import Normal
-from glmm_bayes.engine.thirdorder import rooted
-from glmm_bayes.engine.variational import believed
 from glmm_bayes.posthoc.given import Given, Node, bent_draws
 from glmm_bayes.posthoc.marginal import MarginalPosterior
 

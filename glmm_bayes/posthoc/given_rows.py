@@ -6,12 +6,12 @@ from functools import cached_property
 
 import numpy as np
 
-from glmm_bayes.engine.batched import MENDED, is_small
-from glmm_bayes.engine.dense import Dense
+from glmm_bayes.engine.algebra.dense import Dense
+from glmm_bayes.engine.around.batched import MENDED, is_small
+from glmm_bayes.engine.around.thirdorder import AtOnce, OneByOne, Turned
+from glmm_bayes.engine.around.variational import Nearest, nearest_normal, revived
+from glmm_bayes.engine.around.whitened import log_volume
 from glmm_bayes.engine.newton import Ascent
-from glmm_bayes.engine.thirdorder import AtOnce, OneByOne, Turned
-from glmm_bayes.engine.variational import Nearest, nearest_normal, revived
-from glmm_bayes.engine.whitened import log_volume
 from glmm_bayes.posthoc.given import Given, Node, bent_draws
 from glmm_bayes.posthoc.target import Target
 

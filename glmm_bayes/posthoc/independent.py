@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.surface import systematic
+from glmm_bayes.engine.polynomials.surface import systematic
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.proposals import Proposer
 from glmm_bayes.posthoc.weighed import Weighed

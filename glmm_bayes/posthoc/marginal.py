@@ -4,11 +4,11 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
+from glmm_bayes.engine.algebra.systems import build_system
 from glmm_bayes.engine.collapsed import Collapsed
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.latent import Latent
 from glmm_bayes.engine.newton import Normal
-from glmm_bayes.engine.systems import build_system
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.mean_prior import MeanPrior

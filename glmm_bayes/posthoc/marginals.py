@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from glmm_bayes.draws import Draws, beta_name, split_outer, thresholds_of, to_dataset
-from glmm_bayes.engine.surface import systematic
+from glmm_bayes.engine.polynomials.surface import systematic
 from glmm_bayes.posthoc.nested import Nested, moments_of
 
 if TYPE_CHECKING:

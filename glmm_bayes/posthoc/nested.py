@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.draws import Draws, factors, split_outer
-from glmm_bayes.engine.composite import Interpolant, design_points
-from glmm_bayes.engine.surface import Guarded, Rest, fit_surface, in_units, systematic
-from glmm_bayes.engine.surrogate import fit_surrogate
+from glmm_bayes.engine.polynomials.composite import Interpolant, design_points
+from glmm_bayes.engine.polynomials.surface import Guarded, Rest, fit_surface, in_units, systematic
+from glmm_bayes.engine.polynomials.surrogate import fit_surrogate
 from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.posthoc.given import Given, Node
 from glmm_bayes.terms import RandomTerm

@@ -10,7 +10,7 @@ import numpy as np
 from glmm_bayes.draws import beta_name, factors
 from glmm_bayes.engine.latent import Latent
 from glmm_bayes.engine.newton import Normal
-from glmm_bayes.engine.optimise import maximise
+from glmm_bayes.engine.search.optimise import maximise
 from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates

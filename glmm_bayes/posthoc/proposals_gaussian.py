@@ -4,9 +4,9 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.evaluated import Many
-from glmm_bayes.engine.stacked import Stacked, is_small
-from glmm_bayes.engine.surrogate import Surrogate
+from glmm_bayes.engine.around.stacked import Stacked, is_small
+from glmm_bayes.engine.polynomials.evaluated import Many
+from glmm_bayes.engine.polynomials.surrogate import Surrogate
 from glmm_bayes.posthoc.marginal import MarginalPosterior
 from glmm_bayes.posthoc.outer import OuterMode
 from glmm_bayes.posthoc.proposals import CHUNK, MANY, Propose, Proposer
@@ -102,7 +102,7 @@ def perturbed(mode: OuterMode[MarginalPosterior], surrogate: Surrogate) -> Propo
     Psi counts as drawn from its posterior, which the surrogate is to be close to; effects and
     coefficients given psi are exact.
     """
-    from glmm_bayes.engine.perturbed import Perturbed
+    from glmm_bayes.engine.around.perturbed import Perturbed
 
     posterior = mode.posterior
     scouts = surrogate.sample(np.random.default_rng(0), SCOUTS)[0]

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from glmm_bayes.engine.batched import Batched, is_small
+from glmm_bayes.engine.around.batched import Batched, is_small
 from glmm_bayes.posthoc.proposals import CHUNK, MANY, Proposer
 from glmm_bayes.posthoc.target import Around
 from glmm_bayes.posthoc.weighed import Weighed

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.surrogate import fit_surrogate
+from glmm_bayes.engine.polynomials.surrogate import fit_surrogate
 from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.model import Model
 from glmm_bayes.posthoc.chains import run_chains

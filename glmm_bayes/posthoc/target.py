@@ -7,12 +7,12 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.corrected import correct
+from glmm_bayes.engine.algebra.systems import build_for_sampling
+from glmm_bayes.engine.around.corrected import correct
+from glmm_bayes.engine.around.whitened import Problem, Whole
 from glmm_bayes.engine.laplace import Laplace
 from glmm_bayes.engine.latent import Latent
 from glmm_bayes.engine.newton import Normal
-from glmm_bayes.engine.systems import build_for_sampling
-from glmm_bayes.engine.whitened import Problem, Whole
 from glmm_bayes.model import Model
 from glmm_bayes.modes.reading import centred_columns, read_rows
 from glmm_bayes.posthoc.mean_prior import MeanPrior
@@ -177,7 +177,7 @@ class Around:
     def _kind(self) -> Any:
         if not self.problem.system.moves_by_levels:
             return Whole
-        from glmm_bayes.engine.whitened_blocks import Blocks
+        from glmm_bayes.engine.around.whitened_blocks import Blocks
 
         return Blocks
 

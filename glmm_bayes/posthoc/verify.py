@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.engine.surrogate import Surrogate
+from glmm_bayes.engine.polynomials.surrogate import Surrogate
 from glmm_bayes.errors import ConvergenceError, NotSupportedError
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.marginal import MarginalPosterior

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.special import ndtr, ndtri
 
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.verbs.bootstrap_run import Resampling, left_out
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.errors import DataError
 from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.inference import METHODS

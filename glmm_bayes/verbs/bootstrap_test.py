@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import chi2, f, gamma
 
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.errors import ConvergenceError, DataError
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.engine.chain import Chain
+from glmm_bayes.engine.integrals.chain import Chain
 from glmm_bayes.errors import (
     ConvergenceWarning,
     DataError,

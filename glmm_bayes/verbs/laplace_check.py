@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.engine.quadrature import Quadrature
+from glmm_bayes.engine.integrals.quadrature import Quadrature
 from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.model import Model

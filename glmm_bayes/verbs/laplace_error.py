@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+from glmm_bayes.engine.integrals.quadrature import Quadrature
 from glmm_bayes.engine.latent import Precision
-from glmm_bayes.engine.quadrature import Quadrature
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.modes.chains import MOST_NODES, read_quadrature
 from glmm_bayes.modes.reading import read_laplace

@@ -10,7 +10,7 @@ import pandas as pd
 from scipy.interpolate import PchipInterpolator
 from scipy.special import chdtri, ndtri
 
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.errors import (
     ConvergenceWarning,
     NotSupportedError,

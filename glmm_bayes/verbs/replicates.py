@@ -12,7 +12,7 @@ from functools import cached_property, lru_cache
 from itertools import batched
 from typing import Any
 
-from glmm_bayes.engine.lapack import one_thread
+from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.errors import ConvergenceWarning, DataWarning, SingularFitWarning
 from glmm_bayes.families import FAMILIES
 from glmm_bayes.inference import METHODS

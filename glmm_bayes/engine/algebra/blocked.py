@@ -1,0 +1,448 @@
+"""The Hessian of the effects by blocks: the largest grouping eliminated, the rest dense."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from functools import cached_property
+from typing import ClassVar, Self
+
+import numpy as np
+
+from glmm_bayes.engine.algebra import rowsums, schur
+from glmm_bayes.engine.algebra.lapack import lapack, squared_inverse
+from glmm_bayes.engine.latent import Latent, Precisions, Term
+
+
+@dataclass(frozen=True, eq=False)
+class Blocked:
+    """
+    Rows that each belong to one level of every term, with effects in one predictor.
+
+    The terms on the largest grouping are the first block, k effects a level; the other terms'
+    effects, and the p coefficients of `X`, are the second. Its dense part has as many columns as
+    these together.
+
+    Attributes
+    ----------
+    latent
+        The random terms.
+    X
+        `(n, p)` the fixed columns that may be integrated out too.
+    order
+        `(n,)` the model's rows in the order of the first block's levels, in which all arrays of
+        rows are taken and given.
+    first, second
+        The numbers of the terms in each block.
+    """
+
+    latent: Latent
+    X: np.ndarray
+    order: np.ndarray
+    first: tuple[int, ...]
+    second: tuple[int, ...]
+    ptr: np.ndarray
+    Z: np.ndarray
+    entries: np.ndarray
+    values: np.ndarray
+    where: np.ndarray
+    tp: np.ndarray
+    cols: np.ndarray
+    term: np.ndarray
+    within: np.ndarray
+    sizes: np.ndarray
+
+    has_root: ClassVar[bool] = True
+    moves_by_levels: ClassVar[bool] = True
+
+    @classmethod
+    def build(cls, latent: Latent, X: np.ndarray) -> Self:
+        """Sort the rows, and find which levels meet."""
+        # Without any term, all rows are in one level without effects.
+        nothing = Term(1, 0, np.zeros((latent.n, 1), int), np.ones((latent.n, 1)), {})
+        # Levels that depend on each other cannot be eliminated one by one.
+        free = [t for t in latent.terms if t.pattern is None]
+        largest = max([*free, nothing], key=lambda t: t.q)
+        first = tuple(
+            i
+            for i, t in enumerate(latent.terms)
+            if t.pattern is None and t.q == largest.q and np.array_equal(t.index, largest.index)
+        )
+        second = tuple(i for i in range(len(latent.terms)) if i not in first)
+        order = np.argsort(largest.index[:, 0], kind="stable")
+        ptr = np.concatenate(
+            [[0], np.cumsum(np.bincount(largest.index[:, 0], minlength=largest.q))]
+        )
+        predictor = latent.predictors[0]
+
+        def columns(i: int) -> np.ndarray:
+            term = latent.terms[i]
+            return (term.Z[predictor] * term.weights)[order]
+
+        entries, values, term, within = (
+            [np.empty((latent.n, 0), int)],
+            [np.empty((latent.n, 0))],
+            [],
+            [],
+        )
+        begin = 0
+        for t, i in enumerate(second):
+            q, p = latent.terms[i].q, latent.terms[i].p
+            entries.append(begin + latent.terms[i].index[order] * p + np.arange(p))
+            values.append(columns(i))
+            term.append(np.full(q * p, t))
+            within.append(np.tile(np.arange(p), q))
+            begin += q * p
+        entry = np.ascontiguousarray(np.hstack(entries))
+        where, tp, cols = rowsums.find_pattern(ptr, entry, begin)
+        return cls(
+            latent=latent,
+            X=np.ascontiguousarray(X[order]),
+            order=order,
+            first=first,
+            second=second,
+            ptr=ptr,
+            Z=np.ascontiguousarray(np.hstack([np.empty((latent.n, 0)), *map(columns, first)])),
+            entries=entry,
+            values=np.ascontiguousarray(np.hstack(values)),
+            where=where,
+            tp=tp,
+            cols=cols,
+            term=np.concatenate([*term, np.empty(0, int)]),
+            within=np.concatenate([*within, np.empty(0, int)]),
+            sizes=np.array([latent.terms[i].p for i in second], dtype=np.int64),
+        )
+
+    @property
+    def k(self) -> int:
+        """The number of effects of one level of the first block."""
+        return self.Z.shape[1]
+
+    @property
+    def G(self) -> int:
+        """The number of levels of the first block."""
+        return len(self.ptr) - 1
+
+    @property
+    def p(self) -> int:
+        """The number of coefficients in the second block."""
+        return self.X.shape[1]
+
+    @property
+    def q2(self) -> int:
+        """The number of effects in the second block."""
+        return len(self.term)
+
+    # ---- between the model's order of effects and the blocks'
+
+    def to_blocks(self, u: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Cut effects `(N,)` into the blocks' `(G, k)` and `(q2,)`."""
+        parts = self.latent.split(u)
+        blank = np.empty((self.G, 0))
+        first = np.ascontiguousarray(np.hstack([blank, *(parts[i] for i in self.first)]))
+        return first, np.concatenate([*(parts[i].ravel() for i in self.second), np.empty(0)])
+
+    def from_blocks(self, first: np.ndarray, second: np.ndarray) -> np.ndarray:
+        """Put the blocks' effects back into the model's order."""
+        u, at, begin = np.empty(self.latent.size), 0, 0
+        for i in self.first:
+            p = self.latent.terms[i].p
+            u[self.latent.places[i]] = first[:, at : at + p].ravel()
+            at += p
+        for i in self.second:
+            size = self.latent.terms[i].size
+            u[self.latent.places[i]] = second[begin : begin + size]
+            begin += size
+        return u
+
+    @cached_property
+    def prior_places(self) -> list[tuple[np.ndarray, np.ndarray] | None]:
+        """By term, the rows and columns `(pairs, p)` of its precision in the second block."""
+        found: list[tuple[np.ndarray, np.ndarray] | None] = [None] * len(self.latent.terms)
+        begin = 0
+        for i in self.second:
+            term = self.latent.terms[i]
+            if term.pattern is not None:
+                at = begin + term.pattern.pairs[:, :, None] * term.p + np.arange(term.p)
+                found[i] = at[:, 0], at[:, 1]
+            begin += term.size
+        return found
+
+    def at(self, Lambdas: Sequence[np.ndarray], precisions: Precisions | None = None) -> "Spread":
+        """Fix the factors of the terms' covariances, and the precisions between their levels."""
+        L1 = np.zeros((self.k, self.k))
+        begin = 0
+        for i in self.first:
+            p = self.latent.terms[i].p
+            L1[begin : begin + p, begin : begin + p] = Lambdas[i]
+            begin += p
+        widest = max((int(s) for s in self.sizes), default=1)
+        L2 = np.zeros((max(len(self.second), 1), widest, widest))
+        for t, i in enumerate(self.second):
+            L2[t, : self.sizes[t], : self.sizes[t]] = Lambdas[i]
+        return Spread(self, list(Lambdas), self.latent.completed(precisions), L1, L2)
+
+    def cross_products(self, W: np.ndarray, *, with_x: bool) -> "CrossProducts":
+        """Sum the products of the rows' columns, with weights W `(1, 1, n)`."""
+        G, k, Q = self.G, self.k, self.q2 + self.p
+        size = k * (int(self.tp[-1]) + G * self.p)
+        found = CrossProducts(np.empty((G, k, k)), np.empty(size), np.empty((Q, Q)))
+        rowsums.accumulate(
+            W[0, 0], self.ptr, self.Z, self.entries, self.values, self.where, self.tp,
+            self.X, with_x, found.C11, found.C12, found.A22,
+        )  # fmt: skip
+        return found
+
+    def multiply(self, products: "CrossProducts", b: np.ndarray, gamma: np.ndarray) -> np.ndarray:
+        """Give Z'W (Z b + X gamma) `(N,)` from the cross-products."""
+        b1, b2 = self.to_blocks(b)
+        s1, s2 = np.empty_like(b1), np.empty(self.q2)
+        rowsums.multiply(
+            products.C11, products.C12, products.A22, self.tp, self.cols, self.p, self.q2, b1,
+            np.concatenate([b2, gamma]), s1, s2,
+        )  # fmt: skip
+        return self.from_blocks(s1, s2)
+
+
+@dataclass(frozen=True, eq=False)
+class CrossProducts:
+    """Weighted cross-products of the blocks: `(G, k, k)`, packed as in `schur`, `(Q, Q)` lower."""
+
+    C11: np.ndarray
+    C12: np.ndarray
+    A22: np.ndarray
+
+
+@dataclass(frozen=True, eq=False)
+class Spread:
+    """The blocks with Lambda given: products with J = Z Lambda, and the Hessian J' W J + I."""
+
+    system: Blocked
+    Lambdas: list[np.ndarray]
+    precisions: Precisions
+    L1: np.ndarray
+    L2: np.ndarray
+
+    def times_prior(self, u: np.ndarray) -> np.ndarray:
+        """Give P u `(N,)`, P the effects' precision."""
+        return self.system.latent.times_prior(u, self.precisions)
+
+    def eta(self, u: np.ndarray) -> np.ndarray:
+        """Give J u, `(1, n)`."""
+        s = self.system
+        b = np.concatenate(
+            [part.ravel() for part in s.latent.effects(u, self.Lambdas)] or [np.empty(0)]
+        )
+        b1, b2 = s.to_blocks(b)
+        eta = np.zeros((1, s.latent.n))
+        rowsums.predict(s.ptr, s.Z, s.entries, s.values, b1, b2, eta[0])
+        return eta
+
+    def collect(self, r: np.ndarray) -> list[np.ndarray]:
+        """Give Z' r of every term, `(q, p)`, from `(1, n)`."""
+        s = self.system
+        s1, s2 = np.empty((s.G, s.k)), np.empty(s.q2)
+        rowsums.collect(s.ptr, s.Z, s.entries, s.values, r[0], s1, s2)
+        return s.latent.split(s.from_blocks(s1, s2))
+
+    def factor(
+        self, W: np.ndarray, *, joint: bool, ridge: np.ndarray | None = None
+    ) -> "BlockedFactor":
+        """Factor the Hessian with weights W `(1, 1, n)`, with the coefficients if `joint`."""
+        products = self.system.cross_products(W, with_x=joint)
+        return self.factor_products(products, joint=joint, ridge=ridge)
+
+    def factor_products(
+        self, products: CrossProducts, *, joint: bool, ridge: np.ndarray | None = None
+    ) -> "BlockedFactor":
+        """
+        Factor the Hessian of given cross-products.
+
+        Parameters
+        ----------
+        ridge
+            `(k, k)` the precision of a normal prior of the coefficients, added to their part.
+
+        Raises
+        ------
+        LinAlgError
+            If it is not positive definite.
+        """
+        s = self.system
+        used = s.p if joint else 0
+        Q = s.q2 + used
+        Ainv, Gm, S = np.empty_like(products.C11), np.empty_like(products.C12), np.empty((Q, Q))
+        schur.second_block(products.A22, s.q2, used, s.term, s.within, s.sizes, self.L2, S)
+        for at, precision in zip(s.prior_places, self.precisions, strict=True):
+            if at is not None and precision is not None:
+                rows, columns = at
+                S[rows, columns] += precision.values[:, None]
+                S[rows[rows == columns], rows[rows == columns]] -= 1.0
+        if used and ridge is not None:
+            S[s.q2 :, s.q2 :] += ridge
+        log_first = schur.eliminate(
+            products.C11, products.C12, self.L1, s.tp, s.cols, s.p, used, s.q2, s.term, s.within,
+            s.sizes, self.L2, Ainv, Gm, S,
+        )  # fmt: skip
+        L, info = lapack().dpotrf(S.T, lower=0, clean=1, overwrite_a=1) if Q else (S, 0)
+        if info or not (np.isfinite(log_first) and np.isfinite(np.diag(L)).all()):
+            raise np.linalg.LinAlgError("the Hessian of the effects is not positive definite")
+        pivots = 2 * np.log(np.diag(L))
+        return BlockedFactor(self, products, used, Ainv, Gm, L, float(log_first), pivots)
+
+
+@dataclass(frozen=True, eq=False)
+class BlockedFactor:
+    """
+    The factored Hessian H of the effects, and of the coefficients where they are in it.
+
+    `L` is upper: the second block's Schur complement is L' L.
+    """
+
+    spread: Spread
+    products: CrossProducts
+    used: int
+    Ainv: np.ndarray
+    Gm: np.ndarray
+    L: np.ndarray
+    log_first: float
+    pivots: np.ndarray
+
+    log_determinant_error: ClassVar[float] = 0.0  # exact
+
+    @property
+    def log_determinant(self) -> float:
+        """Log |H|."""
+        return self.log_first + float(self.pivots.sum())
+
+    def effects_only(self) -> "BlockedFactor":
+        """Give the factor of the effects' part of H."""
+        q2 = self.spread.system.q2
+        return replace(self, used=0, L=np.asfortranarray(self.L[:q2, :q2]), pivots=self.pivots[:q2])
+
+    def solve(self, gu: np.ndarray, gx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give H^-1 g: for the effects `(N,)` and the coefficients in H."""
+        s = self.spread.system
+        g1, g2 = s.to_blocks(gu)
+        right = np.empty(s.q2 + self.used)
+        full = np.concatenate([g2, gx[: self.used]])
+        schur.reduce_right(g1, full, self.Gm, s.tp, s.cols, s.p, self.used, s.q2, right)
+        d2 = lapack().dpotrs(self.L, right, lower=0)[0] if len(right) else right
+        return self._back(g1, d2)
+
+    def _back(self, g1: np.ndarray, d2: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        s = self.spread.system
+        d1 = np.empty_like(g1)
+        schur.back_substitute(g1, d2, self.Ainv, self.Gm, s.tp, s.cols, s.p, self.used, s.q2, d1)
+        return s.from_blocks(d1, d2[: s.q2]), d2[s.q2 :]
+
+    def solve_root(self, zu: np.ndarray, zx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Turn standard normals into normals of covariance H^-1."""
+        s = self.spread.system
+        z1, z2 = s.to_blocks(zu)
+        right = np.concatenate([z2, zx[: self.used]])
+        d2 = lapack().dtrtrs(self.L, right, lower=0)[0] if len(right) else right
+        mean, coefficients = self._back(np.zeros_like(z1), d2)
+        noise = np.einsum("gab,gb->ga", self._roots, z1)
+        return mean + s.from_blocks(noise, np.zeros(s.q2)), coefficients
+
+    def root_slopes(self, gu: np.ndarray, gx: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Carry slopes by what `solve_root` gives back to the normals: its transpose."""
+        s = self.spread.system
+        g1, g2 = s.to_blocks(gu)
+        right = np.empty(s.q2 + self.used)
+        full = np.concatenate([g2, gx[: self.used]])
+        schur.reduce_right(g1, full, self.Gm, s.tp, s.cols, s.p, self.used, s.q2, right)
+        h2 = lapack().dtrtrs(self.L, right, lower=0, trans=1)[0] if len(right) else right
+        h1 = np.einsum("gba,gb->ga", self._roots, g1)
+        return s.from_blocks(h1, h2[: s.q2]), h2[s.q2 :]
+
+    @cached_property
+    def _roots(self) -> np.ndarray:
+        """Factors `(G, k, k)` of the first block's conditional covariances."""
+        return np.linalg.cholesky(self.Ainv)
+
+    @cached_property
+    def Sinv(self) -> np.ndarray:
+        """The second block's part of H^-1, `(Q, Q)`."""
+        if not len(self.pivots):
+            return np.empty((0, 0))
+        # In C's order, whose rows the passes read, the upper triangle is the lower one.
+        inverse = lapack().dpotri(self.L, lower=0)[0].T
+        schur.mirror(inverse)
+        return inverse
+
+    @cached_property
+    def _traces(self) -> tuple[np.ndarray, np.ndarray, list[np.ndarray]]:
+        """H11 `(G, k, k)`, V (laid out like C12), and every term's sum of (Z'WZ Lambda H^-1)."""
+        spread, s = self.spread, self.spread.system
+        H11, V = np.empty_like(self.Ainv), np.zeros_like(self.Gm)
+        D2 = np.zeros_like(spread.L2)
+        full = schur.traces(
+            self.products.C11, self.products.C12, spread.L1, s.tp, s.cols, s.p, self.used, s.q2,
+            s.term, s.within, s.sizes, spread.L2, self.Ainv, self.Gm, self.Sinv, H11, V, D2,
+        )  # fmt: skip
+        schur.own_traces(
+            self.products.A22, s.q2, self.used, s.term, s.within, s.sizes, spread.L2, self.Sinv, D2
+        )
+        found: list[np.ndarray] = [np.empty(0)] * len(s.latent.terms)
+        begin = 0
+        for i in s.first:
+            p = s.latent.terms[i].p
+            found[i] = full[begin : begin + p, begin : begin + p]
+            begin += p
+        for t, i in enumerate(s.second):
+            p = s.latent.terms[i].p
+            found[i] = D2[t, :p, :p]
+        return H11, V, found
+
+    def coefficient_inverse(self) -> np.ndarray:
+        """Give the coefficients' part of H^-1, `(k, k)`."""
+        q2 = self.spread.system.q2
+        return squared_inverse(self.L[q2:, q2:])
+
+    def traces(self) -> list[np.ndarray]:
+        """Give each term's sum over its levels of the blocks of Z'WZ Lambda H^-1, `(p, p)`."""
+        return self._traces[2]
+
+    def prior_traces(self) -> list[np.ndarray | None]:
+        """Give the slopes `(pairs,)` of log |H| by each term's precision, None without one."""
+        s = self.spread.system
+        return [
+            None
+            if at is None or term.pattern is None
+            else term.pattern.twice * self.Sinv[at].sum(axis=1)
+            for term, at in zip(s.latent.terms, s.prior_places, strict=True)
+        ]
+
+    def leverages(self) -> np.ndarray:
+        """Give each row's j' H^-1 j, `(1, 1, n)`: the variance of its eta."""
+        spread, s = self.spread, self.spread.system
+        H11, V, _ = self._traces
+        moved, begin = np.empty_like(s.values), 0
+        for t, size in enumerate(s.sizes):
+            part = s.values[:, begin : begin + size]
+            moved[:, begin : begin + size] = part @ spread.L2[t, :size, :size]
+            begin += size
+        h = np.empty(s.latent.n)
+        rowsums.leverages(
+            s.ptr, s.Z, spread.L1, s.entries, s.where, moved, s.tp, s.X, self.used, s.q2, H11, V,
+            self.Sinv, h,
+        )  # fmt: skip
+        return h[None, None]
+
+    def variances(self) -> list[np.ndarray]:
+        """Give the blocks of H^-1 of every level of every term, `(q, p, p)`."""
+        s = self.spread.system
+        H11 = self._traces[0]
+        found: list[np.ndarray] = [np.empty(0)] * len(s.latent.terms)
+        begin = 0
+        for i in s.first:
+            p = s.latent.terms[i].p
+            found[i] = H11[:, begin : begin + p, begin : begin + p]
+            begin += p
+        begin = 0
+        for i in s.second:
+            term = s.latent.terms[i]
+            at = begin + np.arange(term.size).reshape(term.q, term.p)
+            found[i] = self.Sinv[at[:, :, None], at[:, None, :]]
+            begin += term.size
+        return found

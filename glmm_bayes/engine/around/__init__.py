@@ -1,0 +1,1 @@
+"""Draws of effects and coefficients around a mode, at one or many outer parameters."""

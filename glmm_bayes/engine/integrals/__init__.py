@@ -1,0 +1,1 @@
+"""The marginal likelihood of nested effects by adaptive quadrature."""

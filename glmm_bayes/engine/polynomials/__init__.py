@@ -1,0 +1,1 @@
+"""Smooth functions of few variables as polynomials of what is known at points."""
