@@ -219,6 +219,11 @@ def _texts_of_term(term: RandomPart) -> list[str]:
 
 
 def _refuse_unbuilt(formula: Formula) -> None:
+    if formula.beside:
+        raise NotSupportedError(
+            f"Several responses, as {formula.response.text!r} and "
+            f"{formula.beside[0][0].text!r}, are not built yet: fit one model for each."
+        )
     if formula.residual is not None:
         _check_structure(formula.residual)
     for part in formula.predictors.values():

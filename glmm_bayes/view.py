@@ -69,6 +69,38 @@ class View:
         return not self.exact.all()
 
 
+@dataclass(frozen=True, eq=False)
+class Views:
+    """
+    What is known of n rows of several responses, beside their numbers.
+
+    Attributes
+    ----------
+    given
+        By response, its trials `(n,)`, how its rows were seen, or None.
+    weights
+        By response, how often each row counts, `(n,)`, or None.
+    """
+
+    given: tuple[Any, ...]
+    weights: tuple[Array | None, ...]
+
+    def __getitem__(self, at: Any) -> Self:
+        """Keep some of the rows."""
+        given, weights = (
+            tuple(None if part is None else part[at] for part in parts)
+            for parts in (self.given, self.weights)
+        )
+        return replace(self, given=given, weights=weights)
+
+    def check_other_responses(self, name: str) -> None:
+        """Refuse to put other responses in these ones' place: NotSupportedError."""
+        raise NotSupportedError(
+            f"Other responses in place of {name!r} are not built for several at once: simulate "
+            f"with fit.simulate, and use fit.update(data=…)."
+        )
+
+
 def read_ends(kind: Array, y: Array, second: Array | None, name: str) -> tuple[Array, ...]:
     """
     Read censoring: whether rows are exact, and the ends of the others' sets.

@@ -7,7 +7,7 @@ from formulaic import Formula as FormulaicFormula
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from glmm_bayes.errors import FormulaError, GlmmError, NotSupportedError, UnknownNameError
+from glmm_bayes.errors import FormulaError, GlmmError, UnknownNameError
 from glmm_bayes.formula import (
     STRUCTURE_NAMES,
     Group,
@@ -467,7 +467,6 @@ REFUSED = [
     ({"y ~ x"}, "A formula is a text"),
     (["y ~ x", "sigma"], "There is no '~' outside brackets in 'sigma'"),
     (["y ~ x", "mu ~ z"], "The formula for 'mu' is the first"),
-    (["y ~ x", "log(sigma) ~ z"], "not 'log(sigma)'"),
     (["y ~ x", "sigma ~ z", "sigma ~ x"], "two formulas for 'sigma'"),
     (["y ~ x", "sigma ~ z | g"], "(z | g), in 'sigma ~ z | g'."),
     (["y ~ x", "residual ~ t"], "The residual has one structure"),
@@ -508,9 +507,28 @@ def test_deep_nesting_ends_in_an_error_of_ours(deep):
             read_formula(f"y ~ {deep * size}x{closing * size}")
 
 
-def test_several_responses_are_not_built():
-    with pytest.raises(NotSupportedError, match="fit one model for each"):
-        read_formula("mvbind(y1, y2) ~ x")
+def test_bound_responses_share_a_right_side():
+    read = read_formula("mvbind(y1, log(y2)) ~ x + (1 |p| g)")
+    assert (read.response.expression, read.predictors["mu"].fixed) == ("y1", "x")
+    assert [(r.expression, part) for r, part in read.beside] == [("log(y2)", read.predictors["mu"])]
+
+
+def test_a_left_side_that_is_no_name_is_a_response():
+    read = read_formula(["y1 ~ x", "y2 | trials(n) ~ z", "sigma ~ x"])
+    (response, part), *_ = read.beside
+    assert (response.expression, dict(response.extras), part.fixed) == ("y2", {"trials": "n"}, "z")
+    assert list(read.predictors) == ["mu", "sigma"]
+
+
+def test_what_binds_several_responses_has_no_extras():
+    with pytest.raises(FormulaError, match="give each a formula of its own"):
+        read_formula("mvbind(y1, y2) | trials(n) ~ x")
+
+
+@pytest.mark.parametrize("left", ["mvbind(y1)", "mvbind(y1, b=y2)"])
+def test_binding_needs_several_responses(left):
+    with pytest.raises(FormulaError, match=r"mvbind\(y1, y2\)"):
+        read_formula(f"{left} ~ x")
 
 
 WORDS = [

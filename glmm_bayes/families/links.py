@@ -16,6 +16,7 @@ REAL = (-np.inf, np.inf)
 POSITIVE = (0.0, np.inf)
 UNIT = (0.0, 1.0)
 CIRCLE = (-np.pi, np.pi)
+CORRELATION = (-1.0, 1.0)
 # Rounded to 1 or 2 the power of a variance would leave the interval.
 WITHIN_ONE_TWO = (1.0 + 1e-12, 2.0 - 1e-12)
 
@@ -201,5 +202,14 @@ add_link(
         lambda eta, xp=NUMPY: 2 * xp.arctan(eta),
         lambda eta: 2 / (1 + eta * eta),
         CIRCLE,
+    )
+)
+add_link(
+    Link(
+        "fisher",
+        lambda mu, xp=NUMPY: 0.5 * (xp.log1p(mu) - xp.log1p(-mu)),
+        lambda eta, xp=NUMPY: xp.clip(2 * xp.expit(2 * eta) - 1, -ALMOST_ONE, ALMOST_ONE),
+        lambda eta: 4 * NUMPY.expit(2 * eta) * NUMPY.expit(-2 * eta),
+        CORRELATION,
     )
 )

@@ -111,9 +111,16 @@ class Response:
 
 @dataclass(frozen=True)
 class Formula:
-    """The whole: `predictors` has one entry a distribution parameter, "mu" first."""
+    """
+    The whole: `predictors` has one entry a distribution parameter, "mu" first.
+
+    Where there are several responses, those `beside` the first each have a predictor of their
+    mean; `predictors` may then have further ones whose names are responses' too, as without data
+    these cannot be told from parameters.
+    """
 
     texts: tuple[str, ...]
     response: Response
     predictors: Mapping[str, PredictorPart]
     residual: RandomPart | None
+    beside: tuple[tuple[Response, PredictorPart], ...] = ()

@@ -12,7 +12,7 @@ from glmm_bayes.formula.parts import (
     SpecialPart,
 )
 from glmm_bayes.formula.random_terms import bare_term, refuse_hidden_terms, structured_term
-from glmm_bayes.formula.response import read_response
+from glmm_bayes.formula.response import read_responses
 from glmm_bayes.formula.tokens import (
     Addend,
     addends,
@@ -31,7 +31,8 @@ def read_formula(formula: str | Sequence[str]) -> Formula:
     """
     Take a mixed-model formula apart, or several: the first has the response.
 
-    Each further one is `parameter ~ terms`, or `residual ~ structure(time | group)`.
+    Each further one is `parameter ~ terms`, or `residual ~ structure(time | group)`, or has a
+    response of its own.
 
     Raises
     ------
@@ -39,8 +40,6 @@ def read_formula(formula: str | Sequence[str]) -> Formula:
         If a formula cannot be read, or has no single meaning.
     UnknownNameError
         If an extra of the response has a name that there is not.
-    NotSupportedError
-        If there are several responses.
 
     Examples
     --------
@@ -54,20 +53,26 @@ def read_formula(formula: str | Sequence[str]) -> Formula:
     sides = [_sides(text) for text in given]
     texts = tuple(f"{left} ~ {right}" for left, right in sides)
     with _within(texts[0]):
-        response = read_response(sides[0][0])
+        response, *others = read_responses(sides[0][0])
         predictors = {"mu": _predictor(sides[0][1])}
+    beside = [(other, predictors["mu"]) for other in others]
     residual = None
     for text, (left, right) in zip(texts[1:], sides[1:], strict=True):
         with _within(text):
-            param = _parameter(left)
+            param = plain_name(left)
+            if param is None:
+                beside += [(other, _predictor(right)) for other in read_responses(left)]
+                continue
+            _check_parameter(param)
             if param in predictors or (param == "residual" and residual is not None):
                 raise FormulaError(f"There are two formulas for {param!r}: put them into one.")
             if param == "residual":
                 residual = _residual(right)
             else:
                 predictors[param] = _predictor(right)
-    _check_ids(part for predictor in predictors.values() for part in predictor.random)
-    return Formula(texts, response, predictors, residual)
+    every = [*predictors.values(), *(part for _, part in beside)]
+    _check_ids(part for predictor in every for part in predictor.random)
+    return Formula(texts, response, predictors, residual, tuple(beside))
 
 
 @contextmanager
@@ -106,15 +111,9 @@ def _sides(formula: str) -> tuple[str, str]:
         return left, right
 
 
-def _parameter(left: str) -> str:
-    name = plain_name(left)
-    if name is None:
-        raise FormulaError(
-            f"A further formula starts with the name of a parameter, such as sigma, not {left!r}."
-        )
+def _check_parameter(name: str) -> None:
     if name == "mu":
         raise FormulaError("The formula for 'mu' is the first: move the terms there.")
-    return name
 
 
 def _residual(right: str) -> RandomPart:

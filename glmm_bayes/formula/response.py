@@ -2,7 +2,7 @@
 
 from formulaic.transforms import TRANSFORMS
 
-from glmm_bayes.errors import FormulaError, NotSupportedError, UnknownNameError
+from glmm_bayes.errors import FormulaError, UnknownNameError
 from glmm_bayes.formula.parts import Response
 from glmm_bayes.formula.tokens import (
     addends,
@@ -27,9 +27,32 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
 }
 
 
+def read_responses(text: str) -> tuple[Response, ...]:
+    """
+    Read a left side that may bind several responses.
+
+    Examples
+    --------
+    >>> [response.text for response in read_responses("mvbind(y1, log(y2))")]
+    ['y1', 'log(y2)']
+    """
+    name, inside = call_of(text) or ("", "")
+    if name != "mvbind":
+        if "mvbind(" in text:
+            raise FormulaError(
+                f"{text!r} says something of several responses at once: give each a formula of "
+                f"its own, as in ['y1 | trials(n1) ~ x', 'y2 ~ x']."
+            )
+        return (read_response(text),)
+    items = arguments(inside, text)
+    if len(items) < 2 or any(keyword for keyword, _ in items):
+        raise FormulaError(f"{text!r} should bind several responses: mvbind(y1, y2).")
+    return tuple(read_response(item) for _, item in items)
+
+
 def read_response(text: str) -> Response:
     """
-    Read the left side of the first formula.
+    Read the left side of a formula with a single response.
 
     Examples
     --------
@@ -60,10 +83,6 @@ def read_response(text: str) -> Response:
 def _values(text: str) -> tuple[str, str | None, tuple[str, ...]]:
     """Give the response's expression, or the columns of a cbind: first, second and others."""
     name, inside = call_of(text) or ("", "")
-    if name == "mvbind":
-        raise NotSupportedError(
-            f"Several responses, {text!r}, are not built yet: fit one model for each."
-        )
     if name != "cbind":
         return _column(text), None, ()
     items = arguments(inside, text)
