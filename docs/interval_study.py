@@ -1,9 +1,10 @@
 """
 Coverage of intervals where groups are few or responses binary: the numbers of `which_interval.md`.
 
-`python docs/interval_study.py [REPLICATES [JOBS]]` simulates, fits and writes
+`python docs/interval_study.py [DATA_SETS [KEPT]]` simulates, fits and writes
 `_static/intervals.csv`: how many intervals there were, how many held the truth, how many the truth
-was below and above, and the median width where it is finite.
+was below and above, how many were not there, and the median width where it is finite. The intervals
+themselves are kept in the file KEPT as they come; called again, it goes on with those of KEPT.
 """
 
 import sys
@@ -11,16 +12,17 @@ import warnings
 from collections.abc import Iterator
 from pathlib import Path
 
-import joblib
 import numpy as np
 import pandas as pd
 
 import glmm_bayes as gb
 
 FILE = Path(__file__).parent / "_static" / "intervals.csv"
+KEPT = Path(__file__).parent / "_build" / "intervals.csv"
 LEVEL = 0.95
 NSIM = 499  # bootstrap replicates of each data set
 KEYS = ["case", "method", "parameter"]
+COLUMNS = [*KEYS, "number", "lower", "upper", "truth"]
 
 # Name, groups, rows a group, family, truth of the coefficients and of the standard deviation.
 CASES = {
@@ -28,6 +30,12 @@ CASES = {
     "20 groups, normal": (20, 5, "gaussian", 0.0, 0.5, 1.0),
     "10 groups, yes or no": (10, 8, "bernoulli", 0.0, 0.7, 1.0),
     "40 groups, yes or no": (40, 8, "bernoulli", 0.0, 0.7, 1.0),
+}
+
+# By family, the methods for degrees of freedom that there are.
+DDF = {
+    "gaussian": {"t, Satterthwaite": "satterthwaite", "t, Kenward-Roger": "kenward-roger"},
+    "bernoulli": {"t, inner-outer": "inner-outer"},
 }
 
 
@@ -61,7 +69,10 @@ def intervals(case: str, data: pd.DataFrame, seed: int) -> Iterator[tuple[str, p
     found = gb.bootstrap(fit, n=NSIM, seed=seed, n_jobs=1, progressbar=False)
     yield "bootstrap, percentile", found.confint(level=LEVEL, parm=names)
     yield "bootstrap, BCa", found.confint(level=LEVEL, parm=names, interval="bca")
-    posterior = model.fit("posthoc", seed=seed, draws=1000, progressbar=False)
+    # Degrees of freedom are the coefficients'; a standard deviation has none.
+    for name, ddf in DDF[family].items():
+        yield name, fit.ttest(ddf, level=LEVEL)
+    posterior = model.fit("nuts", seed=seed, cores=1, progressbar=False)
     fixed = posterior.fixef(level=LEVEL).loc[["z", "w"], ["lower", "upper"]]
     spread = posterior.varcorr(level=LEVEL)[["lower", "upper"]].iloc[:1].set_axis(names[2:])
     yield "posterior", pd.concat([fixed, spread])
@@ -74,9 +85,10 @@ def study(case: str, number: int) -> pd.DataFrame:
     rows = []
     for method, ends in intervals(case, data, number):
         for name, value in truth.items():
-            lower, upper = ends.loc[name, "lower"], ends.loc[name, "upper"]
-            rows.append((case, method, name, number, lower, upper, value))
-    return pd.DataFrame(rows, columns=[*KEYS, "number", "lower", "upper", "truth"])
+            if name in ends.index:
+                lower, upper = ends.loc[name, "lower"], ends.loc[name, "upper"]
+                rows.append((case, method, name, number, lower, upper, value))
+    return pd.DataFrame(rows, columns=COLUMNS)
 
 
 def summary(found: pd.DataFrame) -> pd.DataFrame:
@@ -101,18 +113,18 @@ def studied(number: int) -> pd.DataFrame:
         return pd.concat([study(case, number) for case in CASES])
 
 
-def main(replicates: int, jobs: int) -> None:
-    done = joblib.Parallel(jobs, return_as="generator")(
-        joblib.delayed(studied)(number) for number in range(replicates)
-    )
-    parts: list[pd.DataFrame] = []
-    for part in done:
-        parts.append(part)
-        if len(parts) % 10 == 0 or len(parts) == replicates:
-            summary(pd.concat(parts)).to_csv(FILE)
-            print(len(parts), flush=True)
+def main(data_sets: int, path: Path) -> None:
+    path.parent.mkdir(exist_ok=True)
+    kept = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=COLUMNS)
+    done = set(kept["number"])
+    for number in range(data_sets):
+        if number not in done:
+            studied(number).to_csv(path, mode="a", header=not path.exists(), index=False)
+            print(number, flush=True)
+    kept = pd.read_csv(path)
+    summary(kept[kept["number"] < data_sets].sort_values("number", kind="stable")).to_csv(FILE)
 
 
 if __name__ == "__main__":
-    asked = [int(text) for text in sys.argv[1:]]
-    main(asked[0] if asked else 500, asked[1] if len(asked) > 1 else 1)
+    asked = sys.argv[1:]
+    main(int(asked[0]) if asked else 500, Path(asked[1]) if len(asked) > 1 else KEPT)

@@ -7,16 +7,14 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.draws import uncentre
-from glmm_bayes.engine.algebra.lapack import one_thread
-from glmm_bayes.engine.directions import Direction, Forms, Stack, Sums, summed
-from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.engine.directions import Direction, Forms, Sums
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates
+from glmm_bayes.modes.meeting import sums_of
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.reading import centred_columns
 from glmm_bayes.terms import RandomTerm
 
-LARGEST = 6000  # effects that meet in one cluster: six matrices of 290 MB
 STEP = 1e-3  # between the slopes of a factor that make its second derivatives
 SPAN = 1e-8  # of the largest singular value: what is smaller spans no dimension
 
@@ -123,7 +121,7 @@ def read_sums(c: Coordinates, x: np.ndarray, Gs: Sequence[np.ndarray]) -> Sums:
         Z = _with_rows(Z, rows / np.sqrt(w)[:, None])
         shapes.append(rows.shape)
         Gs.append(np.zeros((rows.shape[1], rows.shape[1])))
-    return _sums(Z, shapes, Gs, X[:, np.isnan(c.held[0])], y - X @ gamma, w)
+    return sums_of(Z, shapes, Gs, X[:, np.isnan(c.held[0])], y - X @ gamma, w)
 
 
 def mean_residual(mode: Mode) -> np.ndarray:
@@ -166,75 +164,6 @@ def _with_rows(Z: Any, columns: np.ndarray) -> Any:
     n, r = columns.shape
     own = csr_array((columns.ravel(), np.arange(n * r), np.arange(0, n * r + 1, r)))
     return hstack([Z, own], format="csr")
-
-
-def _sums(
-    Z: Any,
-    shapes: Sequence[tuple[int, int]],
-    Gs: Sequence[np.ndarray],
-    X: np.ndarray,
-    r: np.ndarray,
-    w: np.ndarray,
-) -> Sums:
-    from scipy.sparse import diags_array
-
-    weighted = Z.T @ diags_array(w)
-    A, WX = (weighted @ Z).tocoo(), X * w[:, None]
-    stacks = _stacked(A, weighted @ X, weighted @ r, shapes)
-    with one_thread():
-        return summed(stacks, Gs, X.T @ WX, WX.T @ r, float(r @ (w * r)), float(len(r)))
-
-
-def _stacked(
-    A: Any, B: np.ndarray, c: np.ndarray, shapes: Sequence[tuple[int, int]]
-) -> list[Stack]:
-    """Cut the effects into clusters that share no row, and put those of equal shape together."""
-    from scipy.sparse.csgraph import connected_components
-
-    size = sum(q * p for q, p in shapes)
-    if not size:
-        return []
-    # Effects of one level belong together even where no row has both.
-    unit = np.concatenate([np.repeat(np.arange(q), p) + at for (q, p), at in _units(shapes)])
-    units = int(unit[-1]) + 1
-    met = type(A)((np.ones(len(A.data)), (unit[A.row], unit[A.col])), shape=(units, units))
-    count, label = connected_components(met, directed=False)
-    per_term = [label[at : at + q] for (q, _), at in _units(shapes)]
-    counts = np.stack([np.bincount(part, minlength=count) for part in per_term], axis=1)
-    kinds, kind = np.unique(counts, axis=0, return_inverse=True)
-    label = label[unit]
-    which, place, local = kind.ravel()[label], np.empty(size, int), np.empty(size, int)
-    widths = kinds @ np.array([p for _, p in shapes])
-    if widths.max() > LARGEST:
-        raise NotSupportedError(
-            f"{widths.max()} random effects meet in one cluster, more than the {LARGEST} that "
-            f"small-sample degrees of freedom are computed for; use ddf='asymptotic'."
-        )
-    order = np.lexsort((np.arange(size), label))
-    starts = np.concatenate([[0], np.cumsum(np.bincount(label, minlength=count))])
-    local[order] = np.arange(size) - starts[label[order]]
-    number = np.empty(count, int)
-    for k in range(len(kinds)):
-        of_kind = np.flatnonzero(kind.ravel() == k)
-        number[of_kind] = np.arange(len(of_kind))
-    place = number[label]
-    found = []
-    for k, width in enumerate(widths):
-        s, at, entry = int((kind.ravel() == k).sum()), which == k, which[A.row] == k
-        block = np.zeros((s, width, width))
-        i, j = A.row[entry], A.col[entry]
-        block[place[i], local[i], local[j]] = A.data[entry]
-        left, right = np.zeros((s, width, B.shape[1])), np.zeros((s, width))
-        left[place[at], local[at]], right[place[at], local[at]] = B[at], c[at]
-        levels = [(int(q), p) for q, (_, p) in zip(kinds[k], shapes, strict=True)]
-        found.append(Stack(levels, block, left, right))
-    return found
-
-
-def _units(shapes: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], int]]:
-    """Give each term's shape with the number of levels of the terms before it."""
-    ends = np.cumsum([0, *(q for q, _ in shapes)])[:-1]
-    return [(shape, int(end)) for shape, end in zip(shapes, ends, strict=True)]
 
 
 # ---- the parameters
