@@ -27,7 +27,16 @@ if TYPE_CHECKING:
         SingularFitWarning,
         UnknownNameError,
     )
-    from glmm_bayes.families import FAMILIES, LINKS, Family, Link, Parameter, add_family, add_link
+    from glmm_bayes.families import (
+        FAMILIES,
+        LINKS,
+        Family,
+        Link,
+        Parameter,
+        add_family,
+        add_link,
+        mixture,
+    )
     from glmm_bayes.fit import ModeFit, PosteriorFit
     from glmm_bayes.inference import METHODS
     from glmm_bayes.model import Model
@@ -61,7 +70,17 @@ _HOMES = {
         ("COVARIANCES", "LEVEL_COVARIANCES", "Covariance", "CovarianceParameter"), "covariance"
     ),
     **dict.fromkeys(
-        ("FAMILIES", "LINKS", "Family", "Link", "Parameter", "add_family", "add_link"), "families"
+        (
+            "FAMILIES",
+            "LINKS",
+            "Family",
+            "Link",
+            "Parameter",
+            "add_family",
+            "add_link",
+            "mixture",
+        ),
+        "families",
     ),
     **dict.fromkeys(
         (
@@ -114,6 +133,7 @@ __all__ = [
     "list_datasets",
     "load",
     "load_dataset",
+    "mixture",
     "simplify",
 ]
 

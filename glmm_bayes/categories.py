@@ -106,7 +106,8 @@ def spread(formula: Formula, family: Family) -> Formula:
     Give each of the family's parameters its part of the formula of the mean.
 
     Of ordered categories every threshold has an intercept, and the terms in `cs(…)`, which then
-    are category-specific; the mean has the rest. Of others every category but the first has all.
+    are category-specific; the mean has the rest. Of others every category but the first has all,
+    and of a mixture every component's mean.
 
     Raises
     ------
@@ -116,6 +117,8 @@ def spread(formula: Formula, family: Family) -> Formula:
         If thresholds that have to ascend depend on `cs(…)`.
     """
     found = family.categories
+    if family.mixed is not None:
+        return replace(formula, predictors=family.mixed.spread(formula.predictors))
     if found is None:
         return formula
     own = formula.predictors["mu"]

@@ -103,8 +103,8 @@ def information(family: Family, link: Link, design: Design, term: RandomTerm) ->
     (1986), Controlled Clinical Trials 7, 177-188, less one standard error, since centring a term
     whose variance may be zero costs more than not centring another.
     """
-    response = _rows_to_compare(family, link, design)
-    if response is None or not _has_intercepts(term):
+    response = _rows_to_compare(family, link, design) if _has_intercepts(term) else None
+    if response is None:
         return 0.0
     residual, root, slope = response
     level, spent = term.index[:, 0], 0

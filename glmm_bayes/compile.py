@@ -1,6 +1,6 @@
 """Model to `pm.Model`: theta, effects, linear predictors, parameters, response."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -9,7 +9,7 @@ import pytensor.tensor as pt
 
 from glmm_bayes.arrays import graph
 from glmm_bayes.design import INTERCEPT
-from glmm_bayes.draws import beta_name, coordinates, thresholds_of
+from glmm_bayes.draws import ascending, beta_name, coordinates, thresholds_of
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.kriging import standard_effects
 from glmm_bayes.model import Model
@@ -18,7 +18,7 @@ from glmm_bayes.priors import Prior, grouped
 from glmm_bayes.residual import refuse_residual
 from glmm_bayes.terms import RandomTerm
 
-# The variable of thresholds, at the means of the mean's columns while these are centred.
+# The variable of thresholds or intercepts that ascend, at the columns' means while centred.
 ASCENDING = "ascending"
 
 
@@ -38,8 +38,8 @@ def compile_model(model: Model) -> pm.Model:
     if model.design.y.ndim == 2:
         coords["category"] = list(model.design.response.levels or ())
     with pm.Model(coords=coords) as built:
-        values = {block.name: _variable(model, block) for block in _apart(model)}
-        values |= _ascending(model)
+        apart = _ascending(model)
+        values = {b.name: _variable(model, b, apart.get(b.name, {})) for b in model.blocks}
         values |= _thresholds(model, values)
         eta = {}
         for param, predictor in model.design.predictors.items():
@@ -58,13 +58,17 @@ def compile_model(model: Model) -> pm.Model:
     return built
 
 
-def _variable(model: Model, block: Block) -> Any:
-    """Enter a block's variables: one where its priors are of one form, else joined ones."""
+def _variable(model: Model, block: Block, apart: Mapping[int, Any]) -> Any:
+    """
+    Enter a block's variables: one where its priors are of one form, else joined ones.
+
+    What is `apart`, by its place in the block, has been entered before.
+    """
     name = sampled_name(model, block)
     if block.scalar and not block.priors[0].is_fixed:
         return block.priors[0].variable(name)
-    forms = grouped(block.priors)
-    if len(forms) == 1 and not forms[0][0].is_fixed:
+    forms = forms_of(block, apart)
+    if len(forms) == 1 and not forms[0][0].is_fixed and not apart:
         prior = forms[0][0]
         return prior.variable(name, dims=block.dim, shape=None if block.dim else (block.size,))
     whole = pt.zeros(block.size)
@@ -75,7 +79,18 @@ def _variable(model: Model, block: Block) -> Any:
             else prior.variable(part_name, shape=(len(at),))
         )
         whole = pt.set_subtensor(whole[at], part)
+    for k, value in apart.items():
+        whole = pt.set_subtensor(whole[k], value)
+    if block.name in [beta_name(threshold) for threshold in thresholds_of(model)]:
+        return whole
     return pm.Deterministic(name, whole[0] if block.scalar else whole, dims=block.dim)
+
+
+def forms_of(block: Block, apart: Collection[int]) -> list[tuple[Prior, Any]]:
+    """Give pairs of a prior and the places in the block it speaks of, but for those apart."""
+    others = np.array([k for k in range(block.size) if k not in apart], dtype=int)
+    forms = grouped([block.priors[k] for k in others])
+    return [(prior, others[at]) for prior, at in forms]
 
 
 def part_names(name: str, forms: Sequence[tuple[Prior, Any]]) -> list[str]:
@@ -97,33 +112,23 @@ def sampled_name(model: Model, block: Block) -> str:
     return block.name
 
 
-def _ascends(model: Model) -> bool:
-    found = model.family.categories
-    return found is not None and found.rising
-
-
-def _apart(model: Model) -> list[Block]:
-    """List the blocks that have variables of their own: all but thresholds that ascend."""
-    names = {beta_name(name) for name in thresholds_of(model)} if _ascends(model) else set()
-    return [block for block in model.blocks if block.name not in names]
-
-
-def _ascending(model: Model) -> dict[str, Any]:
-    """Enter thresholds that ascend, as one vector; by block, its entry."""
-    if not _ascends(model):
+def _ascending(model: Model) -> dict[str, dict[int, Any]]:
+    """Enter what ascends as one vector: by block and place there, its entries."""
+    at = ascending(model)
+    if not at:
         return {}
-    names = [beta_name(name) for name in thresholds_of(model)]
-    priors = [block.priors[0] for block in model.blocks if block.name in names]
+    priors = [block.priors[at[block.name]] for block in model.blocks if block.name in at]
     forms, order = grouped(priors), pm.distributions.transforms.ordered
-    start = np.arange(len(names), dtype=float) - (len(names) - 1) / 2
-    given = {"shape": (len(names),), "transform": order, "initval": start}
+    middle = next(s.m for param, s in model.scales.items() if beta_name(param) in at)
+    start = middle + np.arange(len(at), dtype=float) - (len(at) - 1) / 2
+    given = {"shape": (len(at),), "transform": order, "initval": start}
     if len(forms) == 1:
         whole = forms[0][0].variable(ASCENDING, **given)
     else:
         whole = pm.Flat(ASCENDING, **given)
-        for k, (prior, at) in enumerate(forms):
-            pm.Potential(f"{ASCENDING}_{k}", prior.log_density(whole[at]).sum())
-    return {name: whole[k : k + 1] for k, name in enumerate(names)}
+        for k, (prior, places) in enumerate(forms):
+            pm.Potential(f"{ASCENDING}_{k}", prior.log_density(whole[places]).sum())
+    return {name: {at[name]: whole[k]} for k, name in enumerate(at)}
 
 
 def _thresholds(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:

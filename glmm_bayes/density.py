@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from glmm_bayes.draws import beta_name
+from glmm_bayes.draws import ascending, beta_name
 from glmm_bayes.engine.density.joint import Between, Effects, Joint, Linear, Score, Shares
 from glmm_bayes.engine.density.outer import Outer
 from glmm_bayes.engine.density.whitening import Whitened, Whitening
@@ -56,30 +56,29 @@ def read_outer(model: Model) -> Outer:
     lower, upper = np.array(supports, dtype=float).reshape(-1, 2).T
     value = np.array([p.arguments["value"] if p.is_fixed else np.nan for p in priors])
     forms = [(prior, at) for prior, at in grouped(priors) if not prior.is_fixed]
-    return Outer(lower, upper, value, forms, rising_thresholds(model))
+    return Outer(lower, upper, value, forms, rising(model))
 
 
-def rising_thresholds(model: Model) -> np.ndarray:
+def rising(model: Model) -> np.ndarray:
     """
-    Give where thresholds stand that have to ascend, none for other families.
+    Give where coefficients stand that have to ascend: thresholds, or the intercepts of a mixture.
 
     Raises
     ------
     NotSupportedError
         If one of them is held at a value, or has a prior with ends.
     """
-    found = model.family.categories
-    if found is None or not found.rising:
-        return np.empty(0, dtype=int)
-    names = [beta_name(name) for name in found.parameters]
+    entries = ascending(model)
     for block in model.blocks:
-        if block.name in names and (block.priors[0].is_fixed or block.priors[0].support != REAL):
+        prior = block.priors[entries[block.name]] if block.name in entries else None
+        if prior is not None and (prior.is_fixed or prior.support != REAL):
             raise NotSupportedError(
-                f"The thresholds of family {model.family.name!r} ascend, so none of them can be "
-                f"held fixed or within bounds, as {block.keys[0][0]!r} by its prior: take a "
-                f"distribution on the real line."
+                f"The {'thresholds' if model.family.mixed is None else 'intercepts'} of family "
+                f"{model.family.name!r} ascend, so none of them can be "
+                f"held fixed or within bounds, as {block.keys[entries[block.name]][0]!r} by its "
+                f"prior: take a distribution on the real line."
             )
-    return np.array([model.layout[name].start for name in names])
+    return np.array([model.layout[name].start + k for name, k in entries.items()], dtype=int)
 
 
 def _intersection(a: tuple[float, float], b: tuple[float, float]) -> tuple[float, float]:

@@ -8,7 +8,9 @@ import numpy as np
 
 from glmm_bayes.design import INTERCEPT
 from glmm_bayes.engine.density.joint import Joint
+from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
+from glmm_bayes.priors import REAL
 from glmm_bayes.terms import RandomTerm
 
 if TYPE_CHECKING:
@@ -170,6 +172,40 @@ def _thresholds(
 def thresholds_of(model: Model) -> list[str]:
     """List the parameters that are thresholds."""
     return [k for k, p in model.design.predictors.items() if p.part.step is not None]
+
+
+def ascending(model: Model) -> dict[str, int]:
+    """
+    Give the blocks in which a coefficient ascends from one to the next, and where it stands there.
+
+    These are the thresholds of ordered categories, and the intercepts of a mixture's means.
+
+    Raises
+    ------
+    NotSupportedError
+        If the intercepts of a mixture are to ascend and one of the means has none.
+    """
+    found, mixed = model.family.categories, model.family.mixed
+    if found is not None and found.rising:
+        return {beta_name(name): 0 for name in found.parameters}
+    if mixed is None or mixed.order == "none":
+        return {}
+    at = {
+        beta_name(name): model.design.predictors[name].names.index(INTERCEPT)
+        for name in mixed.means
+        if INTERCEPT in model.design.predictors[name].names
+    }
+    links = {model.links[name].name for name in mixed.means}
+    if mixed.order == "mu":
+        if len(at) < len(mixed.means) or len(links) > 1:
+            raise NotSupportedError(
+                f"The intercepts of {', '.join(mixed.means)} can only ascend where each has one, "
+                f"and they have the same link: take order='none' of {model.family.name!r}."
+            )
+        return at
+    own = mixed.alike and len(links) == 1 and len(at) == len(mixed.means)
+    supports = [b.priors[at[b.name]].support for b in model.blocks if b.name in at]
+    return at if own and all(support == REAL for support in supports) else {}
 
 
 def _reported(term: RandomTerm, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:

@@ -12,7 +12,8 @@ from glmm_bayes.centering import read_centering, resolve_centering
 from glmm_bayes.data import Frame
 from glmm_bayes.design import INTERCEPT, Design, build_design, read_data
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
-from glmm_bayes.families import FAMILIES, LINKS, Family, Link
+from glmm_bayes.families import LINKS, Family, Link
+from glmm_bayes.families.mixture_of import family_of
 from glmm_bayes.families.seen import seen
 from glmm_bayes.formula import Formula, plain_name, read_formula
 from glmm_bayes.parameters import (
@@ -46,7 +47,7 @@ class Model:
     data
         A pandas, polars or pyarrow data frame (anything that narwhals reads).
     family
-        A name in `gb.FAMILIES`, or a `gb.Family`.
+        A name in `gb.FAMILIES`, or a `gb.Family`, such as `gb.mixture("poisson", "poisson")`.
     link
         The link of the mean, or a mapping from parameters to links; by default the family's.
     priors
@@ -92,7 +93,7 @@ class Model:
             )
         _check_mappings(priors=priors, context=context)
         self.formula = read_formula(formula)
-        self.family = FAMILIES[family] if isinstance(family, str) else family
+        self.family = family_of(family) if isinstance(family, str) else family
         self.context = dict(context or {})
         self.user_priors = dict(priors or {})
         self.missing = missing
@@ -323,6 +324,8 @@ def _links(family: Family, link: str | Mapping[str, str] | None) -> dict[str, Li
         # These are in the density; the one that was asked for, the family was made with.
         own = {name: family.categories.links[known[name].link] for name in family.categories.means}
         chosen = {k: name for k, name in chosen.items() if k not in {"mu", *own}}
+    if family.mixed is not None:
+        chosen = family.mixed.spread(chosen)
     for param, name in chosen.items():
         if param not in known:
             raise UnknownNameError(

@@ -94,10 +94,11 @@ def default_scales(family: Family, links: Mapping[str, Link], design: Design) ->
     """
     if family.categories is not None:
         return _scales_of_categories(family)
-    mu = _scale_of_mean(family, links["mu"], design)
-    scales = {"mu": mu}
-    for parameter in family.parameters[1:]:
-        m = links[parameter.name].linkfun(mu.s) if parameter.scaled else 0.0
+    means = {"mu": family} if family.mixed is None else family.mixed.means
+    scales = {name: _scale_of_mean(name, own, links, design) for name, own in means.items()}
+    for parameter in (p for p in family.parameters if p.name not in means):
+        s = next(iter(scales.values())).s
+        m = links[parameter.name].linkfun(s) if parameter.scaled else 0.0
         if parameter.below:
             m = links[parameter.name].linkfun(0.5 * np.min(design.y))
         scales[parameter.name] = Scale(_rounded(float(m)), 2.5, 1.0)
@@ -111,7 +112,8 @@ def _scales_of_categories(family: Family) -> dict[str, Scale]:
     return {p.name: Scale(0.0, 2.5, 2.5 if p.name in latent else 1.0) for p in family.parameters}
 
 
-def _scale_of_mean(family: Family, link: Link, design: Design) -> Scale:
+def _scale_of_mean(param: str, family: Family, links: Mapping[str, Link], design: Design) -> Scale:
+    link = links[param]
     if link.name not in ("identity", "log"):
         return Scale(0.0, 2.5, 2.5)
     y = family.working(design.y)
@@ -119,7 +121,7 @@ def _scale_of_mean(family: Family, link: Link, design: Design) -> Scale:
         y = np.log(np.where(y > 0, y, 0.1))
     m = float(np.median(y))
     s = max(2.5, _rounded(1.4826 * float(np.median(np.abs(y - m)))))
-    return Scale(_rounded(m - float(np.mean(design.predictors["mu"].offset))), s, s)
+    return Scale(_rounded(m - float(np.mean(design.predictors[param].offset))), s, s)
 
 
 def coefficient_block(predictor: Predictor, scale: Scale, user: Mapping[str, Any]) -> Block:

@@ -4,8 +4,8 @@ import numpy as np
 import pytensor
 from pytensor.compile.mode import Mode
 
-from glmm_bayes.compile import ASCENDING, part_names, sampled_name
-from glmm_bayes.priors import grouped
+from glmm_bayes.compile import ASCENDING, forms_of, part_names, sampled_name
+from glmm_bayes.draws import ascending
 
 PYTHON = Mode(linker="py", optimizer="fast_compile")
 
@@ -21,12 +21,12 @@ def pymc_point(model, joint, x):
     z = np.full(len(joint.outer.value), np.nan)
     z[joint.outer.free] = x[: joint.outer.size]
     named = {}
-    ascending = [p for p in joint.outer.rising]
+    apart = ascending(model)
     for block in model.blocks:
-        if model.layout[block.name].start not in ascending:
-            named |= _block_values(model, block, z[model.layout[block.name]])
-    if ascending:
-        named[ASCENDING] = z[ascending]
+        at = [apart[block.name]] if block.name in apart else []
+        named |= _block_values(model, block, z[model.layout[block.name]], at)
+    if apart:
+        named[ASCENDING] = z[joint.outer.rising]
     bs = [b[0] for b in joint.unpack(x[None])[1]]
     for term, effects, b in zip(model.design.terms, joint.effects, bs, strict=True):
         if model.centering[term.name]:
@@ -38,11 +38,11 @@ def pymc_point(model, joint, x):
     return {values[rv].name: np.asarray(named[rv.name]) for rv in model.pymc.free_RVs}
 
 
-def _block_values(model, block, z):
-    name, forms = sampled_name(model, block), grouped(block.priors)
+def _block_values(model, block, z, apart):
+    name, forms = sampled_name(model, block), forms_of(block, apart)
     if block.scalar:
         return {} if block.priors[0].is_fixed else {name: z[0]}
-    if len(forms) == 1 and not forms[0][0].is_fixed:
+    if len(forms) == 1 and not forms[0][0].is_fixed and not apart:
         return {name: z}
     parts = zip(part_names(name, forms), forms, strict=True)
     return {part: z[at] for part, (prior, at) in parts if not prior.is_fixed}

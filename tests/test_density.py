@@ -5,6 +5,7 @@ from itertools import product
 import numpy as np
 import pandas as pd
 import pytest
+from mixture_cases import LAWFUL
 from pointmap import pymc_logp, pymc_point
 from scipy import stats
 
@@ -21,10 +22,10 @@ TERMS = [
     for columns in COLUMNS["ordered" if kind.ordered else name if name in COLUMNS else "any"]
 ]
 # Those of categories have laws of their own, in test_ordinal.py and test_nominal.py.
-PLAIN = [name for name, each in gb.FAMILIES.items() if each.categories is None]
+PLAIN = [name for name, each in LAWFUL.items() if each.categories is None]
 LINKED = [
     (family.name, parameter.name, link)
-    for family in (gb.FAMILIES[name] for name in PLAIN)
+    for family in (LAWFUL[name] for name in PLAIN)
     for parameter in family.parameters
     for link in parameter.links
 ]
@@ -161,19 +162,19 @@ def check(model):
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_family_with_constant_parameters(data, name):
-    check(gb.Model(f"{response(gb.FAMILIES[name])} ~ x + (1 + x | g)", data, family=name))
+    check(gb.Model(f"{response(LAWFUL[name])} ~ x + (1 + x | g)", data, family=name))
 
 
 @pytest.mark.parametrize("name", PLAIN)
 def test_a_family_with_a_predictor_for_every_parameter(data, name):
-    family = gb.FAMILIES[name]
+    family = LAWFUL[name]
     others = [f"{p.name} ~ z + (1 | h)" for p in family.parameters[1:]]
     check(gb.Model([f"{response(family)} ~ x + f + (1 | g)", *others], data, family=name))
 
 
 @pytest.mark.parametrize(("name", "param", "link"), LINKED)
 def test_every_link_of_every_parameter(data, name, param, link):
-    family = gb.FAMILIES[name]
+    family = LAWFUL[name]
     formulas = [f"{response(family)} ~ x + (1 | g)"]
     if param != "mu":
         formulas.append(f"{param} ~ z + (1 | h)")

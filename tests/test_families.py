@@ -4,6 +4,7 @@ from itertools import product
 
 import numpy as np
 import pytest
+from mixture_cases import LAWFUL
 from scipy import integrate, special
 
 from glmm_bayes.errors import UnknownNameError
@@ -18,12 +19,12 @@ LIGHT_TAILS = {"loglogistic": {"alpha": (9.0, 12.0)}, "gen_extreme_value": {"xi"
 
 
 # Those of categories have laws of their own, in test_ordinal.py and test_nominal.py.
-PLAIN = [name for name, each in FAMILIES.items() if each.categories is None]
+PLAIN = [name for name, each in LAWFUL.items() if each.categories is None]
 
 
 @pytest.fixture(params=PLAIN)
 def family(request):
-    return FAMILIES[request.param]
+    return LAWFUL[request.param]
 
 
 @pytest.fixture(params=[n for n, f in FAMILIES.items() if f.deviance is not None])
@@ -74,7 +75,7 @@ def moderate(family, which=0):
     choice = {REAL: (0.3, -1.2), UNIT: (0.3, 0.8), CIRCLE: (0.3, -1.2), (1.0, 2.0): (1.3, 1.6)}
     above = ((0.6, 0.45, 0.8, 0.5), (0.9, 0.7, 0.5, 0.9))[which]
     found = {
-        p.name: choice[p.support][which] if p.support in choice else above[k] + 8 * p.support[0]
+        p.name: choice[p.support][which] if p.support in choice else above[k % 4] + 8 * p.support[0]
         for k, p in enumerate(family.parameters)
     }
     return found | {k: v[which] for k, v in LIGHT_TAILS.get(family.name, {}).items()}
@@ -86,17 +87,18 @@ def drawn(family, params, size=DRAWS):
 
 
 def test_parameters_are_coherent(family):
-    assert family.parameters[0].name == "mu"
+    means = ["mu"] if family.mixed is None else list(family.mixed.means)
+    assert [p.name for p in family.parameters[: len(means)]] == means
     for parameter in family.parameters:
         assert parameter.link in parameter.links
         lower, upper = LINKS[parameter.link].support
         assert parameter.support == (lower, upper)
         assert all(name in LINKS for name in parameter.links)
-        assert (parameter.prior is None) == (parameter.name == "mu")
+        assert (parameter.prior is None) == (parameter.name in means)
 
 
 def test_priors_of_parameters_stay_in_their_support(family):
-    for parameter in family.parameters[1:]:
+    for parameter in (p for p in family.parameters if p.prior is not None):
         lower, upper = parameter.prior.support
         assert lower >= parameter.support[0]
         assert upper <= parameter.support[1]
@@ -305,7 +307,8 @@ def test_the_distribution_function_is_that_of_the_draws(family):
 def test_draws_broadcast_against_rows(family):
     mu = {REAL: [-100.0, 100.0], UNIT: [0.001, 0.999], POSITIVE: [0.01, 10_000.0]}
     mu[CIRCLE] = [-1.5, 1.5]
-    params = {**moderate(family, 1), "mu": np.array(mu[family.parameters[0].support])}
+    first = family.parameters[0]
+    params = {**moderate(family, 1), first.name: np.array(mu[first.support])}
     trials = np.array([7.0, 7.0]) if family.needs_trials else None
     y = family.draw(np.random.default_rng(1), params, trials, (300, 2))
     assert y.shape == (300, 2)
@@ -398,9 +401,9 @@ def test_deviance_is_not_negative_and_zero_where_saturated(family_with_deviance)
     np.testing.assert_allclose(family.deviance(y[inside], n, at), 0.0, atol=1e-9)
 
 
-@pytest.mark.parametrize("name", [n for n in PLAIN if FAMILIES[n].needs_trials])
+@pytest.mark.parametrize("name", [n for n in PLAIN if LAWFUL[n].needs_trials])
 def test_no_trials_say_nothing(name):
-    family, zero = FAMILIES[name], np.zeros(1)
+    family, zero = LAWFUL[name], np.zeros(1)
     params = {k: np.array([v]) for k, v in moderate(family).items()}
     assert family.problem(zero, zero) is None
     assert family.logp(zero, zero, params) == pytest.approx(0.0, abs=1e-12)

@@ -28,6 +28,7 @@ from glmm_bayes.families.family import (
     is_registered,
 )
 from glmm_bayes.families.links import LINKS, Link, add_link
+from glmm_bayes.families.mixture_of import mixture
 
 __all__ = [
     "FAMILIES",
@@ -48,6 +49,7 @@ __all__ = [
     "differences",
     "dispersed",
     "is_registered",
+    "mixture",
     "mixtures",
     "nominal",
     "ordinal",

@@ -14,6 +14,7 @@ from glmm_bayes.registry import Registry
 
 if TYPE_CHECKING:
     from glmm_bayes.families.categories import Categories
+    from glmm_bayes.families.mixture_of import Components
 
 type Array = np.ndarray
 type Params = Mapping[str, Any]
@@ -110,6 +111,8 @@ class Family:
         censored and truncated rows.
     categories
         Of a response in categories, what these are; `mean` is then their probabilities `(…, K)`.
+    mixed
+        Of a mixture, the families that it is of.
     """
 
     name: str
@@ -134,7 +137,13 @@ class Family:
     tails: Callable[[Any, Params, Any], tuple[Any, Any]] | None = None
     binary: bool = False
     categories: "Categories | None" = None
+    mixed: "Components | None" = None
     compiled: str | None = None
+
+    @property
+    def has_one_mean(self) -> bool:
+        """Whether the response has one mean, rather than categories or components."""
+        return self.categories is None and self.mixed is None
 
     @property
     def origin(self) -> "Family":
@@ -230,6 +239,8 @@ FAMILIES: Registry[Family] = Registry("family")
 def is_registered(family: Family) -> bool:
     """Tell whether a family, or the same for other categories, is in the registry by its name."""
     family = family.origin
+    if family.mixed is not None:
+        return all(map(is_registered, family.mixed.families))
     if family.name not in FAMILIES:
         return False
     known = FAMILIES[family.name]

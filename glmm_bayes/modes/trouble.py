@@ -129,7 +129,8 @@ def _named(coordinates: Coordinates, direction: np.ndarray) -> list[str]:
 
 
 def _is_probability(model: Model) -> bool:
-    return model.family.discrete and model.family.parameters[0].support == (0.0, 1.0)
+    first = model.family.parameters[0]
+    return model.family.discrete and first.name == "mu" and first.support == (0.0, 1.0)
 
 
 def _listed(names: Iterable[str]) -> str:

@@ -231,7 +231,7 @@ def _is_binary(model: Model) -> bool:
 
 
 def _response(model: Model, angles: Angles) -> Iterator[Note]:
-    if model.family.categories is not None:
+    if not model.family.has_one_mean:
         return
     if model.family.discrete:
         yield from _separated(model, angles)
@@ -241,7 +241,7 @@ def _response(model: Model, angles: Angles) -> Iterator[Note]:
 
 def fatal_notes(model: Model) -> Iterator[Note]:
     """Find a response that a predictor can equal: its density has no upper bound."""
-    if model.family.discrete or model.family.categories is not None:
+    if model.family.discrete or not model.family.has_one_mean:
         return
     if not {p.name for p in model.family.parameters[1:2]} & set(_dispersion(model)):
         return

@@ -347,7 +347,7 @@ def _values(
         mean = model.family.expectation(params)
         if model.family.categories is not None:
             return mean, LOGIT
-        own = mean is params["mu"]
+        own = mean is params.get("mu")
         scale = link_scale(model.links["mu"]) if own else _support_scale(model)
         return np.broadcast_to(mean, shape), scale
     param = kind.removeprefix(PARAM)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from glmm_bayes.density import rising_thresholds
+from glmm_bayes.density import rising
 from glmm_bayes.draws import Draws, split_outer, to_dataset
 from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.model import Model
@@ -60,9 +60,9 @@ def prior_predictive(model: Model, draws: int = 500, *, seed: int | None = None)
 def _prior_draws(model: Model, size: int, rng: np.random.Generator) -> Draws:
     priors = [prior for block in model.blocks for prior in block.priors]
     outer = np.column_stack([prior.sample(rng, (size,)) for prior in priors])
-    rising = rising_thresholds(model)
-    if len(rising):
-        _ascend(outer, rising, priors, rng)
+    at = rising(model)
+    if len(at):
+        _ascend(outer, at, priors, rng)
     beta, constants, theta = split_outer(model, outer)
     draws = Draws(beta, constants, theta, {}, chains=1)
     effects = {term.name: all_effects(term, draws, rng) for term in model.design.terms}
@@ -82,8 +82,8 @@ def _ascend(
             return
         outer[np.ix_(bad, at)] = np.column_stack([priors[k].sample(rng, (len(bad),)) for k in at])
     raise NotSupportedError(
-        "Thresholds that are drawn from their priors hardly ever ascend; give them priors that "
-        "are alike, or whose means ascend."
+        "Thresholds or intercepts that are drawn from their priors hardly ever ascend; give them "
+        "priors that are alike, or whose means ascend."
     )
 
 

@@ -12,7 +12,8 @@ import pandas as pd
 import xarray as xr
 
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
-from glmm_bayes.families import FAMILIES, is_registered
+from glmm_bayes.families import is_registered
+from glmm_bayes.families.mixture_of import family_of
 from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.again import ARRAYS, NUMBERS, found_before
@@ -229,11 +230,13 @@ def _model(
             f"The formula of the fit in {str(path)!r} names {', '.join(map(repr, absent))}, which "
             f"no file can keep: gb.load(path, context={{{absent[0]!r}: …}})."
         )
-    if header["family"] not in FAMILIES:
+    try:
+        family_of(header["family"])
+    except UnknownNameError as error:
         raise UnknownNameError(
             f"The fit in {str(path)!r} has the family {header['family']!r}, which is not "
             f"registered: call gb.add_family(family) first."
-        )
+        ) from error
     kept = arrays.pop("kept")
     frame = _Columns(header["frame"], arrays).frame()
     model = Model(
