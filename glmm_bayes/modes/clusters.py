@@ -1,4 +1,4 @@
-"""The rows of a normal response in clusters that are independent, each with its covariance."""
+"""Rows in clusters that are independent; those of a normal response with their covariance."""
 
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -7,9 +7,11 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.errors import DataError, NotSupportedError
+from glmm_bayes.model import Model
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.normal import effects_matrix, mean_residual, precisions
 from glmm_bayes.modes.reading import centred_columns
+from glmm_bayes.terms import RandomTerm
 
 LARGEST = 5000  # rows of one cluster, whose covariance is a dense matrix
 
@@ -34,12 +36,59 @@ class Cluster:
     e: np.ndarray
 
 
-def independent_rows(mode: Mode) -> np.ndarray:
-    """Give the number of each row's cluster `(n,)`: rows that share an effect are in one."""
+def independent_rows(model: Model) -> np.ndarray:
+    """
+    Give the number of each row's cluster `(n,)`: rows that share an effect are in one.
+
+    Effects of a process or of relatives depend on each other, and are in one with all others.
+    """
+    from scipy.sparse import csr_array, hstack
     from scipy.sparse.csgraph import connected_components
 
-    Z = effects_matrix(mode.coordinates.model)
-    return connected_components(abs(Z) @ abs(Z).T, directed=False)[1]
+    found = [model.design.effects_matrix(p.name) for p in model.family.parameters]
+    parts = [abs(Z) for Z in found if Z is not None]
+    if not parts:
+        return np.arange(model.nobs)
+    met = sum(parts[1:], start=parts[0])
+    levels, at = [], 0
+    for term in model.design.terms:
+        own = met[:, at : at + len(term.levels) * term.size]
+        at += own.shape[1]
+        # Columns of one level belong together, as do levels that depend on each other.
+        group = np.repeat(_together(term), term.size)
+        shape = (len(group), int(group.max(initial=-1)) + 1)
+        levels.append(own @ csr_array((np.ones(len(group)), (np.arange(len(group)), group)), shape))
+    Z = hstack(levels, format="csr")
+    return connected_components(Z @ Z.T, directed=False)[1]
+
+
+def _together(term: RandomTerm) -> np.ndarray:
+    """Give each level's number `(q,)`, the same for those that depend on each other."""
+    from scipy.sparse import csr_array
+    from scipy.sparse.csgraph import connected_components
+
+    q, pairs = len(term.levels), term.level_structure.pairs
+    if pairs is None:
+        return np.arange(q)
+    met = csr_array((np.ones(len(pairs)), (pairs[:, 0], pairs[:, 1])), (q, q))
+    return connected_components(met, directed=False)[1]
+
+
+def check_apart(inside: np.ndarray, label: np.ndarray, name: str) -> None:
+    """
+    Check that rows of two clusters, as numbered `(n,)`, share no random effect.
+
+    Raises
+    ------
+    DataError
+        If they do.
+    """
+    apart = len(np.unique(np.stack([inside, label]), axis=1).T)
+    if apart > len(np.unique(inside)):
+        raise DataError(
+            f"Rows of different {name} share random effects, so that these are no independent "
+            f"clusters; choose coarser ones, or leave `cluster` out."
+        )
 
 
 def clusters(mode: Mode, label: np.ndarray, name: str) -> Iterator[Cluster]:
@@ -54,13 +103,7 @@ def clusters(mode: Mode, label: np.ndarray, name: str) -> Iterator[Cluster]:
         If a cluster is too large.
     """
     model, c = mode.coordinates.model, mode.coordinates
-    inside = independent_rows(mode)
-    apart = len(np.unique(np.stack([inside, label]), axis=1).T)
-    if apart > len(np.unique(inside)):
-        raise DataError(
-            f"Rows of different {name} share random effects, so that these are no independent "
-            f"clusters; choose coarser ones, or leave `cluster` out."
-        )
+    check_apart(independent_rows(model), label, name)
     if np.bincount(label).max() > LARGEST:
         raise NotSupportedError(
             f"One of the {name} has {np.bincount(label).max()} rows, more than the {LARGEST} of "

@@ -131,15 +131,31 @@ class Mode:
     @cached_property
     def beta_covariance(self) -> np.ndarray:
         """The covariance `(K, K)` of all predictors' coefficients, in order; 0 for those held."""
-        model, places = self.coordinates.model, self._coefficients
-        at = np.concatenate([places[name] for name in model.design.predictors])
-        ends = np.cumsum([len(places[name]) for name in model.design.predictors])[:-1]
-        units = np.split(np.eye(len(at)), ends, axis=1)
-        # What turns rows of centred coefficients into those of the columns themselves.
-        turn = np.hstack(
-            list(uncentred(model, dict(zip(model.design.predictors, units, strict=True))).values())
+        at = np.concatenate(
+            [self._coefficients[p] for p in self.coordinates.model.design.predictors]
         )
-        return turn.T @ self._covariance_of(at, at) @ turn
+        return self._turn.T @ self._covariance_of(at, at) @ self._turn
+
+    def coefficients_of(self, moves: np.ndarray) -> np.ndarray:
+        """Give all predictors' coefficients' part `(S, K)` of moves `(S, m)` along x."""
+        at = np.concatenate(
+            [self._coefficients[p] for p in self.coordinates.model.design.predictors]
+        )
+        return np.where(at < 0, 0.0, moves[:, at]) @ self._turn
+
+    @property
+    def _all_coefficients(self) -> np.ndarray:
+        places = self._coefficients
+        return np.concatenate([places[name] for name in self.coordinates.model.design.predictors])
+
+    @cached_property
+    def _turn(self) -> np.ndarray:
+        """What turns rows of centred coefficients into those of the columns themselves."""
+        model, places = self.coordinates.model, self._coefficients
+        sizes = [len(places[name]) for name in model.design.predictors]
+        units = np.split(np.eye(sum(sizes)), np.cumsum(sizes)[:-1], axis=1)
+        named = dict(zip(model.design.predictors, units, strict=True))
+        return np.hstack(list(uncentred(model, named).values()))
 
     @property
     def _coefficients(self) -> dict[str, np.ndarray]:
@@ -279,6 +295,9 @@ def singular_parts(coordinates: Coordinates, x: np.ndarray) -> tuple[Singular, .
 
 def _edges_of(term: RandomTerm, L: np.ndarray) -> Iterator[Singular]:
     sd = np.sqrt((L * L).sum(axis=1))
+    if term.common and not sd.any():
+        yield Singular(term.name, f"the standard deviation of {term.label} is estimated as zero")
+        return
     for column in [c for c, s in zip(term.columns, sd, strict=True) if s == 0]:
         yield Singular(
             term.name,

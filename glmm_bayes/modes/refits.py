@@ -225,12 +225,17 @@ def natural(c: Coordinates, ratios: np.ndarray, gamma: np.ndarray, sigma: float)
 
 @dataclass(eq=False)
 class LaplaceRefitter:
-    """Any other response: by Laplace's method or by quadrature, from the known effects' mode."""
+    """
+    Any other response: by Laplace's method or by quadrature, from the known effects' mode.
+
+    Searches end where a quadratic would rise by less than `tolerance`.
+    """
 
     start: Start
     restricted: bool
     penalised: bool
     nagq: int
+    tolerance: float = FINE
 
     @cached_property
     def laplace(self) -> Laplace:
@@ -290,7 +295,7 @@ class LaplaceRefitter:
     def _alone(self, y: np.ndarray) -> tuple[np.ndarray, float, bool]:
         objective = self._objective(with_response(self.start.coordinates.model, y))
         c = objective.coordinates
-        x, inverse = climb(objective, c, self.x, self.axes, self.units, tolerance=FINE)
+        x, inverse = climb(objective, c, self.x, self.axes, self.units, tolerance=self.tolerance)
         value, slope = objective(x)
         if objective.last is None or not np.isfinite(value):
             return np.full_like(x, np.nan), np.nan, False
@@ -298,6 +303,12 @@ class LaplaceRefitter:
             x = x.copy()
             x[c.coefficients[0]] = objective.gamma
         return x, objective.last.value, _settled(self.axes.T @ slope, inverse)
+
+    def predictors(self, model: Model, x: np.ndarray) -> np.ndarray:
+        """Give the predictors `(P, n)` at the effects' modes at x, rows as the algebra has them."""
+        objective = self._objective(model)
+        found: np.ndarray = objective.marginal(x).eta
+        return found
 
     def mode(self, model: Model, x: np.ndarray | None = None) -> Mode:
         """Give all that is to be known of the maximum for the response of a model, near x."""

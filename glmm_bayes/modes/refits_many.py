@@ -172,7 +172,7 @@ class _Laplace:
             slope[:, at] = factor.pull(x, found.by_Lambda)
             return found.value, slope @ r.axes
 
-        optima = maximise_many(evaluate, np.zeros((len(Y), r.axes.shape[1])), tolerance=FINE)
+        optima = maximise_many(evaluate, np.zeros((len(Y), r.axes.shape[1])), tolerance=r.tolerance)
         x = _finished(
             optima, point(optima.x), factor, r.units, lambda which, x: marginal(which, x).value
         )

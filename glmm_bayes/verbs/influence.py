@@ -12,10 +12,11 @@ from glmm_bayes.fit import ModeFit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.clusters import clusters
 from glmm_bayes.modes.mode import Mode
-from glmm_bayes.modes.normal import is_marginally_normal, read_normal
+from glmm_bayes.modes.normal import is_marginally_normal, is_normal, read_normal
 from glmm_bayes.modes.reading import read_laplace
 from glmm_bayes.registry import suggestion
 from glmm_bayes.terms import RandomTerm
+from glmm_bayes.verbs.robust import moves_by_cluster
 from glmm_bayes.verbs.ttest import estimates
 
 
@@ -28,8 +29,10 @@ def influence(fit: ModeFit, group: str | None = None, *, method: str = "one-step
     group
         A group of the model, such as `"Subject"`; rows by default.
     method
-        Of groups `"one-step"`: the coefficients without a level, the variances as they are, for
-        normal responses; or `"exact"`: the model fitted again without each level.
+        Of groups `"one-step"`: for normal responses the coefficients without a level, the
+        variances as they are; for others one step of Newton's method from the estimates of all
+        parameters, the curvature as with all rows. `"exact"`: the model fitted again without each
+        level.
 
     Returns
     -------
@@ -42,6 +45,8 @@ def influence(fit: ModeFit, group: str | None = None, *, method: str = "one-step
     ------
     UnknownNameError
         If there is no such group or method.
+    DataError
+        If one step is asked of levels that share other random effects.
     NotSupportedError
         If one step is not built for the model.
 
@@ -110,15 +115,24 @@ def _with_coefficients(mode: Mode) -> tuple[Any, np.ndarray]:
 
 
 def _one_step(fit: ModeFit, term: RandomTerm) -> pd.DataFrame:
-    """Leave each level out by algebra, with V as estimated."""
+    """Leave each level out by algebra, with V as estimated; of other responses by one step."""
+    name = f"levels of {term.label}"
+    if not is_normal(fit.model) and fit.model.design.residual is None:
+        moved = moves_by_cluster(fit, term.index[:, 0], name)
+        k = len(fit.model.design.predictors["mu"].names)
+        return _table(fit, term, moved[:, :k], fit.coefficient_covariance()[:k, :k])
     if not is_marginally_normal(fit.model):
         raise NotSupportedError(
-            "method='one-step' is for normal responses with identity link and independent levels, "
-            "without a structure of the residuals; use method='exact'."
+            "method='one-step' is for independent levels, without a structure of the residuals; "
+            "use method='exact'."
         )
+    return _least_squares(fit, term, name)
+
+
+def _least_squares(fit: ModeFit, term: RandomTerm, name: str) -> pd.DataFrame:
     normal = read_normal(fit.mode)
     Phi, moved = normal.sums.Phi, []
-    for part in clusters(fit.mode, term.index[:, 0], f"levels of {term.label}"):
+    for part in clusters(fit.mode, term.index[:, 0], name):
         weighted = np.linalg.solve(part.V, part.X)
         rest = np.eye(len(part.e)) - part.X @ Phi @ weighted.T
         moved.append(normal.embed @ Phi @ weighted.T @ np.linalg.solve(rest, part.e))

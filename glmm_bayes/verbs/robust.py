@@ -1,4 +1,4 @@
-"""Covariances of coefficients that hold where the model's own does not: by clusters' residuals."""
+"""Covariances of coefficients that hold where the model's own does not: by clusters."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
@@ -9,8 +9,9 @@ import pandas as pd
 from glmm_bayes.data import labels
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.fit import ModeFit
-from glmm_bayes.modes.clusters import Cluster, clusters, independent_rows
-from glmm_bayes.modes.normal import read_normal
+from glmm_bayes.modes.cluster_scores import cluster_scores
+from glmm_bayes.modes.clusters import Cluster, check_apart, clusters, independent_rows
+from glmm_bayes.modes.normal import is_normal, read_normal
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.small_sample import JointTest, SmallSample, check_normal, of_mean, with_mean
 from glmm_bayes.verbs.tables import vcov as model_vcov
@@ -21,15 +22,16 @@ NONE = 1e-10  # of the largest: an eigenvalue that is zero but for rounding
 
 def vcov(fit: ModeFit, kind: str = "model", *, cluster: str | None = None) -> pd.DataFrame:
     """
-    Give the covariance of the coefficients, the model's or by clusters' residuals.
+    Give the covariance of the coefficients, the model's or by how clusters differ.
 
     Parameters
     ----------
     kind
-        `"model"`; or a sandwich, which holds where the covariance of the responses is not the
-        model's, as long as clusters are independent: `"CR0"` of the residuals as they are,
-        `"CR1"` times m / (m - 1) for m clusters, `"CR2"` adjusted so that it is unbiased where the
-        model holds.
+        `"model"`; or a sandwich, which holds where the distribution of the responses within
+        clusters is not the model's, as long as clusters are independent: `"CR0"` of the residuals
+        as they are, `"CR1"` times m / (m - 1) for m clusters, `"CR2"` adjusted so that it is
+        unbiased where the model holds, which only normal responses have. Of other responses the
+        slopes of each cluster's log likelihood, effects integrated out, stand for residuals.
     cluster
         The column that says which cluster a row is in, such as a group; by default rows that share
         a random effect are in one.
@@ -37,7 +39,8 @@ def vcov(fit: ModeFit, kind: str = "model", *, cluster: str | None = None) -> pd
     Returns
     -------
     DataFrame
-        `(k, k)`, as `Fit.vcov`; of other parameters than the mean the model's.
+        `(k, k)`, as `Fit.vcov`; of normal responses, that of other parameters than the mean is
+        the model's.
 
     Raises
     ------
@@ -46,20 +49,63 @@ def vcov(fit: ModeFit, kind: str = "model", *, cluster: str | None = None) -> pd
     DataError
         If clusters share random effects, or there are not more than coefficients.
     NotSupportedError
-        If the response is not normal, for sandwiches.
+        If there is no such sandwich for the model or the method.
 
     Notes
     -----
     Liang & Zeger (1986), Biometrika 73, 13-22; Bell & McCaffrey (2002), Survey Methodology 28,
-    169-181; in the form of Pustejovsky & Tipton (2018), J. Bus. Econ. Stat. 36, 672-683.
+    169-181; in the form of Pustejovsky & Tipton (2018), J. Bus. Econ. Stat. 36, 672-683. Of other
+    responses H^-1 (sum of s s') H^-1, with s the slopes by all parameters and H the curvature, of
+    which the coefficients' part is given: White (1982), Econometrica 50, 1-25.
     """
     if kind not in KINDS:
         raise UnknownNameError(f"kind={kind!r} is not known. {suggestion(kind, KINDS)}")
     found = model_vcov(fit)
     if kind == "model":
         return found
-    sandwich = sandwiched(fit, kind, cluster)
-    return pd.DataFrame(with_mean(fit, sandwich.covariance), found.index, found.columns)
+    if is_normal(fit.model) or fit.model.design.residual is not None:
+        covariance = with_mean(fit, sandwiched(fit, kind, cluster).covariance)
+    else:
+        covariance = by_scores(fit, kind, cluster)
+    return pd.DataFrame(covariance, found.index, found.columns)
+
+
+def by_scores(fit: ModeFit, kind: str, cluster: str | None) -> np.ndarray:
+    """Give the sandwich `(K, K)` of all coefficients by the slopes of clusters' likelihoods."""
+    if kind == "CR2":
+        raise NotSupportedError(
+            "The sandwich 'CR2' adjusts residuals of a linear model; of other responses there are "
+            "kind='CR0' and 'CR1', and gb.bootstrap(fit, kind='cases') draws clusters."
+        )
+    label = _labels(fit, cluster)
+    moved = moves_by_cluster(fit, label, cluster or "clusters")
+    m, k = len(moved), fit.mode.coordinates.size
+    if m <= k:
+        raise DataError(f"There are {m} clusters for {k} parameters; a sandwich needs more.")
+    return moved.T @ moved * (m / (m - 1) if kind == "CR1" else 1.0)
+
+
+def moves_by_cluster(fit: ModeFit, label: np.ndarray, name: str) -> np.ndarray:
+    """
+    Give how far each cluster pulls the coefficients, `(c, K)`: the curvature's inverse by slopes.
+
+    Raises
+    ------
+    DataError
+        If clusters share random effects.
+    NotSupportedError
+        If the fit is not by 'ml', or has no proper maximum.
+    """
+    if fit.method != "ml" or not fit.mode.determined:
+        raise NotSupportedError(
+            f"Slopes by clusters are those of a maximum of the likelihood, not of a fit by "
+            f"{fit.method!r} or of one without standard errors; use fit('ml')."
+        )
+    check_apart(independent_rows(fit.model), label, name)
+    scores = cluster_scores(fit.mode, label, int(fit.options.get("nagq", 1)))
+    idle = fit.mode.coordinates.idle(fit.mode.x)
+    covariance = np.where(idle[:, None] | idle, 0.0, fit.mode.covariance)
+    return fit.mode.coefficients_of(scores @ covariance)
 
 
 @dataclass(frozen=True, eq=False)
@@ -97,7 +143,10 @@ class Sandwich:
 def sandwiched(fit: ModeFit, kind: str, cluster: str | None) -> Sandwich:
     """Sum the clusters' parts."""
     check_normal(
-        fit, f"The sandwich {kind!r}", "gb.bootstrap(fit, kind='cases') draws clusters instead"
+        fit,
+        f"The sandwich {kind!r}",
+        "vcov(kind='CR1') is for other responses, and gb.bootstrap(fit, kind='cases') draws "
+        "clusters instead",
     )
     normal = read_normal(fit.mode)
     label = _labels(fit, cluster)
@@ -121,7 +170,7 @@ def sandwiched(fit: ModeFit, kind: str, cluster: str | None) -> Sandwich:
 
 def _labels(fit: ModeFit, cluster: str | None) -> np.ndarray:
     if cluster is None:
-        return independent_rows(fit.mode)
+        return independent_rows(fit.model)
     whole = fit.model.design.rows
     frame = pd.DataFrame(fit.model.data) if cluster not in whole.frame else whole.frame
     if cluster not in frame:
