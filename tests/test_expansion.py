@@ -13,7 +13,7 @@ from textbook_zeros import RESPONSES as WITH_ZEROS
 
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.families import FAMILIES, LINKS, Family, Parameter
-from glmm_bayes.families.expansion import ROWS, expand
+from glmm_bayes.families.expansion import ROWS, RowDensity, expand
 from glmm_bayes.families.links import CIRCLE, POSITIVE, REAL, UNIT
 
 LG = special.loggamma
@@ -581,3 +581,23 @@ def test_the_registered_families_need_no_pymc():
         "    expand(f, links, list(links), y, n, None, eta, 3)"
     )
     assert loaded_after(code) & {"pymc", "pytensor", "numba", "pandas"} == set()
+
+
+@pytest.mark.parametrize("name", SMOOTH)
+def test_derivatives_by_some_predictors_are_those_of_all(name):
+    family = FAMILIES[name]
+    links = chosen(family, family.parameters[0].link)
+    y, trials, eta = crossed(family, links["mu"].name)
+    rows = RowDensity(family, links, names(family), y, trials, None)
+    whole = rows(eta, 3)
+    for among in ([0], [len(eta) - 1]):
+        found, block = rows(eta, 3, among), np.ix_(among, among)
+        np.testing.assert_allclose(found.value, whole.value, rtol=1e-13, atol=1e-13)
+        for got, expected in (
+            (found.first[among], whole.first[among]),
+            (found.second[block], whole.second[block]),
+            (found.third[np.ix_(among, among, among)], whole.third[np.ix_(among, among, among)]),
+        ):
+            np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-11)
+        others = [k for k in range(len(eta)) if k not in among]
+        assert not found.first[others].any()

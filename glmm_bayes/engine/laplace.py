@@ -53,8 +53,9 @@ class Laplace:
     Parameters
     ----------
     rows
-        `rows(eta, order)` gives, for `(P, n)` predictors, the pointwise log density `value` and
-        its derivatives `first` `(P, n)`, `second` `(P, P, n)` and `third`.
+        `rows(eta, order, among)` gives, for `(P, n)` predictors, the pointwise log density
+        `value` and its derivatives `first` `(P, n)`, `second` `(P, P, n)` and `third`; by those
+        `among` the predictors only, where that is given.
     X
         By predictor `(n, k)`; a constant parameter has one column of ones.
     offset

@@ -1,8 +1,8 @@
 """Climb to the mode of effects (and coefficients) by Newton's method, sparing factorisations."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -14,7 +14,15 @@ NEAR = 100.0  # a decrement with which an older factor still points the right wa
 SLOW = 3e-2  # of a step's decrement, in the next one's: slower than this, the factor is renewed
 LOST = 1e-11  # of the log density: what rounding may take of a rise
 
-type Rows = Callable[[np.ndarray, int], Any]
+
+class Rows(Protocol):
+    """The pointwise log density of rows, and its derivatives by their predictors."""
+
+    def __call__(self, eta: np.ndarray, order: int, among: Sequence[int] | None = None, /) -> Any:
+        """Expand at `(P, n)` predictors; with `among`, derivatives by others are left zero."""
+
+    def repeated(self, times: int) -> "Rows":
+        """Put the rows one after the other, so many times."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,7 +74,7 @@ class Ascent:
 
     def point(self, u: np.ndarray, gamma: np.ndarray, eta: np.ndarray) -> "Point":
         """Evaluate where the predictors are `eta`."""
-        found = self.rows(eta, 2)
+        found = self.rows(eta, 2, self.random)
         value = float(found.value.sum() - 0.5 * u @ self.spread.times_prior(u))
         if self.prior is not None:
             value += self.prior.log_density(gamma)

@@ -1,5 +1,6 @@
 """Families of counts without an upper bound."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -63,6 +64,17 @@ def _negbinomial_score(y: Array, trials: Array | None, params: Params) -> dict[s
     return {"mu": a * (y - mu) / (mu * (a + mu)), "alpha": by_a}
 
 
+def _negbinomial_by_mean(y: Array, trials: Array | None, params: Params) -> Iterator[Array]:
+    mu, a = params["mu"], params["alpha"]
+    yield _negbinomial_core(y, trials, params)
+    some, all_of = 1 / mu, 1 / (a + mu)
+    left, right = y * some, (y + a) * all_of
+    yield left - right
+    left, right = left * some, right * all_of
+    yield right - left
+    yield 2 * (left * some - right * all_of)
+
+
 def _negbinomial(mu: Any, alpha: Any) -> Any:
     return scipy_stats().nbinom(alpha, alpha / (alpha + mu))
 
@@ -84,6 +96,7 @@ NEGBINOMIAL = add_family(
         variance=lambda p, trials: p["mu"] + p["mu"] ** 2 / p["alpha"],
         core=_negbinomial_core,
         score=_negbinomial_score,
+        by_mean=_negbinomial_by_mean,
         constant=lambda y, trials: -gammaln(y + 1),
         problem=counts,
         deviance=_negbinomial_deviance,

@@ -58,9 +58,11 @@ class RowDensity:
     trials: Array | None
     weights: Array | None
 
-    def __call__(self, eta: Array, order: int) -> Expansion:
+    def __call__(self, eta: Array, order: int, among: Sequence[int] | None = None, /) -> Expansion:
         """
         Expand at `(P, n)` predictors on their links' scale, up to derivatives of `order`.
+
+        With `among`, only by the predictors of these numbers: other derivatives are left zero.
 
         Raises
         ------
@@ -74,7 +76,7 @@ class RowDensity:
             )
         # Far out a term may overflow: its derivatives are then infinite, or not a number.
         with np.errstate(all="ignore"):
-            return self._written(eta) if self._curves else self._expanded(eta, order)
+            return self._written(eta) if self._curves else self._expanded(eta, order, among)
 
     def value(self, eta: Array) -> Array:
         """Give the log density `(n,)` at `(P, n)` predictors, without its constant."""
@@ -99,6 +101,15 @@ class RowDensity:
                 ]
             )
 
+    def repeated(self, times: int) -> "RowDensity":
+        """Put the rows one after the other, so many times."""
+        y, trials, weights = (
+            None if part is None else np.concatenate([part] * times)
+            for part in (self.y, self.trials, self.weights)
+        )
+        assert y is not None
+        return RowDensity(self.family, self.links, self.names, y, trials, weights)
+
     def _parameters(self, eta: Array) -> dict[str, Array]:
         return {n: self.links[n].linkinv(row) for n, row in zip(self.names, eta, strict=True)}
 
@@ -119,6 +130,20 @@ class RowDensity:
     def _formula(self) -> "Density":
         return _density(self.family, self.links, self.names)
 
+    @cached_property
+    def _of_mean(self) -> "Density | None":
+        """The log density as a function of the first predictor, where the family writes it out."""
+        by_mean, links, names = self.family.by_mean, self.links, self.names
+        if by_mean is None:
+            return None
+
+        def density(y: Array, trials: Array | None, eta: list[Taylor]) -> Taylor:
+            params = {name: links[name].linkinv(e) for name, e in zip(names, eta, strict=True)}
+            values = {name: param.value for name, param in params.items()}
+            return params[names[0]].compose(by_mean(y, trials, values))
+
+        return density
+
     def _written(self, eta: Array) -> Expansion:
         """Take the derivatives as the family writes them out; one parameter only."""
         assert self._curves is not None
@@ -127,20 +152,25 @@ class RowDensity:
         shaped = [slope.reshape((1,) * k + (-1,)) for k, slope in enumerate(slopes, start=1)]
         return Expansion(value + self._constant, *shaped)
 
-    def _expanded(self, eta: Array, order: int) -> Expansion:
+    def _expanded(self, eta: Array, order: int, among: Sequence[int] | None) -> Expansion:
         P, n = eta.shape
+        moving = range(P) if among is None else among
+        formula = self._formula if self._of_mean is None or tuple(moving) != (0,) else self._of_mean
         value = np.empty(n)
         tensors = [np.zeros((P,) * k + (n,)) for k in range(1, order + 1)]
         constant = [_is_constant(row) for row in eta]
         for start in range(0, n, ROWS):
             at = slice(start, start + ROWS)
             # Of a constant parameter one row is enough: arrays broadcast.
+            parts = [row[:1] if same else row[at] for row, same in zip(eta, constant, strict=True)]
             variables = [
-                Taylor.variable(row[:1] if same else row[at], k, order=order)
-                for k, (row, same) in enumerate(zip(eta, constant, strict=True))
+                Taylor.variable(part, k, order=order)
+                if k in moving
+                else Taylor.constant(part, order=order)
+                for k, part in enumerate(parts)
             ]
             trials = None if self.trials is None else self.trials[at]
-            log_p = self._formula(self.y[at], trials, variables)
+            log_p = formula(self.y[at], trials, variables)
             w = None if self.weights is None else self.weights[at]
             value[at] = _weighted(w, log_p.value)
             _store(log_p, w, [tensor[..., at] for tensor in tensors])
@@ -156,10 +186,11 @@ def expand(
     weights: Array | None,
     eta: Array,
     order: int,
+    among: Sequence[int] | None = None,
 ) -> Expansion:
     """Expand the log density once: see `RowDensity`, whose attributes and arguments these are."""
     eta = np.asarray(eta, dtype=float)
-    return RowDensity(family, links, names, y, trials, weights)(eta, order)
+    return RowDensity(family, links, names, y, trials, weights)(eta, order, among)
 
 
 def _is_constant(row: Array) -> bool:

@@ -1,6 +1,6 @@
 """What a family is: the conditional distribution of the response, stated once for all readers."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING, Any
@@ -91,6 +91,9 @@ class Family:
     core, score
         `core(y, trials, params)`: pointwise log density, without the terms `constant(y, trials)`
         that no parameter is in; `score`: its derivative by each parameter, by name.
+    by_mean
+        `by_mean(y, trials, params)`: the core, then its derivatives by mu up to the third, one
+        after the other, where that is written out: quicker than numbers that carry derivatives.
     natural
         By the name of a link of mu, the kernel in terms of eta; one-parameter families only.
     problem
@@ -125,6 +128,7 @@ class Family:
     core: Kernel | None = None
     score: Callable[[Array, Array | None, Params], dict[str, Array]] | None = None
     constant: Callable[[Array, Array | None], Any] = lambda y, trials: 0.0
+    by_mean: Callable[[Array, Array | None, Params], Iterator[Array]] | None = None
     natural: Mapping[str, Natural] = field(default_factory=dict)
     problem: Callable[[Array, Array | None], tuple[int, str] | None] = lambda y, trials: None
     working: Callable[[Array], Array] = lambda y: y

@@ -1,6 +1,6 @@
 """Families of ordered categories: a mean on a latent scale, and thresholds that cut it."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,7 @@ from glmm_bayes.families.categories import Categories, Shares, select
 from glmm_bayes.families.cuts import CUTS, Cut, latent_link
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, first
 from glmm_bayes.families.links import LINKS, POSITIVE, REAL
+from glmm_bayes.families.special import logistic, softplus
 from glmm_bayes.priors import Prior
 
 type Logs = Callable[[Params, Sequence[str], Cut, Any], list[Any]]
@@ -66,6 +67,26 @@ def _cumulative_score(y: Array, p: Params, names: Sequence[str], cut: Cut) -> di
     return found
 
 
+def _cumulative_by_mean(y: Array, p: Params, names: Sequence[str]) -> Iterator[Array]:
+    """
+    Give `_cumulative_at` of the logistic distribution, and its derivatives by mu.
+
+    Notes
+    -----
+    The first by either end together is 1 - F(a) - F(b): Pratt (1981), JASA 76, 103-106.
+    """
+    tau = np.stack(np.broadcast_arrays(-np.inf, *(p[name] for name in names), np.inf))
+    at, row = y.astype(int), np.arange(len(y)) if tau.shape[-1] > 1 else 0
+    disc, mu = p["disc"], p["mu"]
+    a, b = disc * (tau[at + 1, row] - mu), disc * (tau[at, row] - mu)
+    yield np.log(-np.expm1(b - a)) - softplus(-a) - softplus(b)
+    high, low = logistic(a), logistic(b)
+    yield disc * (high + low - 1)
+    high_slope, low_slope = high * (1 - high), low * (1 - low)
+    yield -disc * disc * (high_slope + low_slope)
+    yield disc**3 * (high_slope * (1 - 2 * high) + low_slope * (1 - 2 * low))
+
+
 def _stopping(p: Params, names: Sequence[str], cut: Cut, xp: Any) -> list[Any]:
     """P(Y = j | Y >= j) = F(disc (tau_j - mu))."""
     found, passed = [], 0.0
@@ -119,12 +140,14 @@ def _ordered(
     start: Start,
     at: Callable[..., Any] | None = None,
     slopes: Callable[..., dict[str, Array]] | None = None,
+    of_logistic: Callable[..., Iterator[Array]] | None = None,
 ) -> Family:
     """
     Make a family of ordered categories, of which the log probabilities are given.
 
     `at` and `slopes` give the log probability of each response, and its derivatives, where that
-    is quicker than by the probabilities of all categories.
+    is quicker than by the probabilities of all categories; `of_logistic` those by mu to third
+    order with the logit link.
     """
     links = {link: latent_link(link) for link in CUTS}
 
@@ -144,6 +167,10 @@ def _ordered(
             assert slopes is not None
             return slopes(y, p, names, cut)
 
+        def by_mean(y: Array, trials: Array | None, p: Params) -> Iterator[Array]:
+            assert of_logistic is not None
+            return of_logistic(y, p, names)
+
         return Family(
             name=name,
             parameters=(
@@ -159,6 +186,7 @@ def _ordered(
             mean=probabilities,
             core=core,
             score=None if slopes is None else score,
+            by_mean=by_mean if of_logistic is not None and link == "logit" else None,
             problem=is_category(len(labels)),
             discrete=True,
             categories=Categories(
@@ -192,7 +220,14 @@ def is_category(size: int) -> Callable[..., tuple[int, str] | None]:
 
 
 CUMULATIVE = add_family(
-    _ordered("cumulative", _cumulative, _start_cumulative, _cumulative_at, _cumulative_score)
+    _ordered(
+        "cumulative",
+        _cumulative,
+        _start_cumulative,
+        _cumulative_at,
+        _cumulative_score,
+        _cumulative_by_mean,
+    )
 )
 SRATIO = add_family(_ordered("sratio", _stopping, _start_stopping))
 CRATIO = add_family(_ordered("cratio", _continuing, _start_continuing))

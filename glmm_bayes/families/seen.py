@@ -107,6 +107,7 @@ def seen(base: Family, view: View) -> tuple[Family, View]:
         "core": partial(_on_arrays, base, view),
         "score": None,
         "constant": lambda y, trials: 0.0,
+        "by_mean": None,
         "natural": {},
         "deviance": None,
         "normal": False,

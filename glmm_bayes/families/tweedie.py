@@ -102,7 +102,7 @@ def _sum_of_number(some: Array, u: Any, a: Any) -> Any:
     if not isinstance(a, Taylor) and not isinstance(u, Taylor):
         return _partials(some, u, a, 0)[()]
     order = (u if isinstance(u, Taylor) else a).order
-    numbers = [x if isinstance(x, Taylor) else Taylor(((),), (x,), order) for x in (u, a)]
+    numbers = [x if isinstance(x, Taylor) else Taylor.constant(x, order=order) for x in (u, a)]
     return expanded(_partials(some, numbers[0].value, numbers[1].value, order), numbers)
 
 

@@ -5,6 +5,7 @@ Families made of others: more zeros than a family has, none at all, or zeros of 
 and graph are made of the base's. Those that are registered are in `mixtures`.
 """
 
+from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
@@ -22,7 +23,7 @@ from glmm_bayes.families.family import (
     whole,
 )
 from glmm_bayes.families.links import UNIT
-from glmm_bayes.families.special import log_complement
+from glmm_bayes.families.special import log_complement, softplus
 from glmm_bayes.families.stated import Stated, stated_arguments
 from glmm_bayes.priors import Prior
 
@@ -44,6 +45,7 @@ def made(base: Family, **changes: Any) -> Family:
         "deviance": None,
         "compiled": None,
         "tails": None,
+        "by_mean": None,
         "natural": {},
         "normal": False,
     }
@@ -93,6 +95,7 @@ def zero_inflated(base: Family) -> Family:
         variance=lambda p, trials: _inflated_variance(base, p, trials),
         core=kernel,
         score=_inflated_score(base),
+        by_mean=_inflated_by_mean(base),
     )
 
 
@@ -118,6 +121,29 @@ def _inflated_score(base: Family) -> Any:
         return {**found, "zi": np.where(zero, by_zero, -1 / (1 - zi))}
 
     return score
+
+
+def _inflated_by_mean(base: Family) -> Any:
+    own = base.by_mean
+    if own is None:
+        return None
+
+    def by_mean(y: Array, trials: Array | None, params: Params) -> Iterator[Array]:
+        zi, zero, slopes = params["zi"], np.equal(y, 0), own(y, trials, params)
+        drawn = np.log1p(-zi) + next(slopes)
+        gap = np.maximum(drawn, NEVER) - np.log(zi)
+        yield np.where(zero, np.log(zi) + softplus(gap), drawn)
+        # The probability that a zero is the base's, whose own derivatives are its cumulants.
+        share = np.where(zero, expit(gap), 1.0)
+        first = next(slopes)
+        yield share * first
+        twice = share * (1 - share)
+        second = next(slopes)
+        yield share * second + twice * first**2
+        third = share * next(slopes) + 3 * twice * first * second
+        yield third + twice * (1 - 2 * share) * first**3
+
+    return by_mean
 
 
 def _inflated_graph(base: Family) -> Any:

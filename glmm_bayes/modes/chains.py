@@ -1,5 +1,6 @@
 """Model to adaptive quadrature: which random effects it can integrate, and why not others."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -97,9 +98,9 @@ def read_density(model: Model) -> Density:
     family, response = model.family, model.design.response
     names = [p.name for p in family.parameters]
 
-    def density(eta: np.ndarray, order: int, at: np.ndarray) -> Any:
+    def density(eta: np.ndarray, order: int, at: np.ndarray, among: Sequence[int] | None) -> Any:
         trials, weights = (None if x is None else x[at] for x in (response.given, response.weights))
-        with np.errstate(all="ignore"):
-            return expand(family, model.links, names, response.y[at], trials, weights, eta, order)
+        y = response.y[at]
+        return expand(family, model.links, names, y, trials, weights, eta, order, among)
 
     return density

@@ -71,6 +71,11 @@ class Taylor(np.lib.mixins.NDArrayOperatorsMixin):
         """Give the variable of this number, at the points `value`."""
         return cls(((), (number,)), (value, 1.0), order)
 
+    @classmethod
+    def constant(cls, value: Array, *, order: int) -> Self:
+        """Give numbers that no variable is in, for formulas that want to see such numbers."""
+        return cls(CONSTANT, (value,), order)
+
     @property
     def value(self) -> Any:
         """What an array would hold."""
@@ -98,6 +103,8 @@ class Taylor(np.lib.mixins.NDArrayOperatorsMixin):
     def compose(self, slopes: Slopes) -> "Taylor":
         """Give f of this number, from f, f', f'' and f''' at its value (Faà di Bruno)."""
         u = self.terms
+        if len(u) == 1:
+            return Taylor(CONSTANT, (next(iter(slopes)),), self.order)
         plan = composition_plan(self.monomials, self.order)
         f, f1, *higher = islice(slopes, self.order + 1)
         terms = [f, *(f1 * u[i] for i in plan.linear)]

@@ -258,7 +258,7 @@ def _change(old: np.ndarray, new: np.ndarray) -> float:
 
 def is_quadratic(rows: Rows, eta: np.ndarray, random: Sequence[int]) -> bool:
     """Tell whether rows are quadratic in the predictors with effects: a normal response."""
-    return not rows(eta, 3).third[np.ix_(random, random, random)].any()
+    return not rows(eta, 3, random).third[np.ix_(random, random, random)].any()
 
 
 def average(
@@ -291,11 +291,12 @@ def average(
     for weight, move in _nodes(spread, straight):
         moved = eta.copy()
         moved[random] += move
-        parts = [weight * part for part in _parts(rows(moved, order), random, block, order)]
+        found = rows(moved, order, random)
+        parts = [weight * part for part in _parts(found, random, block, order)]
         totals = parts if not totals else [a + b for a, b in zip(totals, parts, strict=True)]
     whole = np.all([np.isfinite(t).reshape(-1, t.shape[-1]).all(axis=0) for t in totals], axis=0)
     if not whole.all():
-        middle = _parts(rows(eta, order), random, block, order)
+        middle = _parts(rows(eta, order, random), random, block, order)
         totals = [np.where(whole, a, b) for a, b in zip(totals, middle, strict=True)]
     value, first, second, *third = totals
     return Averages(value, first, -second, third[0] if third else None)

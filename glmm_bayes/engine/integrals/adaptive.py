@@ -9,10 +9,11 @@ import numpy as np
 
 from glmm_bayes.engine.integrals.arrow import Arrow, Climb, Found, Parts, spread
 from glmm_bayes.engine.integrals.chain import Chain
+from glmm_bayes.engine.newton import Rows
 
 PRUNED = 1e-12  # of a grid's largest weight
 
-type Density = Callable[[np.ndarray, int, np.ndarray], Any]
+type Density = Callable[[np.ndarray, int, np.ndarray, Sequence[int] | None], Any]
 
 
 @cache
@@ -103,7 +104,7 @@ class Integrator:
     chain: Chain
     Lambdas: Parts
     J: Parts
-    rows: Callable[[np.ndarray, int], Any]
+    rows: Rows
     nagq: int
 
     @classmethod
@@ -112,9 +113,9 @@ class Integrator:
     ) -> "Integrator":
         """Fix the factors of the terms' covariances."""
 
-        def rows(eta: np.ndarray, order: int) -> Any:
+        def rows(eta: np.ndarray, order: int, among: Sequence[int] | None = None) -> Any:
             P, D, n = eta.shape
-            found = density(eta.reshape(P, D * n), order, np.tile(chain.rows, D))
+            found = density(eta.reshape(P, D * n), order, np.tile(chain.rows, D), among)
             return Expanded(
                 *(
                     None if x is None else x.reshape(*x.shape[:-1], D, n)

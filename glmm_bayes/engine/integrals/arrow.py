@@ -3,14 +3,14 @@
 Shapes as in `chain`; lists go from the coarsest of the groupings that are left to the finest.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 
 from glmm_bayes.engine.integrals.chain import Grouping
-from glmm_bayes.engine.newton import positive_part
+from glmm_bayes.engine.newton import Rows, positive_part
 from glmm_bayes.errors import ConvergenceError
 
 MOST_STEPS, HALVINGS = 60, 30
@@ -18,7 +18,6 @@ ENOUGH = 1e-24  # of the decrement: the integral is to be smooth in the paramete
 LOST = 1e-10  # a decrement that may be lost in the rounding of the log density
 
 type Parts = list[np.ndarray]
-type Rows = Callable[[np.ndarray, int], Any]
 
 
 @dataclass(frozen=True, eq=False)
@@ -212,7 +211,7 @@ class Climb:
     def _at(self, u: Parts) -> "_Point":
         eta = self.base.copy()
         eta[self.R] += spread(self.groupings, self.J, u)
-        found = self.rows(eta, 2)
+        found = self.rows(eta, 2, self.R)
         height = self.groupings[0].total(found.value) - 0.5 * self._inner(u, u)
         return _Point(u, eta, found, height)
 

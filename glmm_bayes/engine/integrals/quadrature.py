@@ -26,7 +26,8 @@ class Quadrature:
     Parameters
     ----------
     density
-        `density(eta, order, at)`: as `laplace.rows`, for any rows by position, repeated or not.
+        `density(eta, order, at, among)`: as `laplace.rows`, for any rows by position, repeated or
+        not.
     nagq
         How many nodes an effect has; 1 is Laplace's method.
     """
