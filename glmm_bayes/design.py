@@ -28,6 +28,7 @@ from glmm_bayes.response import (
     read_response,
     response_texts,
 )
+from glmm_bayes.smooths import SMOOTHS, Smooth, learn_smooths, smooth_texts
 from glmm_bayes.terms import RandomTerm, encode_term, learn_terms
 
 INTERCEPT = "Intercept"
@@ -82,6 +83,7 @@ class Design:
     formula: Formula
     context: Context
     residual: Residuals | None = None
+    smooths: tuple[Smooth, ...] = ()
 
     @property
     def n(self) -> int:
@@ -193,14 +195,19 @@ def build_design(
         If effects are category-specific where they cannot be.
     """
     _refuse_specific(formula)
+    terms = tuple(learn_terms(formula, rows, context))
+    smooths = learn_smooths(formula, rows, context, [term.name for term in terms])
     predictors = {
-        param: _learn_predictor(param, part, formula.response.expression, rows.frame, context)
+        param: _with_smooths(
+            _learn_predictor(param, part, formula.response.expression, rows.frame, context),
+            [smooth for smooth in smooths if smooth.param == param],
+        )
         for param, part in formula.predictors.items()
     }
-    terms = tuple(learn_terms(formula, rows, context))
+    terms += tuple(term for smooth in smooths for term in smooth.terms)
     given = formula.residual
     residual = None if given is None else learn_residual(given, rows, context)
-    return Design(response, predictors, terms, rows, formula, context, residual)
+    return Design(response, predictors, terms, rows, formula, context, residual, smooths)
 
 
 # ---- what a formula names
@@ -210,8 +217,9 @@ def _texts_of(part: PredictorPart) -> list[str]:
     texts = [part.fixed, *part.offsets]
     for term in part.random:
         texts += _texts_of_term(term)
-    texts += [text for special in part.special for text in special.arguments]
-    return texts
+    plain = [special for special in part.special if special.name not in SMOOTHS]
+    texts += [text for special in plain for text in special.arguments]
+    return texts + smooth_texts(part)
 
 
 def _texts_of_term(term: RandomPart) -> list[str]:
@@ -228,11 +236,11 @@ def _refuse_unbuilt(formula: Formula) -> None:
         _check_structure(formula.residual)
     for part in formula.predictors.values():
         for special in part.special:
-            if special.name == SPECIFIC:
+            if special.name == SPECIFIC or special.name in SMOOTHS:
                 continue
             raise NotSupportedError(
-                f"{special.text!r} is not built yet; for a smooth curve use a spline basis of "
-                f"fixed size, such as bs(x, df=5) or cr(x, df=5)."
+                f"{special.text!r} is not built yet; smooth curves are s(x), surfaces s(x, z) or "
+                f"t2(x, z)."
             )
         for term in part.random:
             _check_structure(term)
@@ -245,7 +253,7 @@ def _refuse_unbuilt(formula: Formula) -> None:
 
 def _refuse_specific(formula: Formula) -> None:
     for param, part in formula.predictors.items():
-        for special in part.special:
+        for special in (s for s in part.special if s.name not in SMOOTHS):
             raise NotSupportedError(
                 f"Effects that are specific to a category, as {special.text!r} of {param}, need "
                 f"the mean of family='sratio', 'cratio' or 'acat'; leave the cs( ) out."
@@ -285,6 +293,13 @@ def _learn_predictor(
         )
     offsets = tuple(Expression(text) for text in part.offsets)
     return Predictor(param, X, _offset(offsets, frame, context), matrix, offsets, part)
+
+
+def _with_smooths(predictor: Predictor, smooths: Sequence[Smooth]) -> Predictor:
+    """Put the smooths' columns without a penalty behind a predictor's own."""
+    matrix = predictor.matrix.beside([smooth.fixed for smooth in smooths])
+    X = np.column_stack([predictor.X, *(smooth.X for smooth in smooths)])
+    return replace(predictor, X=X, matrix=matrix)
 
 
 def _turned(part: PredictorPart, matrix: Matrix, X: np.ndarray) -> tuple[Matrix, np.ndarray]:

@@ -3,7 +3,7 @@
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -76,15 +76,39 @@ class Expression:
         return values
 
 
+class Columns(Protocol):
+    """Columns made of a data frame, which encode new data as they did the first."""
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """What the columns are called."""
+
+    @property
+    def levels(self) -> Mapping[str, pd.Series]:
+        """Of the factors they use: their values, by label."""
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The terms they are of."""
+
+    def encode(self, frame: pd.DataFrame, context: Context) -> np.ndarray:
+        """Encode data: `(n, k)`."""
+
+
 @dataclass(frozen=True, eq=False)
 class Matrix:
-    """The columns of a formulaic right-hand side, which encode new data as they did the first."""
+    """
+    The columns of a formulaic right-hand side, which encode new data as they did the first.
+
+    Behind them are those of `others`, which formulaic does not know.
+    """
 
     text: str
     spec: ModelSpec
     names: tuple[str, ...]
     levels: Mapping[str, pd.Series]  # of the factors it uses: their values, by label
     into: np.ndarray | None = None  # what the spec's columns are multiplied by, if anything
+    others: tuple[Columns, ...] = ()
 
     @classmethod
     def learn(cls, text: str, frame: pd.DataFrame, context: Context) -> tuple["Matrix", np.ndarray]:
@@ -104,8 +128,17 @@ class Matrix:
         """Give the matrix of columns `X @ into`, so named."""
         return replace(self, into=into, names=tuple(names))
 
+    def beside(self, others: Sequence[Columns]) -> "Matrix":
+        """Give the matrix with further columns, of others, behind its own."""
+        names = (*self.names, *(name for other in others for name in other.names))
+        return replace(self, names=names, others=(*self.others, *others))
+
     def encode(self, frame: pd.DataFrame, context: Context) -> np.ndarray:
         """Encode new data; a level that was not in the first data is an error."""
+        own = self._encode_own(frame, context)
+        return np.column_stack([own, *(other.encode(frame, context) for other in self.others)])
+
+    def _encode_own(self, frame: pd.DataFrame, context: Context) -> np.ndarray:
         for name, known in self.levels.items():
             codes, given = labels(frame[name])
             unseen = sorted(set(given) - set(known.index))
@@ -117,7 +150,7 @@ class Matrix:
             # By label, so that 1 is the level "1", whatever the type of the new column.
             values = known.loc[list(given)].array.take(codes)
             frame = frame.assign(**{name: values.astype(known.dtype)})
-        if not self.names:
+        if not self.spec.column_names:
             return np.empty((len(frame), 0))
         with warnings.catch_warnings(), np.errstate(all="ignore"):
             warnings.simplefilter("error", DataMismatchWarning)
@@ -129,6 +162,11 @@ class Matrix:
                 ) from error
         X = self._checked(made)
         return X if self.into is None else X @ self.into
+
+    @property
+    def term_names(self) -> tuple[str, ...]:
+        """The terms of the right-hand side, an intercept as 1."""
+        return tuple(map(str, self.spec.term_slices))
 
     @property
     def indicated(self) -> tuple[Any, ...] | None:

@@ -248,11 +248,8 @@ def _structure_block(
 
 def _reach(term: RandomTerm, k: int, scales: Mapping[str, Scale]) -> float:
     """Scale a column's standard deviation: s for a constant or an indicator, else s / sd(z)."""
-    loading = next(g for g in term.loadings if g.columns.start <= k < g.columns.stop)
-    z = loading.Z[:, k - loading.columns.start]
-    indicator = np.isin(z, (0.0, 1.0)).all() or np.ptp(z) == 0
-    size = 1.0 if indicator else float(np.std(z))
-    return scales[loading.param].reach / (size * term.level_structure.spread)
+    size = term.column_size(k)
+    return scales[term.param_of(k)].reach / (size * term.level_structure.spread)
 
 
 def constant_block(

@@ -23,15 +23,15 @@ def effects_for(
 
     `"conditional"` keeps the effects of the levels the model was fitted with and draws those of
     others from their distribution given these; `"new"` draws all of them; `"population"` (and
-    `"marginal"`, where they are integrated out) has none. Without `rng`, what would be drawn is at
-    its mean.
+    `"marginal"`, where they are integrated out) has none. What is common to all groups, as a
+    smooth is, stays in any case. Without `rng`, what would be drawn is at its mean.
     """
-    if groups in ("population", "marginal"):
-        return {}
     found = {}
     for term in design.terms:
+        if groups in ("population", "marginal") and not term.common:
+            continue
         known = draws.effects[term.name]
-        if groups == "new":
+        if groups == "new" and not term.common:
             known = known[:, :0]
         if len(term.levels) > known.shape[1]:
             more = new_effects(term, draws.theta, factors(term, draws.theta), known, rng)

@@ -16,7 +16,7 @@ from glmm_bayes.covariance import (
     Structure,
 )
 from glmm_bayes.data import Rows
-from glmm_bayes.encoding import Context, Matrix
+from glmm_bayes.encoding import Columns, Context, Matrix
 from glmm_bayes.errors import DataError, FormulaError
 from glmm_bayes.formula import Formula, RandomPart
 from glmm_bayes.ordered import learn_ordered
@@ -30,7 +30,7 @@ class Loading:
     param: str
     Z: np.ndarray
     columns: slice
-    matrix: Matrix
+    matrix: Columns
 
 
 @dataclass(frozen=True, eq=False)
@@ -84,6 +84,22 @@ class RandomTerm:
     def label(self) -> str:
         """The group as it is called in tables and dimensions."""
         return self.addressing.label
+
+    @property
+    def common(self) -> bool:
+        """Whether its effects are the whole population's, as a curve's are, not those of groups."""
+        return False
+
+    def column_size(self, k: int) -> float:
+        """Say how large a column is: 1 if it is constant or an indicator, else its deviation."""
+        loading = next(g for g in self.loadings if g.columns.start <= k < g.columns.stop)
+        z = loading.Z[:, k - loading.columns.start]
+        indicator = np.isin(z, (0.0, 1.0)).all() or np.ptp(z) == 0
+        return 1.0 if indicator else float(np.std(z))
+
+    def param_of(self, k: int) -> str:
+        """Name the parameter that a column loads on."""
+        return next(g.param for g in self.loadings if g.columns.start <= k < g.columns.stop)
 
     def take(self, rows: slice | np.ndarray) -> "RandomTerm":
         """Keep some of the rows, by position."""
@@ -171,7 +187,7 @@ def _learn_term(
             raise DataError(
                 f"The random term {part.text!r} has no columns; write (1 | …) or (x | …)."
             )
-        prefix = "" if param == joint[0][0] else f"{param}_"
+        prefix = "" if param == "mu" or len(joint) == 1 else f"{param}_"
         at = slice(len(columns), len(columns) + len(matrix.names))
         columns += [prefix + c for c in matrix.names]
         loadings.append(Loading(param, Z, at, matrix))

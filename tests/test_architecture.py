@@ -33,7 +33,10 @@ LAYERS: dict[str, set[str]] = {
         "places": "covariance data encoding errors formula",
         "residual": "covariance data encoding errors formula ordered places",
         "terms": "covariance data encoding errors formula ordered places",
-        "design": "covariance data encoding errors formula registry residual response terms",
+        "smooths": "covariance data encoding errors formula places registry terms",
+        "design": (
+            "covariance data encoding errors formula registry residual response smooths terms"
+        ),
         "centering": "design errors families registry response terms",
         "parameters": "covariance design errors families priors registry residual response terms",
         "model": (
@@ -70,7 +73,7 @@ LAYERS: dict[str, set[str]] = {
         "verbs": (
             "arrays covariance data density design draws encoding engine errors families fit "
             "formula inference model modes parameters posthoc predictive priors registry residual "
-            "response results terms"
+            "response results smooths terms"
         ),
     }.items()
 }

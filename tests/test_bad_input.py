@@ -77,7 +77,7 @@ FORMULAS = [
     (None, {}, FormulaError, "not None"),
     (["y ~ x", "sigma"], {}, FormulaError, "'sigma'"),
     ("log(2) ~ x", {}, FormulaError, "'log(2)' names no column"),
-    ("y ~ s(x)", {}, NotSupportedError, "'s(x)' is not built yet"),
+    ("y ~ te(x, z)", {}, NotSupportedError, "'te(x, z)' is not built yet"),
     ("y ~ ar1(x | g)", {}, DataError, "'ar1(x | g)' should be whole numbers"),
     ("y ~ x + (1 | 1)", {}, FormulaError, "'(1 | 1)' has no group"),
     ("y | censored(x) ~ x", {}, DataError, "should be 'left'"),

@@ -201,6 +201,14 @@ SPECIAL = {
 }
 
 
+def test_penalised_levels_are_a_random_term():
+    found = right("x + s(g, bs='re')")
+    assert (found.random[0].columns, found.random[0].group) == ("1", Group(("g",)))
+    assert found.special == ()
+    with pytest.raises(FormulaError, match="should be a random term"):
+        right("s(x, g, bs='re')")
+
+
 @pytest.mark.parametrize(("text", "expected"), SPECIAL.items(), ids=str)
 def test_special_terms(text, expected):
     assert right(f"{text} + z") == PredictorPart("z", (), (), (SpecialPart(*expected, text),))

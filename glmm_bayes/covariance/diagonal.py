@@ -3,9 +3,13 @@
 from collections.abc import Mapping
 from typing import Any, override
 
+import numpy as np
+
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.base import Covariance
 from glmm_bayes.covariance.structure import CovarianceParameter, sd_parameter
+
+BESIDE = 0.03  # of its usual start, where another term is to explain what this one might
 
 
 class Diagonal(Covariance):
@@ -28,10 +32,30 @@ class Diagonal(Covariance):
 
 
 class HomogeneousDiagonal(Covariance):
-    """`homdiag(0 + f | g)`: cov = sd^2 I, one standard deviation for all columns."""
+    """
+    `homdiag(0 + f | g)`: cov = sd^2 I, one standard deviation for all columns.
+
+    Where `rivals` terms explain nearly the same, as the parts of a surface do, each of them alone
+    may be a maximum, so that each is a start; this is the one at `place` among them.
+    """
 
     name = "homdiag"
     compiled = "homdiag"
+
+    def __init__(self, place: int = 0, rivals: int = 1) -> None:
+        self.place = place
+        self.rivals = rivals
+
+    @override
+    def tries(self, size: int) -> int:
+        return 1 if self.rivals == 1 else 1 + self.rivals
+
+    @override
+    def start(
+        self, sd: np.ndarray, size: int, seen: np.ndarray | None = None, attempt: int = 0
+    ) -> dict[str, np.ndarray]:
+        beside = attempt not in (0, 1 + self.place)
+        return super().start(BESIDE * sd if beside else sd, size, seen)
 
     @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:

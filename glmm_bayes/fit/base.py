@@ -258,6 +258,11 @@ class Fit(ABC):
 
     @property
     @abstractmethod
+    def population_draws(self) -> Draws:
+        """The draws in which what is common to all groups is as uncertain as it is."""
+
+    @property
+    @abstractmethod
     def plug_in(self) -> Draws:
         """The draws that what has no interval is averaged over."""
 

@@ -131,6 +131,13 @@ class ModeFit(Fit):
         return with_effect_axes(self)
 
     @cached_property
+    def population_draws(self) -> Draws:
+        """The star, with axes for smooths' effects: see `modes.wide_star.common_star`."""
+        from glmm_bayes.modes.wide_star import common_star
+
+        return common_star(self.mode)
+
+    @cached_property
     def plug_in(self) -> Draws:
         """The estimates, as one draw."""
         return self.mode.estimates()

@@ -124,6 +124,11 @@ class PosteriorFit(Fit):
 
     @property
     @override
+    def population_draws(self) -> Draws:
+        return self.draws
+
+    @property
+    @override
     def plug_in(self) -> Draws:
         return self.draws
 

@@ -11,7 +11,7 @@ from glmm_bayes.formula.parts import (
 )
 from glmm_bayes.formula.reader import read_formula
 from glmm_bayes.formula.response import extra_arguments
-from glmm_bayes.formula.tokens import arguments, call_of, plain_name, terms, variables
+from glmm_bayes.formula.tokens import arguments, call_of, expression, plain_name, terms, variables
 
 __all__ = [
     "STRUCTURE_NAMES",
@@ -23,6 +23,7 @@ __all__ = [
     "SpecialPart",
     "arguments",
     "call_of",
+    "expression",
     "extra_arguments",
     "plain_name",
     "read_formula",

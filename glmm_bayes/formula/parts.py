@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from glmm_bayes.formula.tokens import plain_name
+from glmm_bayes.formula.tokens import arguments, plain_name
 
 STRUCTURE_NAMES = frozenset(
     [
@@ -69,6 +69,20 @@ class SpecialPart:
     name: str
     arguments: tuple[str, ...]
     text: str
+
+    @property
+    def places(self) -> tuple[str, ...]:
+        """The arguments without a keyword."""
+        return tuple(item for keyword, item in self._given if keyword is None)
+
+    @property
+    def options(self) -> dict[str, str]:
+        """The arguments with one, by it."""
+        return {keyword: item for keyword, item in self._given if keyword is not None}
+
+    @property
+    def _given(self) -> list[tuple[str | None, str]]:
+        return arguments(", ".join(self.arguments), self.text)
 
 
 @dataclass(frozen=True)

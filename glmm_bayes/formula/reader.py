@@ -7,6 +7,7 @@ from glmm_bayes.errors import FormulaError
 from glmm_bayes.formula.parts import (
     SPECIAL_NAMES,
     Formula,
+    Group,
     PredictorPart,
     RandomPart,
     SpecialPart,
@@ -141,7 +142,10 @@ def _predictor(right: str) -> PredictorPart:
         elif call and call[0] == "offset":
             offsets.append(_offset(*call))
         elif call and call[0] in SPECIAL_NAMES:
-            special.append(_special(*call, addend.text))
+            part = _special(*call, addend.text)
+            levels = _independent_levels(part)
+            random += levels
+            special += [] if levels else [part]
         else:
             refuse_hidden_terms(addend.text, addend.text)
             sign = "-" if addend.negative else "+"
@@ -179,6 +183,20 @@ def _offset(name: str, inside: str) -> str:
 def _special(name: str, inside: str, text: str) -> SpecialPart:
     given = arguments(inside, text)
     return SpecialPart(name, tuple(f"{k}={item}" if k else item for k, item in given), text)
+
+
+def _independent_levels(part: SpecialPart) -> list[RandomPart]:
+    """Read `s(g, bs="re")`, which is `(1 | g)`."""
+    basis = part.options.get("bs", "")
+    if part.name != "s" or basis.strip("\"'") != "re":
+        return []
+    if len(part.places) != 1 or set(part.options) - {"bs", "k"}:
+        raise FormulaError(
+            f"{part.text!r} should be a random term: write (1 | g) for {part.name}(g, bs={basis}), "
+            f"and (0 + x | g) for slopes."
+        )
+    group = Group((expression(part.places[0]),))
+    return [RandomPart("us", "1", group, False, None, {}, part.text)]
 
 
 def _refuse_twins(random: Iterable[RandomPart]) -> None:

@@ -51,7 +51,7 @@ def _covariance(mode: "Mode", design: Design, names: list[str], groups: str) -> 
     cov = np.zeros((len(names), len(names), design.n))
     fitted = mode.coordinates.model.design.terms
     for term, first in zip(design.terms, fitted, strict=True):
-        known = 0 if groups == "new" else len(first.levels)
+        known = 0 if groups == "new" and not term.common else len(first.levels)
         if len(term.levels) > known:
             moved = [_moved(term, param, mode.Lambdas[term.name]) for param in names]
             new = [part[:, known * term.size :] for part in moved]

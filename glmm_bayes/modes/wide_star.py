@@ -37,6 +37,37 @@ def wide_star(mode: "Mode") -> Draws:
     return Draws(beta, constants, theta, effects, chains=1)
 
 
+def common_star(mode: "Mode") -> Draws:
+    """
+    Give the star of the parameters, with axes for the effects that are common to all groups.
+
+    Along these the effects of groups stay: they have no part in what is of the population.
+    """
+    star, terms = mode.star(), mode.coordinates.model.design.terms
+    if not any(term.common for term in terms):
+        return star
+    only, none = mode.factor.effects_only(), np.empty(0)
+    latent = only.spread.system.latent
+    own = [
+        np.arange(latent.size)[at] for at, t in zip(latent.places, terms, strict=True) if t.common
+    ]
+    at = np.concatenate(own)
+    covariance = np.stack([only.solve(np.eye(1, latent.size, k)[0], none)[0][at] for k in at])
+    values, vectors = np.linalg.eigh((covariance + covariance.T) / 2)
+    axes = np.zeros((len(at), latent.size))
+    axes[:, at] = (vectors * np.sqrt(np.maximum(values, 0.0))).T
+    roots = [latent.effects(mode.scale * axis, only.spread.Lambdas) for axis in axes]
+    effects = {
+        term.name: widened(star.effects[term.name], np.stack([root[k] for root in roots]))
+        for k, term in enumerate(terms)
+        if term.common
+    }
+    beta, constants, theta = (
+        _repeated(part, len(at)) for part in (star.beta, star.constants, star.theta)
+    )
+    return Draws(beta, constants, theta, effects, chains=1)
+
+
 def _repeated(part: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
     """Let values `(1 + 2d, …)` stay where they are along further axes."""
     return {

@@ -90,7 +90,7 @@ def audit(model: Model) -> Audit:
     angles = {name: Angles.of(p.X, p.names) for name, p in model.design.predictors.items()}
     for param, predictor in model.design.predictors.items():
         notes += _columns(predictor, angles[param])
-    for term in model.design.terms:
+    for term in (term for term in model.design.terms if not term.common):
         notes += _levels(term)
         notes += _confounded(model, term)
         notes += _slopes(term)

@@ -229,7 +229,7 @@ class Average:
     def values(self) -> np.ndarray:
         """The quantities `(S, k)` for the fit's draws."""
         conditional = self.target.groups == "conditional"
-        return self.at(self.fit.joint_draws if conditional else self.fit.draws)
+        return self.at(self.fit.joint_draws if conditional else self.fit.population_draws)
 
     def at(self, draws: Draws) -> np.ndarray:
         """Compute the quantities `(S, k)` for draws."""
@@ -287,7 +287,8 @@ class Average:
     @cached_property
     def slopes(self) -> np.ndarray | None:
         """How the quantities `(k, K)` move with the coefficients; None if with others too."""
-        if self.target.groups != "population":
+        smooth = any(term.common for term in self.fit.model.design.terms)
+        if self.target.groups != "population" or smooth:
             return None
         spread = np.sqrt(np.diag(self.fit.coefficient_covariance()))
         steps = np.where(spread > 0, spread, 1.0)

@@ -14,6 +14,7 @@ from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
+from glmm_bayes.smooths import smooth_texts
 
 GRIDS = ("mean", "balanced", "counterfactual")
 
@@ -144,9 +145,9 @@ def _level(column: pd.Series, value: Any) -> Any:
 
 
 def fixed_variables(design: Design, param: str = "mu") -> tuple[str, ...]:
-    """List the columns of the data in the fixed part of one predictor."""
-    known = list(design.rows.frame.columns)
-    return columns_of([design.formula.predictors[param].fixed], known, design.context)
+    """List the columns of the data in the fixed part of one predictor, or in its smooths."""
+    known, part = list(design.rows.frame.columns), design.formula.predictors[param]
+    return columns_of([part.fixed, *smooth_texts(part)], known, design.context)
 
 
 def offset_variables(design: Design, param: str = "mu") -> tuple[str, ...]:

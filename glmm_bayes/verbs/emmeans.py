@@ -10,6 +10,7 @@ import pandas as pd
 
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.fit import Fit
+from glmm_bayes.predictive import effects_for
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.contrasted import Hypothesis, contrasted
 from glmm_bayes.verbs.datagrid import (
@@ -309,14 +310,27 @@ def _cell_weights(
 
 def _linear_means(
     fit: Fit, cells: Cells, W: np.ndarray, param: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Give the means of the linear predictor `(S, k)`, and their slopes by all coefficients."""
-    own = fit.model.design
-    predictor = own.encode(cells.frame).predictors[param]
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """
+    Give the means of the linear predictor `(S, k)`, and their slopes by all coefficients.
+
+    Of smooths there are no slopes: the means move with their effects too.
+    """
+    own, draws = fit.model.design, fit.population_draws
+    design = own.encode(cells.frame)
+    predictor = design.predictors[param]
     at_given = set(cells.given) & set(offset_variables(own, param))
     offset = predictor.offset if at_given else own.predictors[param].offset.mean()
     mean = W @ predictor.X
-    values = fit.draws.beta[param] @ mean.T + W @ np.broadcast_to(offset, len(cells.frame))
+    values = draws.beta[param] @ mean.T + W @ np.broadcast_to(offset, len(cells.frame))
+    kept = effects_for(design, draws, "population", None)
+    curves = [
+        t for t in design.terms if t.name in kept and any(g.param == param for g in t.loadings)
+    ]
+    for term in curves:
+        values = values + kept[term.name].reshape(draws.size, -1) @ (W @ term.Z(param)).T
+    if curves:
+        return values, None
     parts = [
         mean if name == param else np.zeros((len(mean), len(p.names)))
         for name, p in own.predictors.items()

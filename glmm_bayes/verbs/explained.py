@@ -9,7 +9,7 @@ import pandas as pd
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
 from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
-from glmm_bayes.predictive import CELLS, in_rows, linear_predictor, parameters
+from glmm_bayes.predictive import CELLS, effects_for, in_rows, linear_predictor, parameters
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.intervals import LOGIT, table
 from glmm_bayes.verbs.marginal import all_factors, spread
@@ -75,7 +75,8 @@ def _gelman(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
         params = parameters(model, design, draws, draws.effects)
         trials = design.response.trials
         full[:, rows] = model.family.expectation(params)
-        fixed[:, rows] = model.family.expectation(parameters(model, design, draws, {}))
+        kept = effects_for(design, draws, "population", None)
+        fixed[:, rows] = model.family.expectation(parameters(model, design, draws, kept))
         n = 1.0 if trials is None else np.maximum(trials, 1.0)
         variance = model.family.variance(params, trials) / n**2
         residual += np.broadcast_to(variance, full[:, rows].shape).sum(axis=1)
@@ -122,7 +123,8 @@ def icc(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     for a log link the mean over the rows of log(1 + var(m) / m^2), m the row's expectation with
     the random effects averaged out, exp(eta + v/2).
     """
-    if not any(g.param == "mu" for term in fit.model.design.terms for g in term.loadings):
+    groups = [term for term in fit.model.design.terms if not term.common]
+    if not any(g.param == "mu" for term in groups for g in term.loadings):
         raise NotSupportedError(
             "There is no random term in the mean, so no variance lies between groups; see r2()."
         )
@@ -150,7 +152,7 @@ def _variances(fit: Fit) -> Variances:
     draws = fit.at_most(max(100, 4 * CELLS // model.nobs))
     Lambda = all_factors(model.design, draws)
     loaded = [t for t in model.design.terms if any(g.param == "mu" for g in t.loadings)]
-    groups = {term.label: np.zeros(draws.size) for term in loaded}
+    groups = {term.label: np.zeros(draws.size) for term in loaded if not term.common}
     residual, fixed = np.zeros(draws.size), np.empty((draws.size, model.nobs))
     means = model.design.predictors["mu"].X.mean(axis=0)
     for rows, design in in_rows(model.design, draws.size):
@@ -161,10 +163,13 @@ def _variances(fit: Fit) -> Variances:
                 groups[term.label] += v.sum(axis=1) / model.nobs
                 between += v
         params = parameters(model, design, draws, draws.effects)
-        eta = linear_predictor(design, draws, {}, "mu")
+        kept = effects_for(design, draws, "population", None)
+        eta = linear_predictor(design, draws, kept, "mu")
         # About the columns' means: a constant column then varies by nothing at all. What is
         # known beforehand of a row, its offset, is not explained by the predictors.
         fixed[:, rows] = draws.beta["mu"] @ (design.predictors["mu"].X - means).T
+        for term in (t for t in design.terms if t.name in kept):
+            fixed[:, rows] += kept[term.name].reshape(draws.size, -1) @ term.Z("mu").T
         values = own(params, eta + 0.5 * between)
         residual += np.broadcast_to(values, between.shape).sum(axis=1) / model.nobs
     return Variances(fixed.var(axis=1, ddof=1), groups, residual)

@@ -10,7 +10,7 @@ from glmm_bayes.draws import Draws, factors
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.rows import row_root
-from glmm_bayes.predictive import linear_predictor
+from glmm_bayes.predictive import effects_for, linear_predictor
 from glmm_bayes.terms import RandomTerm
 
 # Nodes of each dimension, by how many predictors have random effects.
@@ -46,7 +46,8 @@ def spread(term: RandomTerm, param: str, Lambda: np.ndarray) -> np.ndarray:
 
 def random_parameters(design: Design) -> tuple[str, ...]:
     """List the distribution parameters whose predictors have random effects."""
-    loaded = {loading.param for term in design.terms for loading in term.loadings}
+    varied = [term for term in design.terms if not term.common]
+    loaded = {loading.param for term in varied for loading in term.loadings}
     return tuple(param for param in design.predictors if param in loaded)
 
 
@@ -73,7 +74,8 @@ def marginal(
     if target is not None:
         random = tuple(param for param in random if param == target)
     _check_links(model, random)
-    eta = {param: linear_predictor(design, draws, {}, param) for param in design.predictors}
+    kept = effects_for(design, draws, "marginal", None)
+    eta = {param: linear_predictor(design, draws, kept, param) for param in design.predictors}
     root = _root(design, Lambda, random)
     total: np.ndarray | float = 0.0
     for node, weight in _nodes(len(random)):
@@ -127,7 +129,7 @@ def _covariance(design: Design, Lambda: Mapping[str, np.ndarray], a: str, b: str
     total = np.zeros((1, 1))
     for term in design.terms:
         params = {loading.param for loading in term.loadings}
-        if {a, b} <= params:
+        if {a, b} <= params and not term.common:
             left = spread(term, a, Lambda[term.name])
             right = left if a == b else spread(term, b, Lambda[term.name])
             total = total + np.einsum("snp,snp->sn", left, right)

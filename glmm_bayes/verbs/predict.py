@@ -17,6 +17,7 @@ from glmm_bayes.model import Model
 from glmm_bayes.predictive import effects_for, in_rows, on_own_scale, parameters, responses
 from glmm_bayes.registry import suggestion
 from glmm_bayes.response import Response
+from glmm_bayes.smooths import smooth_texts
 from glmm_bayes.verbs.intervals import IDENTITY, LOG, LOGIT, Scale, link_scale, of_draws
 from glmm_bayes.verbs.marginal import all_factors, marginal
 from glmm_bayes.verbs.sources import Source, drawn
@@ -53,10 +54,11 @@ def predict(
         scale.
     groups
         `"conditional"`: the rows' own groups, the effects of unseen levels drawn from their
-        distribution; `"population"`: random effects zero; `"new"`: every level a new one, its
-        effects drawn; `"marginal"`: averaged over the distribution of the random effects, which
-        for `"linear"` is `"population"` and for `"response"` is `"new"`. Of a maximum, a level
-        whose effects would be drawn has effects of zero, whose variance is in `std_error`.
+        distribution; `"population"`: random effects zero, but for smooths, which are kept;
+        `"new"`: every level a new one, its effects drawn; `"marginal"`: averaged over the
+        distribution of the random effects, which for `"linear"` is `"population"` and for
+        `"response"` is `"new"`. Of a maximum, a level whose effects would be drawn has effects of
+        zero, whose variance is in `std_error`.
     level
         Probability of the interval: equal-tailed, or Wald's.
     draws
@@ -276,7 +278,7 @@ def check_names(model: Model, kind: str, groups: str) -> None:
 def with_any_group(model: Model, newdata: Frame) -> Frame:
     """Add the grouping columns that new data lack, where no answer depends on the level."""
     parts = model.formula.predictors.values()
-    fixed = [text for part in parts for text in (part.fixed, *part.offsets)]
+    fixed = [t for part in parts for t in (part.fixed, *part.offsets, *smooth_texts(part))]
     needed = columns_of(fixed, list(model.design.rows.frame.columns), model.context)
     groups = [f for part in parts for term in part.random for f in term.group.factors]
     present = column_names(newdata)

@@ -76,6 +76,8 @@ class Source:
 
     def _effects(self, term: RandomTerm, size: int, rng: np.random.Generator) -> np.ndarray:
         q = len(term.levels)
+        if term.common:
+            return np.repeat(self.estimates.effects[term.name], size, axis=0)
         if self.effects is None:
             v = rng.standard_normal((size, q, term.size))
             return v @ factors(term, self.estimates.theta)[0].T

@@ -46,7 +46,7 @@ def _column_terms(model: Model, part: RandomPart) -> list[str]:
     for term in model.design.terms:
         if term.text == part.text and term.label == part.group.label.replace("/", "_"):
             loading = next(g for g in term.loadings if g.param == "mu")
-            return [str(name) for name in loading.matrix.spec.term_slices]
+            return list(loading.matrix.term_names)
     return [part.columns]
 
 

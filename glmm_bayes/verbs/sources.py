@@ -75,8 +75,9 @@ def about_mode(fit: ModeFit, design: Design, groups: str) -> Source:
     """Take the star about a maximum; what varies with the effects, the rows have as arms."""
     # The effects of new levels are zero whatever the parameters are.
     kept = "population" if groups == "new" else groups
-    effects = effects_for(design, fit.draws, kept, None)
-    return Source(fit.draws, effects, fit.mode.row_arms(design, groups))
+    draws = fit.draws if groups == "conditional" else fit.population_draws
+    effects = effects_for(design, draws, kept, None)
+    return Source(draws, effects, fit.mode.row_arms(design, groups))
 
 
 def with_effect_axes(fit: ModeFit) -> Draws:

@@ -1,0 +1,32 @@
+"""The penalised part of a smooth, as a random term of a single level."""
+
+from dataclasses import dataclass
+from typing import override
+
+from glmm_bayes.terms import RandomTerm
+
+
+@dataclass(frozen=True, eq=False)
+class SmoothTerm(RandomTerm):
+    """
+    A random term whose effects are the weights of penalised functions, of one variance.
+
+    It is of the population: there are no other levels that it could be drawn for.
+    """
+
+    called: str
+
+    @property
+    @override
+    def common(self) -> bool:
+        return True
+
+    @property
+    @override
+    def label(self) -> str:
+        return self.called
+
+    @override
+    def column_size(self, k: int) -> float:
+        # All columns together vary by one.
+        return 1.0
