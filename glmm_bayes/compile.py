@@ -187,6 +187,8 @@ def _standard(term: RandomTerm, values: Mapping[str, Any], dims: tuple[str, str]
     def logp(v: Any, middle: Any, *given: Any) -> Any:
         Q = between.entries(dict(zip(names, given, strict=True)), graph())
         squares = (Q.values * twice * (v[i] * v[j]).sum(axis=1)).sum()
+        if between.held is not None:
+            squares = squares + pt.sqr(pt.dot(between.held[0], v)).sum()
         return 0.5 * (p * Q.log_determinant - squares - q * p * np.log(2 * np.pi))
 
     def random(middle: Any, *given: Any, rng: np.random.Generator, size: Any) -> np.ndarray:

@@ -109,11 +109,12 @@ def _effects(model: Model, term: RandomTerm, start: int, centred: bool, shares: 
 
 
 def _between(model: Model, term: RandomTerm) -> Between | None:
-    structure, q = term.level_structure, len(term.levels)
-    if structure.pairs is None:
+    structure, pattern = term.level_structure, Pattern.of(term.level_structure)
+    if pattern is None:
         return None
-    theta = {p.name: model.layout[f"{p.name}_{term.name}"] for p in structure.parameters(q)}
-    return Between(Pattern(q, structure.pairs), structure, theta)
+    parameters = structure.parameters(len(term.levels))
+    theta = {p.name: model.layout[f"{p.name}_{term.name}"] for p in parameters}
+    return Between(pattern, structure, theta)
 
 
 def _shares(model: Model, centering: Mapping[str, bool]) -> dict[str, Shares]:

@@ -43,7 +43,18 @@ class Given:
         new, across = self._pattern
         beside = across.copy()
         beside.data = values[across.data]
-        return Conditional(self.known, self.count, self._symbolic.factor(values[new]), beside)
+        return Conditional(self.known, self.count, self._factored(values[new]), beside)
+
+    def _factored(self, data: np.ndarray) -> Any:
+        from glmm_bayes.engine.algebra.updated import Directions, Updated
+
+        held = self.term.level_structure.held
+        # What is held is of the levels of the data, which are all new or none.
+        if held is None or self.known:
+            return self._symbolic.factor(data)
+        directions = Directions(*held)
+        added = directions.pin(self._symbolic, data)
+        return Updated.of(self._symbolic.factor(data), directions, added)
 
     @cached_property
     def _symbolic(self) -> Any:

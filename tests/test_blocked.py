@@ -71,6 +71,13 @@ def structured(rng, q, p, index=None, *, pairs=None, **options):
     return replace(found, pattern=Pattern(q, np.array(pairs)))
 
 
+def held(rng, q, p, **options):
+    """Make a term whose entries say nothing of a sum and of another direction, which are held."""
+    found = structured(rng, q, p, pairs=[(i, j) for i in range(q) for j in range(i + 1)], **options)
+    rows = 10.0 * np.array([np.ones(q), np.arange(q) - (q - 1) / 2])
+    return replace(found, pattern=replace(found.pattern, held=rows, pins=np.array([0, q - 1])))
+
+
 def anyhow(rng, q):
     """Give every level with itself, and some couples, in no order."""
     couples = [(i, j) for i in range(q) for j in range(i) if rng.random() < 0.4]
@@ -87,6 +94,12 @@ def precision_of(rng, t):
     values[i == j] = (weight + rng.uniform(0.2, 1.0, t.q))[i[i == j]]
     Q = np.zeros((t.q, t.q))
     Q[i, j] = Q[j, i] = values
+    if t.pattern.held is not None:
+        rows = t.pattern.held
+        away = np.eye(t.q) - np.linalg.pinv(rows) @ rows
+        Q = away @ Q @ away
+        values = Q[i, j]
+        Q = Q + rows.T @ rows
     return Precision(values, float(np.linalg.slogdet(Q)[1]))
 
 
@@ -116,6 +129,7 @@ LAYOUTS = {
         structured(rng, 4, 2),
         term(rng, 5, 1),
     ],
+    "held directions": lambda rng: [held(rng, 9, 2), term(rng, 5, 1)],
     "a chain on the largest": lambda rng: [structured(rng, N, 1), term(rng, 5, 2)],
 }
 WIDE = {
@@ -196,6 +210,7 @@ class Case:
                 i, j = t.pattern.pairs.T
                 Q[:] = 0.0
                 Q[i, j] = Q[j, i] = precision.values
+                Q = Q if t.pattern.held is None else Q + t.pattern.held.T @ t.pattern.held
             P[at, at] = np.kron(Q, np.eye(t.p))
         return P
 

@@ -9,20 +9,14 @@ import numpy as np
 
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.graph import Graph, read_graph
-from glmm_bayes.covariance.levels import (
-    Entries,
-    LevelCovariance,
-    Places,
-    WithoutParameters,
-    block_pairs,
-)
+from glmm_bayes.covariance.intrinsic import Intrinsic, Part, typical_scales
+from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places, WithoutParameters
 from glmm_bayes.covariance.structure import CovarianceParameter
 from glmm_bayes.errors import DataError, DataWarning, FormulaError
 from glmm_bayes.priors import Prior
 
-MOST_AREAS = 2500
+MOST_DENSE = 2500  # areas whose eigenvalues are found
 REAL, NONE = 1e-9, 1e-12  # an imaginary part, and an eigenvalue, that are rounding
-HELD = 1e5  # precision of a part's mean, whose variance is one over this where it should be zero
 
 
 class Areal(LevelCovariance):
@@ -32,11 +26,6 @@ class Areal(LevelCovariance):
         super().__init__(places)
         found = read_graph(W, places.names, places.text).ordered(places.names, places.text)
         self.graph: Graph = found if directed else found.symmetric(places.text)
-        if len(self.graph.names) > MOST_AREAS:
-            raise DataError(
-                f"{places.text!r} has {len(self.graph.names)} areas, and the most is {MOST_AREAS}: "
-                f"leave out those far from the data, or merge areas."
-            )
 
     @property
     @override
@@ -81,47 +70,55 @@ class IntrinsicAutoregression(Areal, WithoutParameters):
 
     def __init__(self, places: Places, W: Any, *, scale: bool = True) -> None:
         super().__init__(places, W)
-        self._blocks = intrinsic_blocks(self.graph, scaled=scale)
+        self._intrinsic = of_neighbours(self.graph, scaled=scale)
         self._warn_of_islands("each part sums to zero, and an area alone is independent")
 
-    @cached_property
+    @property
     @override
     def pairs(self) -> np.ndarray:
-        return block_pairs([nodes for nodes, _, _ in self._blocks])
+        return self._intrinsic.pairs
+
+    @property
+    @override
+    def held(self) -> tuple[np.ndarray, np.ndarray] | None:
+        return self._intrinsic.held
 
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
-        return self._entries
-
-    @cached_property
-    def _entries(self) -> Entries:
-        values = [Q[np.tril_indices(len(Q))] for _, Q, _ in self._blocks]
-        return Entries(np.concatenate(values), sum(log for _, _, log in self._blocks))
+        return Entries(self._intrinsic.values, self._intrinsic.log_determinant)
 
 
-def intrinsic_blocks(graph: Graph, *, scaled: bool) -> list[tuple[np.ndarray, np.ndarray, float]]:
-    """Give by connected part its nodes, Q with the sum held, and log |Q|."""
-    found = []
-    for part in range(graph.parts.max() + 1):
-        nodes = np.flatnonzero(graph.parts == part)
-        W = graph.W[nodes][:, nodes].toarray()
-        m = len(nodes)
+def of_neighbours(graph: Graph, *, scaled: bool) -> Intrinsic:
+    """Give D - W with the sum of every connected part held; of an area alone it is one."""
+    from scipy.sparse import csr_array, diags_array
+
+    parts = []
+    order = np.argsort(graph.parts, kind="stable")
+    for nodes in np.split(order, np.flatnonzero(np.diff(graph.parts[order])) + 1):
+        m, W = len(nodes), graph.W[nodes][:, nodes]
+        degree = np.asarray(W.sum(axis=1)).ravel()
         if m == 1:
-            found.append((nodes, np.eye(1), 0.0))
+            parts.append(Part(nodes, csr_array(np.eye(1)), np.empty((1, 0)), np.empty(0, int)))
             continue
-        Q = np.diag(W.sum(axis=1)) - W
-        if scaled:
-            variances = np.diag(np.linalg.inv(Q + 1.0 / m)) - 1.0 / m
-            Q = Q * np.exp(np.mean(np.log(variances)))
-        Q = Q + HELD / m
-        found.append((nodes, Q, float(np.linalg.slogdet(Q)[1])))
-    return found
+        Q = csr_array(diags_array(degree) - W)
+        null = np.full((m, 1), 1.0 / np.sqrt(m))
+        parts.append(Part(nodes, Q, null, np.array([degree.argmax()])))
+    scales = typical_scales(parts) if scaled else np.ones(len(parts))
+    return Intrinsic.of(parts, len(graph.names), scales=scales)
 
 
 class OneCorrelation(Areal):
     """A structure with rho, between one over the extreme real eigenvalues of a matrix."""
 
     eigenvalues: np.ndarray
+
+    def __init__(self, places: Places, W: Any, *, directed: bool = False) -> None:
+        super().__init__(places, W, directed=directed)
+        if len(self.graph.names) > MOST_DENSE:
+            raise DataError(
+                f"{places.text!r} has {len(self.graph.names)} areas, and the most is {MOST_DENSE}: "
+                f"take icar or bym2, leave out areas far from the data, or merge some."
+            )
 
     @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
@@ -247,7 +244,7 @@ class BesagYorkMollie(Areal):
 
     def __init__(self, places: Places, W: Any) -> None:
         super().__init__(places, W)
-        self._blocks = intrinsic_blocks(self.graph, scaled=True)
+        self._intrinsic = of_neighbours(self.graph, scaled=True)
         self._warn_of_islands("each part sums to zero and has its own scale")
 
     @cached_property
@@ -278,21 +275,23 @@ class BesagYorkMollie(Areal):
         q = len(self.graph.names)
         each = np.arange(q)
         own, across = np.column_stack([each, each]), np.column_stack([each + q, each])
-        return np.concatenate([own, across, q + block_pairs([b for b, _, _ in self._blocks])])
+        return np.concatenate([own, across, q + self._intrinsic.pairs])
+
+    @cached_property
+    @override
+    def held(self) -> tuple[np.ndarray, np.ndarray] | None:
+        if self._intrinsic.held is None:
+            return None
+        rows, pins = self._intrinsic.held
+        return np.concatenate([np.zeros_like(rows), rows], axis=1), pins + len(self.graph.names)
 
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
         rho, q = theta["rho"][0], len(self.graph.names)
         one, left = np.ones(q), 1.0 - theta["rho"][0]
-        spatial, is_own, log_spatial = self._spatial
+        spatial, pairs = self._intrinsic.values, self._intrinsic.pairs
+        is_own = (pairs[:, 0] == pairs[:, 1]).astype(float)
         values = xp.concatenate(
             [one / left, -xp.sqrt(rho) / left * one, spatial + rho / left * is_own]
         )
-        return Entries(values, log_spatial - q * xp.log(left))
-
-    @cached_property
-    def _spatial(self) -> tuple[np.ndarray, np.ndarray, float]:
-        lower = [np.tril_indices(len(Q)) for _, Q, _ in self._blocks]
-        values = [Q[at] for (_, Q, _), at in zip(self._blocks, lower, strict=True)]
-        own = np.concatenate([(i == j).astype(float) for i, j in lower])
-        return np.concatenate(values), own, sum(log for _, _, log in self._blocks)
+        return Entries(values, self._intrinsic.log_determinant - q * xp.log(left))

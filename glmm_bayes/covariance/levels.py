@@ -156,6 +156,19 @@ class LevelCovariance(Structure):
         None where levels are independent.
         """
 
+    @property
+    def held(self) -> tuple[np.ndarray, np.ndarray] | None:
+        """
+        What Q has beside its entries: few directions that are held near zero.
+
+        Returns
+        -------
+        rows, pins
+            `(c, nodes)`: rows' rows is added to the entries. `(c,)`: nodes, with something added
+            to whose own entries these alone are positive definite.
+        """
+        return None
+
     @abstractmethod
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
         """Give Q, on arrays or, with `xp=graph()`, on PyTensor's graphs."""

@@ -29,14 +29,33 @@ class Precision:
 @dataclass(frozen=True, eq=False)
 class Pattern:
     """
-    Where a precision Q `(q, q)` has entries.
+    Where a precision Q `(q, q)` has entries, and what it has of few directions beside these.
 
-    `pairs` `(k, 2)` are the levels they are between, the larger first, every level with itself
-    among them.
+    Attributes
+    ----------
+    pairs
+        `(k, 2)` the levels the entries are between, the larger first, every level with itself
+        among them.
+    held
+        `(c, q)`: held' held is added to the entries. It keeps sums near zero, say, on which the
+        entries alone would say nothing.
+    pins
+        `(c,)` as many levels, with something added to whose own entries these alone are positive
+        definite.
     """
 
     q: int
     pairs: np.ndarray
+    held: np.ndarray | None = None
+    pins: np.ndarray | None = None
+
+    @classmethod
+    def of(cls, structure: Any) -> "Pattern | None":
+        """Read a structure of levels; None where these are independent."""
+        if structure.pairs is None:
+            return None
+        held, pins = structure.held or (None, None)
+        return cls(len(structure.nodes), structure.pairs, held, pins)
 
     @cached_property
     def twice(self) -> np.ndarray:
@@ -55,7 +74,7 @@ class Pattern:
         return indptr, columns[order], source[order]
 
     def matrix(self, values: np.ndarray) -> Any:
-        """Give Q `(q, q)`, sparse, of its entries at the pairs."""
+        """Give the matrix `(q, q)`, sparse, of entries at the pairs alone."""
         # A copy of what was checked once: the checks take longer than a product with Q.
         found = copy(self._checked)
         found.data = values[self._symmetric[2]]
@@ -68,9 +87,15 @@ class Pattern:
         indptr, indices, source = self._symmetric
         return csr_array((np.zeros(len(source)), indices, indptr), shape=(self.q, self.q))
 
+    def dense(self, values: np.ndarray) -> np.ndarray:
+        """Give Q `(q, q)` of its entries at the pairs."""
+        found = self.matrix(values).toarray()
+        return found if self.held is None else found + self.held.T @ self.held
+
     def times(self, precision: Precision, v: np.ndarray) -> np.ndarray:
         """Give Q v, of `(q, p)`."""
-        return self.matrix(precision.values) @ v
+        found = self.matrix(precision.values) @ v
+        return found if self.held is None else found + self.held.T @ (self.held @ v)
 
     def products(self, v: np.ndarray, w: np.ndarray) -> np.ndarray:
         """Give the slopes of v' Q w, `(q, p)` both, by Q's entries at the pairs `(k,)`."""
@@ -158,7 +183,7 @@ class Latent:
         found = np.eye(self.size)
         for at, term, precision in zip(self.places, self.terms, precisions, strict=True):
             if precision is not None and term.pattern is not None:
-                Q = term.pattern.matrix(precision.values).toarray()
+                Q = term.pattern.dense(precision.values)
                 found[at, at] = np.kron(Q, np.eye(term.p))
         return found
 

@@ -17,6 +17,7 @@ from glmm_bayes.residual import Residuals
 from glmm_bayes.terms import RandomTerm
 
 COLUMNS, LEVELS = 0, 1  # the sides of a term, as in `RandomTerm.structures`
+EDGE = 14.0  # log odds of a parameter at one of its two bounds, to a part in a million
 
 type Slopes = Sequence[np.ndarray]
 
@@ -333,7 +334,26 @@ class Coordinates:
                 # How levels without effects hang together changes nothing.
                 if not term.structure.loose_factor(x[at], term.size).any():
                     idle[between] = True
-        return idle
+        return idle | self.at_bounds(x)
+
+    def at_bounds(self, x: np.ndarray) -> np.ndarray:
+        """Tell which parameters `(m,)` between levels stand at one of their two bounds."""
+        return self._bounded & (np.abs(x) >= EDGE)
+
+    def to_bounds(self, x: np.ndarray, near: float) -> np.ndarray:
+        """Move parameters between levels to a bound that is as near as `near` of their width."""
+        close = self._bounded & (np.abs(x) > np.log((1.0 - near) / near))
+        return np.where(close, np.sign(x) * EDGE, x)
+
+    @cached_property
+    def _bounded(self) -> np.ndarray:
+        found = np.zeros(self.size, dtype=bool)
+        for (term, _, strict), at in zip(self._terms, self.between, strict=True):
+            if not strict:
+                where, free = self._free(term, LEVELS)
+                both = np.isfinite(self.outer.lower[where]) & np.isfinite(self.outer.upper[where])
+                found[at] = both[free]
+        return found
 
     @property
     def _terms(self) -> list[tuple[RandomTerm, slice, bool]]:

@@ -20,7 +20,7 @@ from glmm_bayes.modes.search import (
     polish,
     root,
 )
-from glmm_bayes.modes.trouble import bounded, boundless, cautions, problems
+from glmm_bayes.modes.trouble import bound_notes, bounded, boundless, cautions, problems
 
 
 @dataclass(eq=False)
@@ -133,6 +133,7 @@ def concluded(objective: GaussianObjective, x: np.ndarray, axes: np.ndarray) -> 
     for row, name in zip(eta, ("mu", "sigma"), strict=True):
         row += predictors[name].offset[order] if name in predictors else 0.0
     loglik, notes = sharpened(found.value + jacobian(coordinates.model), found.factor)
+    notes = (*notes, *bound_notes(coordinates, x))
     return Mode(
         coordinates, x, loglik, covariance, polished.gradient,
         polished.decrement, found.u, found.factor, True, found.sigma, eta,

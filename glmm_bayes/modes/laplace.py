@@ -24,7 +24,7 @@ from glmm_bayes.modes.search import (
     polish,
     root,
 )
-from glmm_bayes.modes.trouble import bounded, boundless, cautions, problems
+from glmm_bayes.modes.trouble import bound_notes, bounded, boundless, cautions, problems
 
 RIVALS = 0.3  # of the decrement, where several starts are compared
 WIDEST = 100.0  # variance of a coefficient, in its unit, that is taken from the likelihood alone
@@ -220,6 +220,7 @@ def concluded(objective: LaplaceObjective, x: np.ndarray, axes: np.ndarray, coun
     covariance[idle] = covariance[:, idle] = np.nan
     covariance = bounded(coordinates, covariance, runaway)
     loglik, notes = sharpened(found.value, found.factor)
+    notes = (*notes, *bound_notes(coordinates, x))
     return Mode(
         coordinates, x, loglik, covariance, polished.gradient, polished.decrement, found.u,
         found.factor, objective.joint, 1.0, found.eta, count + objective.evaluations,

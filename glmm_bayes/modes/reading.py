@@ -39,9 +39,8 @@ def _term(term: RandomTerm, numbers: dict[str, int]) -> Term:
         columns = np.zeros((len(term.index), term.size))
         columns[:, loading.columns] = loading.Z
         Z[numbers[loading.param]] = columns
-    q, pairs = len(term.levels), term.level_structure.pairs
-    pattern = None if pairs is None else Pattern(q, pairs)
-    return Term(q, term.size, term.index, term.weights, Z, pattern)
+    pattern = Pattern.of(term.level_structure)
+    return Term(len(term.levels), term.size, term.index, term.weights, Z, pattern)
 
 
 def read_system(model: Model) -> Any:

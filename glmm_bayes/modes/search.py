@@ -11,6 +11,7 @@ from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.modes.coordinates import Coordinates
 
 NEAR = 1e-3  # of a column's unit: so near an edge, the edge itself is tried
+BOUND = 0.02  # of its width: so near a bound of a parameter between levels, that is tried
 STEP = 1e-4  # of a standard error, between the gradients that make the Hessian
 ROUGH, FINE = 1e-2, 1e-7  # of the decrement: where only a start is wanted; before polishing
 FARTHEST = 1.5  # of a unit, in one step
@@ -121,9 +122,15 @@ def edge_tried(
         ):
             if not strict:
                 moved[at] = term.structure.at_edge(x[at], term.size, near * units[at])
-        if not np.array_equal(moved, x) and objective(moved)[0] >= value - 1e-9 * (1 + abs(value)):
-            x = moved
-    return x
+        x = _if_as_high(objective, moved, x, value)
+    return _if_as_high(objective, coordinates.to_bounds(x, BOUND), x, value)
+
+
+def _if_as_high(objective: Objective, moved: np.ndarray, x: np.ndarray, value: float) -> np.ndarray:
+    costs_nothing = not np.array_equal(moved, x) and (
+        objective(moved)[0] >= value - 1e-9 * (1 + abs(value))
+    )
+    return moved if costs_nothing else x
 
 
 def inward(

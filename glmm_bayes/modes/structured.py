@@ -77,11 +77,10 @@ def _covariances(c: Coordinates, x: np.ndarray) -> list[np.ndarray]:
     """Give the covariance `(q p, q p)` of all effects of each term."""
     found = []
     for term, L, Q in zip(c.model.design.terms, c.Lambdas(x), c.precisions(x), strict=True):
-        q, pairs = len(term.levels), term.level_structure.pairs
-        R = np.eye(q)
-        if Q is not None and pairs is not None:
+        R, pattern = np.eye(len(term.levels)), Pattern.of(term.level_structure)
+        if Q is not None and pattern is not None:
             try:
-                R = np.linalg.inv(Pattern(q, pairs).matrix(Q.values).toarray())
+                R = np.linalg.inv(pattern.dense(Q.values))
             except np.linalg.LinAlgError as error:
                 raise NotSupportedError(
                     f"The levels of {term.text!r} have no proper covariance, so that there are no "

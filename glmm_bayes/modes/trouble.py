@@ -70,6 +70,15 @@ def problems(
     return ()
 
 
+def bound_notes(coordinates: Coordinates, x: np.ndarray) -> tuple[str, ...]:
+    """Name the parameters between levels that are estimated at a bound."""
+    return tuple(
+        f"{coordinates.names[k]} is estimated at its {'upper' if x[k] > 0 else 'lower'} bound, so "
+        f"it has no interval; the other standard errors take it as known."
+        for k in np.flatnonzero(coordinates.at_bounds(x))
+    )
+
+
 def cautions(
     coordinates: Coordinates, covariance: np.ndarray, runaway: np.ndarray
 ) -> tuple[str, ...]:

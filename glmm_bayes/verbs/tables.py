@@ -157,6 +157,7 @@ def _structure_values(
     own = [structure.reported({k: v[s] for k, v in theta.items()}, size) for s in range(draws.size)]
     values |= {key: np.stack([row[key] for row in own]) for key in own[0]}
     scales = {p.key: scale_of(p.support) for p in parameters} | {"corr": FISHER}
+    supports = {p.key: p.support for p in parameters if p.name == p.key}
     names = structure.coordinates(size)
     dims = {p.key: (p.dim,) for p in parameters if p.name == p.key and p.dim}
     for key, place in structure.listed(size):
@@ -166,7 +167,16 @@ def _structure_values(
         labels += [""] * (2 - len(labels))
         at: tuple[Any, ...] = (slice(None), *place)
         entry = values[key][at].reshape(draws.size)
-        yield (*head, key, *labels), entry, scales.get(key, IDENTITY)
+        support = supports.get(key, (-np.inf, np.inf))
+        yield (*head, key, *labels), _at_rest(entry, support), scales.get(key, IDENTITY)
+
+
+def _at_rest(entry: np.ndarray, support: tuple[float, float]) -> np.ndarray:
+    """Leave only the estimate of what stands at a bound at all draws: it has no interval."""
+    room = 2e-6 * (support[1] - support[0])
+    near = np.minimum(entry - support[0], support[1] - entry) < room
+    first = np.arange(len(entry)) == 0
+    return np.where(first, entry, np.nan) if np.isfinite(room) and near.all() else entry
 
 
 def reported_values(draws: Draws, term: RandomTerm) -> dict[str, np.ndarray]:

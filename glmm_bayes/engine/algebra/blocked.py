@@ -166,6 +166,20 @@ class Blocked:
             begin += term.size
         return found
 
+    @cached_property
+    def held(self) -> np.ndarray | None:
+        """What is added `(q2, q2)` of the terms' held directions, if there are any."""
+        parts = [self.latent.terms[i] for i in self.second]
+        if all(term.pattern is None or term.pattern.held is None for term in parts):
+            return None
+        found, begin = np.zeros((self.q2, self.q2)), 0
+        for term in parts:
+            at = slice(begin, begin + term.size)
+            if term.pattern is not None and term.pattern.held is not None:
+                found[at, at] = np.kron(term.pattern.held.T @ term.pattern.held, np.eye(term.p))
+            begin += term.size
+        return found
+
     def at(self, Lambdas: Sequence[np.ndarray], precisions: Precisions | None = None) -> "Spread":
         """Fix the factors of the terms' covariances, and the precisions between their levels."""
         L1 = np.zeros((self.k, self.k))
@@ -276,6 +290,8 @@ class Spread:
                 rows, columns = at
                 S[rows, columns] += precision.values[:, None]
                 S[rows[rows == columns], rows[rows == columns]] -= 1.0
+        if s.held is not None:
+            S[: s.q2, : s.q2] += s.held
         if used and ridge is not None:
             S[s.q2 :, s.q2 :] += ridge
         log_first = schur.eliminate(

@@ -9,6 +9,7 @@ import numpy as np
 
 from glmm_bayes.engine.algebra.cholesky import Factor, Symbolic, analyse
 from glmm_bayes.engine.algebra.lapack import lapack, squared_inverse
+from glmm_bayes.engine.algebra.updated import Directions, Updated
 from glmm_bayes.engine.kernels import compiled
 from glmm_bayes.engine.latent import Latent, Precisions
 
@@ -46,6 +47,8 @@ class Sparse:
         `(N,)` the effects' prior precision on the diagonal; 0 for those of structured terms.
     prior_place
         By term, `(pairs, p)` where the entries of its precision stand in the pattern, or None.
+    held
+        What the precisions have beside their entries, if anything.
     """
 
     latent: Latent
@@ -58,6 +61,7 @@ class Sparse:
     place: np.ndarray
     unit: np.ndarray
     prior_place: Sequence[np.ndarray | None]
+    held: Directions | None
 
     order: ClassVar[slice] = slice(None)  # rows are taken and given as the model has them
     has_root: ClassVar[bool] = True
@@ -100,6 +104,7 @@ class Sparse:
             place=_places(symbolic, entries),
             unit=unit,
             prior_place=prior_place,
+            held=_held(latent),
         )
 
     def at(
@@ -121,6 +126,21 @@ class Sparse:
         eta[0] += self.X @ gamma
         r = np.einsum("rsn,sn->rn", products, eta)
         return _collected(self, self.values, r)
+
+
+def _held(latent: Latent) -> Directions | None:
+    """Collect the terms' held directions, a column of v each."""
+    rows, pins = [np.empty((0, latent.size))], [np.empty(0, dtype=np.intp)]
+    for term, begin in zip(latent.terms, latent.places, strict=True):
+        if term.pattern is None or term.pattern.held is None or term.pattern.pins is None:
+            continue
+        part = np.zeros((len(term.pattern.held) * term.p, latent.size))
+        part[:, begin] = np.kron(term.pattern.held, np.eye(term.p))
+        rows.append(part)
+        at = begin.start + term.pattern.pins[:, None] * term.p + np.arange(term.p)
+        pins.append(at.ravel())
+    found = Directions(np.concatenate(rows), np.concatenate(pins))
+    return found if len(found.pins) else None
 
 
 def _pattern(latent: Latent, entries: np.ndarray) -> Any:
@@ -274,8 +294,10 @@ class SparseSpread:
         for at, precision in zip(s.prior_place, self.precisions, strict=True):
             if at is not None and precision is not None:
                 data[at] += precision.values[:, None]
+        pinned = None if s.held is None else s.held.pin(s.symbolic, data)
         scatter(W, s.place, self.moved, s.columns, s.owner, data)
-        factor = s.symbolic.factor(data)
+        base = s.symbolic.factor(data)
+        factor = base if s.held is None or pinned is None else Updated.of(base, s.held, pinned)
         k = s.X.shape[1] if joint else 0
         B = np.empty((s.latent.size, k))
         for c in range(k):
@@ -301,7 +323,7 @@ class SparseFactor:
 
     spread: SparseSpread
     W: np.ndarray
-    factor: Factor
+    factor: Factor | Updated
     M: np.ndarray
     L: np.ndarray
 
