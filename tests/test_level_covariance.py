@@ -68,6 +68,45 @@ def walk(theta: Theta, places: Places) -> np.ndarray:
     return np.where(same, np.minimum.outer(t - begun, t - begun), 0.0)
 
 
+def bends(t: np.ndarray) -> np.ndarray:
+    """Give the precision of changes of slope at uneven times, one after the other."""
+    Q = np.zeros((len(t), len(t)))
+    for k in range(1, len(t) - 1):
+        one, two = t[k] - t[k - 1], t[k + 1] - t[k]
+        h = np.zeros(len(t))
+        h[k - 1 : k + 2] = 1 / one, -1 / one - 1 / two, 1 / two
+        Q += np.outer(h, h) / ((one + two) / 2)
+    return Q
+
+
+def bent(theta: Theta, places: Places) -> np.ndarray:
+    """
+    Give the covariance of `rw2` between the times of UNEVEN and others.
+
+    Process 0 goes on in steps of 3 from 5 and 9; process 1 is a line alone, that is zero, up to 7.
+    """
+    C = np.linalg.pinv(bends(np.array([1.0, 4, 5, 9])), rcond=1e-9)
+    unit = 1 / np.exp(np.log(np.diag(C)).mean())
+    C = unit * C
+    on = [np.array([1.0, 4, 5, 9, 12, 15, 18, 21]), np.array([2.0, 7, 12])]
+    found = []
+    for t, start in zip(on, (C, np.zeros((2, 2))), strict=True):
+        for k in range(len(start), len(t)):
+            one, two = t[k - 1] - t[k - 2], t[k] - t[k - 1]
+            a = np.zeros(k)
+            a[-2:] = -two / one, 1 + two / one
+            news = two**2 * (one + two) / 2 * unit
+            start = np.block([[start, (start @ a)[:, None]], [a @ start, a @ start @ a + news]])
+        found.append(start)
+    A = [
+        np.array([np.interp(x, t, row) for row in np.eye(len(t))])
+        for t, x in ((on[g], places.at[:, 0]) for g in (0, 1))
+    ]
+    same = np.equal.outer(places.process, places.process)
+    both = [part.T @ V @ part for part, V in zip(A, found, strict=True)]
+    return np.where(same, np.where(places.process[:, None] == 0, both[0], both[1]), 0.0)
+
+
 UNEVEN = along([0, 1, 0, 0, 1, 0], [1, 2, 9, 4, 7, 5])
 LATER = along([1, 0, 0, 1], [5, 3, 20, 8])
 ABC = np.array(["a", "b", "c"], dtype=object)
@@ -300,11 +339,12 @@ CASES: dict[str, Case] = {
     "iid": Case(NAMED, {}, lambda theta, places: np.eye(len(places.names))),
     "ar1": Case(UNEVEN, {"rho": np.array([-0.6])}, ar1, LATER),
     "ou": Case(UNEVEN, {"range": np.array([2.5])}, ou, LATER),
+    "rw2": Case(UNEVEN, {}, bent, LATER, tolerance=3e-4),
     "rw1": Case(UNEVEN, {}, walk, LATER),
 }
 
 
-INTRINSIC = ["icar", "bym2"]
+INTRINSIC = ["icar", "bym2", "rw2"]
 
 
 @pytest.fixture(params=[*LEVEL_COVARIANCES, *(f"{name}, sparse" for name in INTRINSIC)])
@@ -554,6 +594,50 @@ def test_prior_draws_of_large_maps_sum_to_zero() -> None:
     assert np.exp(np.log(v.var(axis=0)).mean()) == pytest.approx(1.0, rel=0.05)
 
 
+def test_a_second_order_walk_has_the_likelihood_of_second_differences() -> None:
+    """Of equally spaced times, by the generalised inverse of D'D, also with a time left out."""
+    n, rng = 40, np.random.default_rng(3)
+    t = np.arange(n)
+    D = np.diff(np.eye(n), 2, axis=0)
+    G = np.linalg.pinv(D.T @ D, rcond=1e-12)
+    data = pd.DataFrame({"t": t, "y": np.sin(t / 6) + 0.02 * t + rng.normal(0, 0.3, n)})
+    fit = gb.Model("y ~ t + rw2(t | 1, scale=False)", data).fit("ml")
+    sd, sigma = fit.varcorr()["estimate"]
+    V = sd**2 * G + sigma**2 * np.eye(n)
+    X = np.column_stack([np.ones(n), t])
+    r = data["y"].to_numpy() - X @ fit.fixef()["estimate"].to_numpy()
+    value = -0.5 * (np.linalg.slogdet(2 * np.pi * V)[1] + r @ np.linalg.solve(V, r))
+    assert fit.loglik == pytest.approx(value, abs=1e-5)
+    scaled = gb.Model("y ~ t + rw2(t | 1)", data).fit("ml")
+    assert scaled.loglik == pytest.approx(fit.loglik, abs=1e-4)
+    typical = np.exp(0.5 * np.log(np.diag(G)).mean())
+    assert scaled.varcorr()["estimate"].iloc[0] == pytest.approx(typical * sd, rel=1e-4)
+    without = data.drop(index=[7, 8, 20])
+    grid = gb.Model("y ~ t + rw2(t | 1, scale=False, step=1)", without).fit("ml")
+    sd, sigma = grid.varcorr()["estimate"]
+    at = without.index
+    V = sd**2 * G[np.ix_(at, at)] + sigma**2 * np.eye(len(at))
+    r = without["y"].to_numpy() - X[at] @ grid.fixef()["estimate"].to_numpy()
+    value = -0.5 * (np.linalg.slogdet(2 * np.pi * V)[1] + r @ np.linalg.solve(V, r))
+    assert grid.loglik == pytest.approx(value, abs=1e-5)
+
+
+def test_a_second_order_walk_goes_on_along_its_last_slope() -> None:
+    n = 30
+    t = np.arange(n)
+    y = np.where(t < 15, 0.0, 0.2 * (t - 15)) + np.random.default_rng(1).normal(0, 0.05, n)
+    data = pd.DataFrame({"t": t, "y": y})
+    fit = gb.Model("y ~ t + rw2(t | 1)", data).fit("reml")
+    new = pd.DataFrame({"t": [-4.0, -2, 0, 10.5, 29, 31, 33]})
+    found = fit.predict(new, kind="linear")
+    line = found["estimate"].to_numpy()
+    # Second differences of what is beyond the data are zero on average.
+    assert line[6] - 2 * line[5] + line[4] == pytest.approx(0.0, abs=1e-6)
+    assert line[0] - 2 * line[1] + line[2] == pytest.approx(0.0, abs=1e-6)
+    assert (line[5] - line[4]) / 2 == pytest.approx(0.2, abs=0.05)
+    assert found["std_error"].iloc[6] > found["std_error"].iloc[5] > found["std_error"].iloc[4]
+
+
 # ---- bad input
 
 
@@ -565,6 +649,8 @@ def test_prior_draws_of_large_maps_sum_to_zero() -> None:
         ("y ~ ou(t + x | g)", DataError, "leave one"),
         ("y ~ ar1(t | g, 3)", FormulaError, "takes none"),
         ("y ~ (1 | 1)", FormulaError, "no group"),
+        ("y ~ rw2(t | g, step=0)", FormulaError, "above zero"),
+        ("y ~ rw2(t | x)", DataError, "at least three"),
     ],
 )
 def test_bad_input_is_one_clear_error(formula: str, error: type[Exception], words: str) -> None:

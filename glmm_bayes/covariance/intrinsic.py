@@ -112,7 +112,7 @@ class Intrinsic:
         pairs, values, rows, pins, total = [], [], [], [], 0.0
         for part, scale in zip(parts, scales, strict=True):
             m, c = part.null.shape
-            if m <= DENSE:
+            if m <= DENSE or not part.is_known:
                 Q = scale * part.Q.toarray() + HELD * part.null @ part.null.T
                 pairs.append(block_pairs([part.nodes]))
                 values.append(Q[np.tril_indices(m)])
