@@ -1,12 +1,13 @@
 """Choose how NUTS sees a term's effects: as they are, or as standard normals times their scale."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 
 from glmm_bayes.design import Design
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
 from glmm_bayes.families import Family, Link
+from glmm_bayes.observed import Observed
 from glmm_bayes.registry import suggestion
 from glmm_bayes.terms import RandomTerm
 
@@ -60,7 +61,10 @@ def _is_structured(term: RandomTerm) -> bool:
 
 
 def resolve_centering(
-    family: Family, links: Mapping[str, Link], design: Design, choices: Mapping[str, str]
+    parts: Sequence[Observed],
+    links: Mapping[str, Link],
+    design: Design,
+    choices: Mapping[str, str],
 ) -> dict[str, bool]:
     """Decide for each term, by name, whether its effects are centred."""
     resolved = {}
@@ -69,7 +73,12 @@ def resolve_centering(
         if _is_singular(term) or _is_structured(term):
             resolved[term.name] = False
         elif choice == "auto":
-            found = information(family, links[family.parameters[0].name], design, term)
+            found = min(
+                information(part.family, links[part.main], part.design, own)
+                for part in parts
+                for own in part.design.terms
+                if own.name == term.name
+            )
             resolved[term.name] = found > enough_information(len(term.levels))
         else:
             resolved[term.name] = choice == "centered"

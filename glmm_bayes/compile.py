@@ -36,7 +36,7 @@ def compile_model(model: Model) -> pm.Model:
     refuse_residual(model.design.residual, "model.pymc")
     coords = {**coordinates(model), "__obs__": model.design.rows.kept}
     if model.design.y.ndim == 2:
-        coords["category"] = list(model.design.response.levels or ())
+        coords[model.family.dimension] = list(model.family.columns or ())
     with pm.Model(coords=coords) as built:
         apart = _ascending(model)
         values = {b.name: _variable(model, b, apart.get(b.name, {})) for b in model.blocks}
@@ -217,7 +217,7 @@ def _response(model: Model, params: Mapping[str, Any]) -> None:
     arguments = family.symbolic_arguments(params, response.trials)
     distribution = family.symbolic()
     observed = response.y.astype(int) if family.discrete else response.y
-    dims = ("__obs__", "category") if response.y.ndim == 2 else ("__obs__",)
+    dims = ("__obs__",) if family.columns is None else ("__obs__", family.dimension)
     y = distribution("y", **arguments, observed=observed, dims=dims)
     if response.weights is not None:
         # Each row counts as `weights` rows alike: its log density that many times.

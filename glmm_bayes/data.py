@@ -1,7 +1,7 @@
 """Take the columns that a formula names out of any data frame, checked; nothing is encoded here."""
 
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
@@ -88,9 +88,18 @@ def _opened(data: Frame) -> Any:
         ) from error
 
 
-def usable_rows(frame: pd.DataFrame, missing: Literal["drop", "raise"]) -> Rows:
+def usable_rows(
+    frame: pd.DataFrame,
+    missing: Literal["drop", "raise"],
+    apart: Sequence[Collection[str]] = (),
+) -> Rows:
     """
     Leave out the rows with a missing value, and say so.
+
+    Parameters
+    ----------
+    apart
+        The columns of each of several responses, of which a row has to have one.
 
     Raises
     ------
@@ -98,21 +107,25 @@ def usable_rows(frame: pd.DataFrame, missing: Literal["drop", "raise"]) -> Rows:
         If no row is left, values are missing and `missing="raise"`, or one is infinite.
     """
     absent = frame.isna()
-    kept = np.flatnonzero(~absent.any(axis=1).to_numpy())
+    needed = absent[[c for c in frame.columns if not any(c in part for part in apart)]]
+    lost = needed.any(axis=1).to_numpy()
+    if apart:
+        lost = lost | np.all([absent[list(part)].any(axis=1) for part in apart], axis=0)
+    kept = np.flatnonzero(~lost)
     counts = {str(c): int(k) for c, k in absent.sum().items() if k}
     listed = ", ".join(f"{c!r} ({k})" for c, k in counts.items())
     if len(kept) == 0:
         raise DataError(f"No row is complete: values are missing in {listed} of {len(frame)} rows.")
     if counts and missing == "raise":
         raise DataError(f"Values are missing in {listed}; fill them in, or use missing='drop'.")
-    if counts:
+    if len(kept) < len(frame):
         warnings.warn(
             f"{len(frame) - len(kept)} of {len(frame)} rows are left out: "
             f"values are missing in {listed}.",
             DataWarning,
             stacklevel=2,
         )
-    frame = _plain(frame.iloc[kept])
+    frame = plain(frame.iloc[kept])
     _refuse_unusable(frame)
     unused, categories = {}, {}
     for name in frame.columns:
@@ -136,7 +149,7 @@ def complete_columns(data: Frame, names: Sequence[str], *, where: str) -> pd.Dat
                 f"The new data have no value of {name!r} in row {_listed(frame.index[absent])}; "
                 f"leave those rows out or fill them in."
             )
-    frame = _plain(frame)
+    frame = plain(frame)
     _refuse_unusable(frame)
     return frame
 
@@ -184,7 +197,7 @@ def _refuse_unusable(frame: pd.DataFrame) -> None:
         if pd.api.types.is_complex_dtype(frame[name].dtype):
             raise DataError(f"The column {name!r} holds complex numbers; take a real part of them.")
         if pd.api.types.is_float_dtype(frame[name].dtype):
-            bad = np.flatnonzero(~np.isfinite(frame[name].to_numpy(dtype=float)))
+            bad = np.flatnonzero(np.isinf(frame[name].to_numpy(dtype=float, na_value=np.nan)))
             if len(bad):
                 raise DataError(
                     f"The column {name!r} is infinite in row {_listed(frame.index[bad])}; "
@@ -192,9 +205,10 @@ def _refuse_unusable(frame: pd.DataFrame) -> None:
                 )
 
 
-def _plain(frame: pd.DataFrame) -> pd.DataFrame:
+def plain(frame: pd.DataFrame) -> pd.DataFrame:
     """Turn columns without gaps into NumPy's dtypes: formulaic takes pandas' others for objects."""
-    return frame.assign(**{str(name): _plain_column(frame[name]) for name in frame.columns})
+    whole = [name for name in frame.columns if not frame[name].isna().any()]
+    return frame.assign(**{str(name): _plain_column(frame[name]) for name in whole})
 
 
 def _plain_column(column: pd.Series) -> pd.Series:

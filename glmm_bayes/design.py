@@ -166,11 +166,9 @@ def read_data(
     NotSupportedError
         If the formula has a part that is not built yet.
     """
-    _refuse_unbuilt(formula)
-    texts = [t for part in formula.predictors.values() for t in _texts_of(part)]
-    if formula.residual is not None:
-        texts += _texts_of_term(formula.residual)
-    names = columns_of([*response_texts(formula.response), *texts], column_names(data), context)
+    refuse_unbuilt(formula)
+    texts = [*response_texts(formula.response), *formula_texts(formula)]
+    names = columns_of(texts, column_names(data), context)
     where = " and ".join(repr(t) for t in formula.texts)
     frame = completed(formula.response, read_columns(data, names, where=where))
     rows = usable_rows(frame.loc[in_subset(formula.response, frame, context)], missing)
@@ -199,7 +197,7 @@ def build_design(
     smooths = learn_smooths(formula, rows, context, [term.name for term in terms])
     predictors = {
         param: _with_smooths(
-            _learn_predictor(param, part, formula.response.expression, rows.frame, context),
+            _learn_predictor(param, part, _own(formula, param), rows.frame, context),
             [smooth for smooth in smooths if smooth.param == param],
         )
         for param, part in formula.predictors.items()
@@ -211,6 +209,12 @@ def build_design(
 
 
 # ---- what a formula names
+
+
+def formula_texts(formula: Formula) -> list[str]:
+    """List the expressions of the right sides."""
+    texts = [text for part in formula.sides for text in _texts_of(part)]
+    return texts if formula.residual is None else [*texts, *_texts_of_term(formula.residual)]
 
 
 def _texts_of(part: PredictorPart) -> list[str]:
@@ -226,15 +230,11 @@ def _texts_of_term(term: RandomPart) -> list[str]:
     return [term.columns, *term.group.factors, *term.group.weights]
 
 
-def _refuse_unbuilt(formula: Formula) -> None:
-    if formula.beside:
-        raise NotSupportedError(
-            f"Several responses, as {formula.response.text!r} and "
-            f"{formula.beside[0][0].text!r}, are not built yet: fit one model for each."
-        )
+def refuse_unbuilt(formula: Formula) -> None:
+    """Refuse what a formula says that is not built, in its own words."""
     if formula.residual is not None:
         _check_structure(formula.residual)
-    for part in formula.predictors.values():
+    for part in formula.sides:
         for special in part.special:
             if special.name == SPECIFIC or special.name in SMOOTHS:
                 continue
@@ -258,6 +258,11 @@ def _refuse_specific(formula: Formula) -> None:
                 f"Effects that are specific to a category, as {special.text!r} of {param}, need "
                 f"the mean of family='sratio', 'cratio' or 'acat'; leave the cs( ) out."
             )
+
+
+def _own(formula: Formula, param: str) -> str:
+    """Give the expression of the response that a parameter is of."""
+    return formula.responses.get(param, formula.response.expression)
 
 
 # ---- learning from the first data

@@ -1,7 +1,6 @@
 """The front door: a formula, data, a family and priors, checked together, as one value."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -9,25 +8,26 @@ import numpy as np
 
 from glmm_bayes.categories import in_categories, spread
 from glmm_bayes.centering import read_centering, resolve_centering
-from glmm_bayes.data import Frame
+from glmm_bayes.data import Frame, Rows
 from glmm_bayes.design import INTERCEPT, Design, build_design, read_data
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
-from glmm_bayes.families import LINKS, Family, Link
+from glmm_bayes.families import LINKS, Family, Link, Parameter
 from glmm_bayes.families.mixture_of import family_of
-from glmm_bayes.families.seen import seen
 from glmm_bayes.formula import Formula, plain_name, read_formula
+from glmm_bayes.observed import Observed, fitting_response, observed, through_view
 from glmm_bayes.parameters import (
     Block,
     centred_intercept,
     coefficient_block,
     constant_block,
-    default_scales,
     residual_blocks,
+    scales_by_response,
     structure_blocks,
     with_user_priors,
 )
 from glmm_bayes.registry import suggestion
 from glmm_bayes.response import Response
+from glmm_bayes.several import Families, read_several, spread_links, told_apart
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -49,7 +49,8 @@ class Model:
     family
         A name in `gb.FAMILIES`, or a `gb.Family`, such as `gb.mixture("poisson", "poisson")`.
     link
-        The link of the mean, or a mapping from parameters to links; by default the family's.
+        The link of the mean, or a mapping from parameters to links; by default the family's. Of
+        several responses that of all means, or a mapping from responses or parameters.
     priors
         From names of parameters to `gb.Prior`, PreliZ distributions or numbers (held fixed):
         `"beta"`, `"beta[days]"`, `"intercept"` (the predictor at the other columns' means),
@@ -80,7 +81,7 @@ class Model:
         self,
         formula: str | Sequence[str],
         data: Frame,
-        family: str | Family = "gaussian",
+        family: Families = "gaussian",
         link: str | Mapping[str, str] | None = None,
         priors: Mapping[str, Any] | None = None,
         context: Mapping[str, Any] | None = None,
@@ -92,30 +93,49 @@ class Model:
                 f"missing={missing!r} is not known. {suggestion(missing, ('drop', 'raise'))}"
             )
         _check_mappings(priors=priors, context=context)
-        self.formula = read_formula(formula)
-        self.family = family_of(family) if isinstance(family, str) else family
+        given = family_of(family) if isinstance(family, str) else family
+        self.asked_family = family
+        self.formula = told_apart(read_formula(formula), given, data)
         self.context = dict(context or {})
         self.user_priors = dict(priors or {})
         self.missing = missing
         self.asked_centering = centering
         self.data = data
-        self._check_family()
-        rows, response = read_data(self.formula, data, context=self.context, missing=missing)
-        labels = tuple(plain_name(text) or text for text in self.formula.response.columns)
-        self.family, response = in_categories(self.family, response, labels, link)
-        self.family, response = _through_view(self.family, response)
-        whole = spread(self.formula, self.family)
+        if self.formula.beside:
+            found = read_several(self.formula, given, data, context=self.context, missing=missing)
+            self.family, link = found.family, spread_links(link, found.family)
+            rows, response, whole = found.rows, found.response, found.formula
+        else:
+            self.family = _checked_family(given)
+            rows, response, whole = self._read_one(link)
         self._check_parameters(whole)
         self.links = _links(self.family, link)
         design = build_design(whole, rows, response, context=self.context)
         self._check_names(design)
         self._check_residual(design)
-        self.design = design.with_response(_fitting_response(self.family, design))
-        self.scales = default_scales(self.family, self.links, self.design)
+        if not self.formula.beside:
+            response = fitting_response(self.family, response, rows.frame.index)
+        self.design = design.with_response(response)
+        self.scales = scales_by_response(self.observed, self.family, self.links)
         self.blocks = with_user_priors(self._default_blocks(), self.user_priors)
         self._centering = read_centering(self.design, centering)
 
+    def _read_one(self, link: str | Mapping[str, str] | None) -> tuple[Rows, Response, Formula]:
+        """Take the rows and the response of a formula, and its parts by parameter."""
+        rows, response = read_data(
+            self.formula, self.data, context=self.context, missing=self.missing
+        )
+        labels = tuple(plain_name(text) or text for text in self.formula.response.columns)
+        self.family, response = in_categories(self.family, response, labels, link)
+        self.family, response = through_view(self.family, response)
+        return rows, response, spread(self.formula, self.family)
+
     # ---- what there is to estimate
+
+    @property
+    def observed(self) -> tuple[Observed, ...]:
+        """Each response with its family and its rows."""
+        return observed(self.family, self.design)
 
     @property
     def constants(self) -> tuple[str, ...]:
@@ -135,7 +155,7 @@ class Model:
     @cached_property
     def centering(self) -> dict[str, bool]:
         """By term, whether NUTS sees its effects centred; looked at when it is first asked for."""
-        return resolve_centering(self.family, self.links, self.design, self._centering)
+        return resolve_centering(self.observed, self.links, self.design, self._centering)
 
     @cached_property
     def centred(self) -> dict[str, bool]:
@@ -239,10 +259,6 @@ class Model:
 
     # ---- checks, once
 
-    def _check_family(self) -> None:
-        if not isinstance(self.family, Family):
-            raise UnknownNameError(f"The family {self.family!r} is neither a name nor a gb.Family.")
-
     def _check_parameters(self, formula: Formula) -> None:
         known = [p.name for p in self.family.parameters]
         for name in {"beta", "intercept"} & set(known):
@@ -299,10 +315,20 @@ class Model:
             blocks += residual_blocks(self.design.residual)
         for parameter in self.family.parameters:
             if parameter.name in self.constants:
-                least = float(np.min(self.design.y))
-                given = self.user_priors
-                blocks.append(constant_block(parameter, self.scales[self.main], least, given))
+                blocks.append(self._constant_block(parameter))
         return blocks
+
+    def _constant_block(self, parameter: Parameter) -> Block:
+        parts = self.observed
+        part = next((p for p in parts if parameter.name in p.names.values()), parts[0])
+        least = float(np.min(part.design.y))
+        return constant_block(parameter, self.scales[part.main], least, self.user_priors)
+
+
+def _checked_family(family: Any) -> Family:
+    if not isinstance(family, Family):
+        raise UnknownNameError(f"The family {family!r} is neither a name nor a gb.Family.")
+    return family
 
 
 def _check_mappings(**given: Any) -> None:
@@ -341,60 +367,3 @@ def _links(family: Family, link: str | Mapping[str, str] | None) -> dict[str, Li
                 f"({lower:g}, {upper:g}); choose one of {', '.join(known[param].links)}."
             )
     return {n: own[n] if n in own else LINKS[chosen.get(n, p.link)] for n, p in known.items()}
-
-
-def _fitting_response(family: Family, design: Design) -> Response:
-    """Read the response as the family does, or say which row does not fit it."""
-    response = design.response
-    y, trials, weights = response.y, response.trials, response.weights
-    labelled = family.categories is not None
-    if response.levels is not None and not (
-        labelled or (family.binary and len(response.levels) == 2)
-    ):
-        wanted = "two levels" if family.binary else "numbers"
-        raise DataError(
-            f"The response {response.name!r} has the levels {', '.join(response.levels[:6])}; "
-            f"the family {family.name!r} takes {wanted}."
-        )
-    if trials is not None and not family.needs_trials:
-        raise DataError(
-            f"The family {family.name!r} takes no trials, but the response is {response.name!r}; "
-            f"use family='binomial' or 'beta_binomial'."
-        )
-    if family.needs_trials and trials is None:
-        y, trials, weights = _proportions(family, response)
-    at = family.problem(y, trials)
-    if at is not None:
-        position, words = at
-        raise DataError(
-            f"The response {response.name!r} does not fit family {family.name!r}: {words}, but "
-            f"row {design.rows.frame.index[position]} is "
-            f"{', '.join(f'{value:g}' for value in np.atleast_1d(y[position]))}."
-        )
-    return replace(response, y=y, trials=trials, weights=weights)
-
-
-def _through_view(family: Family, response: Response) -> tuple[Family, Response]:
-    """Give the family of rows as they were seen, and the response on its terms."""
-    if response.view is None:
-        return family, response
-    if response.trials is not None or family.needs_trials or family.categories is not None:
-        raise NotSupportedError(
-            f"{response.name!r}: responses of family {family.name!r} cannot be censored, truncated "
-            f"or have standard errors; take a family of counts or of real or positive numbers."
-        )
-    family, view = seen(family.origin, response.view)
-    return family, replace(response, view=view)
-
-
-def _proportions(family: Family, response: Response) -> tuple[np.ndarray, np.ndarray, Any]:
-    """Read a proportion with `weights` as successes among that many trials, as R does."""
-    y = response.y
-    if response.weights is not None and np.all((y >= 0) & (y <= 1)):
-        return np.round(y * response.weights, 9), response.weights, None
-    if np.isin(y, (0.0, 1.0)).all():
-        return y, np.ones_like(y), response.weights
-    raise DataError(
-        f"The family {family.name!r} needs the number of trials: write "
-        f"{response.name} | trials(n), cbind(successes, failures), or a proportion with weights(n)."
-    )

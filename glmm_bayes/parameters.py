@@ -11,6 +11,7 @@ from glmm_bayes.covariance.structure import refuse_prior
 from glmm_bayes.design import INTERCEPT, Design, Predictor
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.families import Family, Link, Parameter
+from glmm_bayes.observed import Observed
 from glmm_bayes.priors import REAL, Prior, as_prior
 from glmm_bayes.registry import suggestion
 from glmm_bayes.residual import Residuals
@@ -103,6 +104,19 @@ def default_scales(family: Family, links: Mapping[str, Link], design: Design) ->
             m = links[parameter.name].linkfun(0.5 * np.min(design.y))
         scales[parameter.name] = Scale(_rounded(float(m)), 2.5, 1.0)
     return scales
+
+
+def scales_by_response(
+    parts: Sequence[Observed], family: Family, links: Mapping[str, Link]
+) -> dict[str, Scale]:
+    """Read the scales of the default priors off each response, of its own parameters."""
+    scales: dict[str, Scale] = {}
+    for part in parts:
+        own = {name: links[whole] for name, whole in part.names.items()}
+        found = default_scales(part.family, own, part.design)
+        scales |= {part.names[name]: scale for name, scale in found.items()}
+    # What belongs to no single response, such as correlations.
+    return {p.name: scales.get(p.name, Scale(0.0, 2.5, 1.0)) for p in family.parameters}
 
 
 def _scales_of_categories(family: Family) -> dict[str, Scale]:

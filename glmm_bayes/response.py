@@ -11,7 +11,7 @@ from glmm_bayes.encoding import Context, Expression
 from glmm_bayes.errors import DataError, FormulaError
 from glmm_bayes.formula import Response as Asked
 from glmm_bayes.formula import extra_arguments, plain_name
-from glmm_bayes.view import View, read_ends
+from glmm_bayes.view import View, Views, read_ends
 
 VIEWED = ("censored", "truncated", "se")
 KINDS = {"left": -1.0, "none": 0.0, "right": 1.0, "interval": 2.0}
@@ -22,7 +22,8 @@ class Response:
     """
     The observed response `(n,)`, trials and weights if it has them, and a factor's levels.
 
-    A `cbind` of K > 2 columns is `(n, K)`, with their sums as trials.
+    A `cbind` of K > 2 columns is `(n, K)`, with their sums as trials; R responses are `(n, R)`,
+    NaN where one is missing.
     """
 
     name: str
@@ -30,7 +31,7 @@ class Response:
     trials: np.ndarray | None = None
     weights: np.ndarray | None = None
     levels: tuple[str, ...] | None = None
-    view: View | None = None
+    view: View | Views | None = None
 
     @property
     def given(self) -> Any:

@@ -80,10 +80,9 @@ def _observed(model: Model) -> xr.Dataset:
 
 
 def _response_coords(model: Model) -> dict[str, Any]:
-    """Give the coordinates of a response: the rows, and categories if it is a number for each."""
-    found = model.family.categories
-    by_category = found is not None and found.counted
-    also = {"category": list(found.labels)} if found is not None and by_category else {}
+    """Give the coordinates of a response: the rows, and what these have a number for each of."""
+    found = model.family.columns
+    also = {} if found is None else {model.family.dimension: list(found)}
     return {"__obs__": model.design.rows.kept, **also}
 
 

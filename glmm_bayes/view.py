@@ -76,22 +76,31 @@ class Views:
 
     Attributes
     ----------
-    given
-        By response, its trials `(n,)`, how its rows were seen, or None.
+    trials
+        By response, its trials `(n,)`, or None.
+    views
+        By response, how its rows were seen, or None.
     weights
         By response, how often each row counts, `(n,)`, or None.
     """
 
-    given: tuple[Any, ...]
+    trials: tuple[Array | None, ...]
+    views: tuple[View | None, ...]
     weights: tuple[Array | None, ...]
+
+    @property
+    def given(self) -> tuple[Any, ...]:
+        """What the family of each response takes beside it."""
+        pairs = zip(self.trials, self.views, strict=True)
+        return tuple(trials if view is None else view for trials, view in pairs)
 
     def __getitem__(self, at: Any) -> Self:
         """Keep some of the rows."""
-        given, weights = (
-            tuple(None if part is None else part[at] for part in parts)
-            for parts in (self.given, self.weights)
-        )
-        return replace(self, given=given, weights=weights)
+        parts: list[Any] = [
+            tuple(None if part is None else part[at] for part in whole)
+            for whole in (self.trials, self.views, self.weights)
+        ]
+        return replace(self, trials=parts[0], views=parts[1], weights=parts[2])
 
     def check_other_responses(self, name: str) -> None:
         """Refuse to put other responses in these ones' place: NotSupportedError."""

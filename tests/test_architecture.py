@@ -37,11 +37,15 @@ LAYERS: dict[str, set[str]] = {
         "design": (
             "covariance data encoding errors formula registry residual response smooths terms"
         ),
-        "centering": "design errors families registry response terms",
-        "parameters": "covariance design errors families priors registry residual response terms",
+        "observed": "design errors families response",
+        "several": ("data design encoding errors families formula observed registry response view"),
+        "centering": "design errors families observed registry response terms",
+        "parameters": (
+            "covariance design errors families observed priors registry residual response terms"
+        ),
         "model": (
-            "arrays categories centering covariance data design errors families formula parameters "
-            "priors registry residual response terms"
+            "arrays categories centering covariance data design errors families formula observed "
+            "parameters priors registry residual response several terms"
         ),
         "compile": (
             "arrays covariance design draws errors families kriging model parameters priors "
@@ -58,8 +62,8 @@ LAYERS: dict[str, set[str]] = {
         ),
         "results": "covariance data design draws errors families model predictive response terms",
         "modes": (
-            "covariance density design draws engine errors families kriging model parameters "
-            "priors residual response terms"
+            "covariance density design draws engine errors families kriging model observed "
+            "parameters priors residual response terms"
         ),
         "posthoc": (
             "covariance design draws engine errors families model modes parameters predictive "
@@ -73,7 +77,7 @@ LAYERS: dict[str, set[str]] = {
         "verbs": (
             "arrays covariance data density design draws encoding engine errors families fit "
             "formula inference model modes parameters posthoc predictive priors registry residual "
-            "response results smooths terms"
+            "observed view response results smooths terms"
         ),
     }.items()
 }

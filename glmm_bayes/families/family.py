@@ -15,6 +15,7 @@ from glmm_bayes.registry import Registry
 if TYPE_CHECKING:
     from glmm_bayes.families.categories import Categories
     from glmm_bayes.families.mixture_of import Components
+    from glmm_bayes.families.several import Responses
 
 type Array = np.ndarray
 type Params = Mapping[str, Any]
@@ -114,6 +115,8 @@ class Family:
         censored and truncated rows.
     categories
         Of a response in categories, what these are; `mean` is then their probabilities `(…, K)`.
+    responses
+        Of several responses, what these are; `mean` is then theirs, `(…, R)`.
     mixed
         Of a mixture, the families that it is of.
     """
@@ -141,6 +144,7 @@ class Family:
     tails: Callable[[Any, Params, Any], tuple[Any, Any]] | None = None
     binary: bool = False
     categories: "Categories | None" = None
+    responses: "Responses | None" = None
     mixed: "Components | None" = None
     compiled: str | None = None
 
@@ -148,6 +152,19 @@ class Family:
     def has_one_mean(self) -> bool:
         """Whether the response has one mean, rather than categories or components."""
         return self.categories is None and self.mixed is None
+
+    @property
+    def columns(self) -> tuple[str, ...] | None:
+        """What a row has a number for each of, categories or responses; None where it has one."""
+        if self.responses is not None:
+            return self.responses.labels
+        counted = self.categories is not None and self.categories.counted
+        return self.categories.labels if self.categories is not None and counted else None
+
+    @property
+    def dimension(self) -> str:
+        """The name that results have for what several numbers of a row are of."""
+        return "category" if self.responses is None else "response"
 
     @property
     def origin(self) -> "Family":

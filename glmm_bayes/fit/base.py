@@ -112,11 +112,15 @@ class Fit(ABC):
         level: float = 0.95,
         draws: bool = False,
         seed: int | None = None,
+        response: str | None = None,
     ) -> Any:
         """Predict for the rows of a data frame: see `verbs.predict.predict`."""
         from glmm_bayes.verbs.predict import predict
 
-        return predict(self, newdata, kind=kind, groups=groups, level=level, draws=draws, seed=seed)
+        return predict(
+            self, newdata, kind=kind, groups=groups, level=level, draws=draws, seed=seed,
+            response=response,
+        )  # fmt: skip
 
     def simulate(
         self,
@@ -131,11 +135,13 @@ class Fit(ABC):
 
         return simulate(self, n, seed=seed, newdata=newdata, groups=groups)
 
-    def residuals(self, kind: str = "quantile", *, seed: int | None = None) -> "pd.Series":
+    def residuals(
+        self, kind: str = "quantile", *, seed: int | None = None, response: str | None = None
+    ) -> "pd.Series":
         """Residuals aligned with the rows: see `verbs.residuals.residuals`."""
         from glmm_bayes.verbs.residuals import residuals
 
-        return residuals(self, kind, seed=seed)
+        return residuals(self, kind, seed=seed, response=response)
 
     def hypothesis(self, statement: str, *, level: float = 0.95) -> "pd.DataFrame":
         """Ask about a linear combination of coefficients: see `verbs.hypothesis.hypothesis`."""

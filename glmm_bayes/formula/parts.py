@@ -1,7 +1,7 @@
 """What a formula consists of, as values; every `text` is in the user's own words."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from glmm_bayes.formula.tokens import arguments, plain_name
 
@@ -130,7 +130,8 @@ class Formula:
 
     Where there are several responses, those `beside` the first each have a predictor of their
     mean; `predictors` may then have further ones whose names are responses' too, as without data
-    these cannot be told from parameters.
+    these cannot be told from parameters. Once they are, `responses` has the expression of the
+    response that each parameter is of.
     """
 
     texts: tuple[str, ...]
@@ -138,3 +139,9 @@ class Formula:
     predictors: Mapping[str, PredictorPart]
     residual: RandomPart | None
     beside: tuple[tuple[Response, PredictorPart], ...] = ()
+    responses: Mapping[str, str] = field(default_factory=dict)
+
+    @property
+    def sides(self) -> tuple[PredictorPart, ...]:
+        """All right sides."""
+        return (*self.predictors.values(), *(part for _, part in self.beside))

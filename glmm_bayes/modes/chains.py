@@ -37,7 +37,9 @@ def checked_nagq(nagq: Any) -> int:
 def laplace_is_exact(model: Model) -> bool:
     """Tell whether the joint density is Gaussian in the effects: they shift a normal mean."""
     loaded = {loading.param for term in model.design.terms for loading in term.loadings}
-    return model.family.normal and model.links["mu"].name == "identity" and loaded <= {"mu"}
+    means = [part.main for part in model.observed]
+    normal = all(part.family.normal for part in model.observed)
+    return normal and loaded <= set(means) and all(model.links[m].name == "identity" for m in means)
 
 
 def chain_problem(model: Model) -> str | None:

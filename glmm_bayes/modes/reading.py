@@ -11,9 +11,11 @@ from glmm_bayes.engine.latent import Latent, Pattern, Term
 from glmm_bayes.engine.newton import Rows
 from glmm_bayes.families.categories import shares_of
 from glmm_bayes.families.expansion import RowDensity
+from glmm_bayes.families.links import Link
 from glmm_bayes.model import Model
+from glmm_bayes.observed import Observed
 from glmm_bayes.residual import refuse_residual
-from glmm_bayes.terms import RandomTerm
+from glmm_bayes.terms import Loading, RandomTerm
 
 ENTRIES = 4_000_000  # of the levels' cross-products that are looked at for a start
 
@@ -94,33 +96,35 @@ def is_gaussian(model: Model) -> bool:
     )
 
 
-def first_eta(model: Model) -> np.ndarray:
+def first_eta(part: Observed, link: Link) -> np.ndarray:
     """Guess the mean's predictor `(n,)` from each response, as iterated least squares do."""
-    response, parameter = model.design.response, model.family.parameters[0]
-    y = model.family.working(response.y).astype(float)
+    response, parameter = part.design.response, part.family.parameters[0]
+    y = part.family.working(response.y).astype(float)
     lower, upper = parameter.support
     if upper == 1.0:
         trials = 1.0 if response.trials is None else response.trials
-        y = (y + 0.5) / (trials + 1.0) if model.family.discrete else y
+        y = (y + 0.5) / (trials + 1.0) if part.family.discrete else y
     elif lower == 0.0:
         y = np.where(y > 0, y, 0.1)
     with np.errstate(all="ignore"):
-        return model.links[model.main].linkfun(y)
+        return link.linkfun(y)
 
 
 def first_coefficients(model: Model) -> list[np.ndarray]:
     """Give starts of every predictor's coefficients, and of the constants on their link's scale."""
-    starts = []
+    starts, parts = [], model.observed
+    means = {part.main: part for part in parts}
     for parameter in model.family.parameters:
         m = model.scales[parameter.name].m
         if parameter.start is not None:
             start = parameter.start
-            value = start(model.design.y) if callable(start) else start
+            own = next((p for p in parts if parameter.name in p.names.values()), parts[0])
+            value = start(own.design.y) if callable(start) else start
             m = float(model.links[parameter.name].linkfun(np.asarray(value)))
         if parameter.name in model.constants:
             starts.append(np.array([m]))
-        elif parameter is model.family.parameters[0]:
-            starts.append(_first_gamma(model))
+        elif parameter.name in means:
+            starts.append(_first_gamma(model, means[parameter.name]))
         else:
             X = centred_columns(model, parameter.name)
             offset = model.design.predictors[parameter.name].offset
@@ -142,19 +146,25 @@ def _with_categories(model: Model, starts: list[np.ndarray]) -> list[np.ndarray]
     return starts
 
 
-def _first_gamma(model: Model) -> np.ndarray:
-    X, offset = centred_columns(model, model.main), model.design.predictors[model.main].offset
-    eta, link = first_eta(model), model.links[model.main]
-    weights = model.design.response.weights
+def _first_gamma(model: Model, part: Observed) -> np.ndarray:
+    X, offset = _mean_columns(model, part)
+    link, weights = model.links[part.main], part.design.response.weights
+    eta = first_eta(part, link)
     root = np.ones(len(eta)) if weights is None else np.sqrt(weights)
     gamma = np.linalg.lstsq(X * root[:, None], (eta - offset) * root, rcond=None)[0]
     with np.errstate(all="ignore"):
         mu = link.linkinv(X @ gamma + offset)
-    lower, upper = model.family.parameters[0].support
+    lower, upper = part.family.parameters[0].support
     if np.all((mu > lower) & (mu < upper)):
         return gamma
     # A line through such responses leaves the parameter's support: a level one does not.
     return np.linalg.lstsq(X, np.full(len(X), np.median(eta - offset)), rcond=None)[0]
+
+
+def _mean_columns(model: Model, part: Observed) -> tuple[np.ndarray, np.ndarray]:
+    """Give the columns of a response's mean, less the means of all rows, and its offset."""
+    predictor = part.design.predictors[part.family.parameters[0].name]
+    return predictor.X - model.means(part.main), predictor.offset
 
 
 def rough_covariance(model: Model, term: RandomTerm) -> np.ndarray:
@@ -164,13 +174,21 @@ def rough_covariance(model: Model, term: RandomTerm) -> np.ndarray:
     Every level's effects are fitted on their own, shrunk, to what the fixed part leaves of a
     guess of the mean's predictor; columns of other predictors are taken for independent.
     """
-    loading = next((g for g in term.loadings if g.param == model.main), None)
     found = np.eye(term.size)
-    if loading is None or term.index.shape[1] > 1:
-        return found
-    eta = first_eta(model) - model.design.predictors[model.main].offset
+    for part in model.observed if term.index.shape[1] == 1 else ():
+        main = part.family.parameters[0].name
+        for own in (t for t in part.design.terms if t.name == term.name):
+            for loading in (g for g in own.loadings if g.param == main):
+                at = loading.columns
+                found[at, at] = _rough_block(model, part, own, loading)
+    return found
+
+
+def _rough_block(model: Model, part: Observed, term: RandomTerm, loading: Loading) -> np.ndarray:
+    X, offset = _mean_columns(model, part)
+    eta = first_eta(part, model.links[part.main]) - offset
     eta = np.where(np.isfinite(eta), eta, np.mean(eta[np.isfinite(eta)]))
-    residual = eta - centred_columns(model, model.main) @ _first_gamma(model)
+    residual = eta - X @ _first_gamma(model, part)
     # A start need not be better than some of the rows make it.
     step = -(-loading.Z.size * loading.Z.shape[1] // ENTRIES)
     Z, level, r = loading.Z[::step], term.index[::step, 0], residual[::step]
@@ -182,13 +200,20 @@ def rough_covariance(model: Model, term: RandomTerm) -> np.ndarray:
     b = np.linalg.solve(products + np.diag(np.maximum(ridge, 1e-12)), right[:, :, None])[:, :, 0]
     C = b.T @ b / q
     C[np.diag_indices(p)] += 1e-3 * max(float(np.trace(C)) / p, 1e-12)
-    found[loading.columns, loading.columns] = C
-    return found
+    return C
 
 
 def first_sizes(model: Model, latent: Latent) -> list[np.ndarray]:
     """Give a first size of every term's columns' effects, `(p,)`, in the units of eta."""
-    eta = first_eta(model)
-    eta = eta[np.isfinite(eta)]
-    spread = {0: 0.5 * float(np.std(eta)) if len(eta) else 0.5}
-    return [spread.get(min(term.Z), 0.3) / term.scales for term in latent.terms]
+    numbers, spread = {p.name: a for a, p in enumerate(model.family.parameters)}, {}
+    for part in model.observed:
+        eta = first_eta(part, model.links[part.main])
+        eta = eta[np.isfinite(eta)]
+        spread[numbers[part.main]] = 0.5 * float(np.std(eta)) if len(eta) else 0.5
+    found = []
+    for term in latent.terms:
+        sizes = np.full(term.p, spread.get(min(term.Z), 0.3))
+        for number in spread.keys() & term.Z.keys():
+            sizes[term.Z[number].any(axis=0)] = spread[number]
+        found.append(sizes / term.scales)
+    return found

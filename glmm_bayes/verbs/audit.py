@@ -7,7 +7,10 @@ from typing import Literal
 import numpy as np
 
 from glmm_bayes.design import Predictor
+from glmm_bayes.families import Link
 from glmm_bayes.model import Model
+from glmm_bayes.observed import Observed
+from glmm_bayes.response import Response
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.columns import Angles, left_over, listed
 from glmm_bayes.verbs.printing import Page, Sentences
@@ -94,7 +97,8 @@ def audit(model: Model) -> Audit:
         notes += _levels(term)
         notes += _confounded(model, term)
         notes += _slopes(term)
-    notes += _response(model, angles[model.main])
+    for part in model.observed:
+        notes += _response(model, part)
     notes += _unused(model)
     return Audit(tuple(sorted(notes, key=lambda note: SEVERITIES.index(note.severity))))
 
@@ -217,11 +221,11 @@ def _constant_within(values: np.ndarray, index: np.ndarray) -> np.ndarray:
 
 
 def _dispersion(model: Model) -> tuple[str, ...]:
-    """Name the family's own parameters of variation that are estimated."""
+    """Name the families' own parameters of variation that are estimated."""
     fixed = {block.name for block in model.blocks if block.scalar and block.priors[0].is_fixed}
     found = model.family.categories
-    own = () if found is None else found.parameters
-    return tuple(p.name for p in model.family.parameters[1:] if p.name not in {*fixed, *own})
+    own = {part.main for part in model.observed} | set(() if found is None else found.parameters)
+    return tuple(p.name for p in model.family.parameters if p.name not in {*fixed, *own})
 
 
 def _is_binary(model: Model) -> bool:
@@ -230,47 +234,56 @@ def _is_binary(model: Model) -> bool:
     return model.family.binary or one or (trials is not None and bool((trials <= 1).all()))
 
 
-def _response(model: Model, angles: Angles) -> Iterator[Note]:
+def _response(model: Model, part: Observed) -> Iterator[Note]:
     if not model.family.has_one_mean:
         return
-    if model.family.discrete:
-        yield from _separated(model, angles)
+    if part.family.discrete:
+        yield from _separated(model, part)
     else:
-        yield from fatal_notes(model)
+        yield from _exact(model, part)
 
 
 def fatal_notes(model: Model) -> Iterator[Note]:
     """Find a response that a predictor can equal: its density has no upper bound."""
     if model.family.discrete or not model.family.has_one_mean:
         return
-    if not {p.name for p in model.family.parameters[1:2]} & set(_dispersion(model)):
+    for part in model.observed:
+        yield from _exact(model, part)
+
+
+def _exact(model: Model, part: Observed) -> Iterator[Note]:
+    free = set(_dispersion(model))
+    left = [part.names[p.name] for p in part.family.parameters if part.names[p.name] in free]
+    first = [part.names[p.name] for p in part.family.parameters[1:2]]
+    if part.family.discrete or not free & set(first):
         return
-    predictor, link = model.design.predictors["mu"], model.links["mu"]
+    design, link = part.design, model.links[part.main]
+    predictor = design.predictors["mu"]
     with np.errstate(all="ignore"):
-        eta = link.linkfun(model.family.working(model.design.y)) - predictor.offset
+        eta = link.linkfun(part.family.working(design.y)) - predictor.offset
     if not np.isfinite(eta).all():
         return
     remedy = (
-        f"nothing is left for {listed(_dispersion(model))}, and the posterior is not proper: check "
-        f"the response {model.design.response.name!r}"
+        f"nothing is left for {listed(left)}, and the posterior is not proper: check "
+        f"the response {design.response.name!r}"
     )
     k = len(predictor.names)
-    if k >= model.nobs:
+    if k >= design.n:
         yield Note(
             "warning",
-            "mu",
-            f"There are {k} coefficients for {model.nobs} rows: {listed(_dispersion(model))} is "
+            part.main,
+            f"There are {k} coefficients for {design.n} rows: {listed(left)} is "
             f"known only by its prior; leave columns out.",
         )
     elif left_over(eta, predictor.X) < EXACT:
         same = "All responses are equal" if np.ptp(eta) == 0 else "The fixed part fits every row"
-        yield Note("fatal", model.design.response.name, f"{same} exactly; {remedy}.")
+        yield Note("fatal", design.response.name, f"{same} exactly; {remedy}.")
         return
-    for term in model.design.terms:
+    for term in design.terms:
         loading = next((g for g in term.loadings if g.param == "mu"), None)
         if loading is None or term.index.shape[1] > 1:
             continue
-        if len(np.unique(term.index)) == model.nobs:
+        if len(np.unique(term.index)) == design.n:
             continue
         same = _constant_within(eta[:, None], term.index[:, 0])[0]
         if same and (np.ptp(loading.Z, axis=0) == 0).any():
@@ -282,9 +295,8 @@ def fatal_notes(model: Model) -> Iterator[Note]:
             )
 
 
-def _edges(model: Model, bounded: bool) -> tuple[np.ndarray, np.ndarray]:
+def _edges(response: Response, link: Link, bounded: bool) -> tuple[np.ndarray, np.ndarray]:
     """Tell where the likelihood is largest for a predictor of minus, of plus infinity: `(n,)`."""
-    response, link = model.design.response, model.links[model.main]
     trials = 1.0 if response.trials is None else response.trials
     with np.errstate(all="ignore"):
         endless_below = link.linkfun(np.asarray(0.0)) < -ENDLESS
@@ -292,24 +304,24 @@ def _edges(model: Model, bounded: bool) -> tuple[np.ndarray, np.ndarray]:
     return (response.y == 0) & endless_below, (response.y == trials) & endless_above
 
 
-def _separated(model: Model, angles: Angles) -> Iterator[Note]:
-    response, predictor = model.design.response, model.design.predictors[model.main]
-    bounded = model.family.binary or model.family.needs_trials
-    used = np.ones(model.nobs, dtype=bool)
+def _separated(model: Model, part: Observed) -> Iterator[Note]:
+    response, link = part.design.response, model.links[part.main]
+    predictor = part.design.predictors[part.family.parameters[0].name]
+    bounded = part.family.binary or part.family.needs_trials
+    used = np.ones(part.design.n, dtype=bool)
     for counted in (response.trials, response.weights):
         used &= True if counted is None else counted > 0
-    falls, rises = (edge[used] for edge in _edges(model, bounded))
+    falls, rises = (edge[used] for edge in _edges(response, link, bounded))
     if falls.all() or rises.all():
         yield Note(
             "warning",
             response.name,
             f"Every response {response.name!r} is {'zero' if falls.all() else 'a success'}: the "
-            f"coefficients of mu are held by their priors only; check the response.",
+            f"coefficients of {part.main} are held by their priors only; check the response.",
         )
         return
     X = predictor.X[used]
-    if not used.all():
-        angles = Angles.of(X, predictor.names)
+    angles = Angles.of(X, predictor.names)
     kept = [k for k, name in enumerate(predictor.names) if name not in angles.aliases]
     if not kept or not (falls | rises).any():
         return

@@ -87,6 +87,13 @@ def _source(source: str) -> str:
 
 
 def _rows(model: Model) -> str:
+    parts = [f"{part.label} in {part.design.n}" for part in model.observed]
+    if any(part.design.n < model.nobs for part in model.observed):
+        return f"{_used(model)}; {', '.join(parts)}"
+    return _used(model)
+
+
+def _used(model: Model) -> str:
     rows = model.design.rows
     if len(rows.kept) == rows.total:
         return f"{model.nobs}"

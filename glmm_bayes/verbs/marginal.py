@@ -8,6 +8,7 @@ import numpy as np
 from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, factors
 from glmm_bayes.errors import NotSupportedError
+from glmm_bayes.families.several import Part
 from glmm_bayes.model import Model
 from glmm_bayes.modes.rows import row_root
 from glmm_bayes.predictive import effects_for, linear_predictor
@@ -67,10 +68,28 @@ def marginal(
     Returns
     -------
     ndarray
-        `(S, n)`, of categories' probabilities `(S, n, K)`; exact where the expectation is a
-        polynomial in eta.
+        `(S, n)`, of categories' probabilities and of several responses `(S, n, K)`; exact where
+        the expectation is a polynomial in eta.
     """
+    several = model.family.responses
+    if target is None and several is not None:
+        each = [_averaged(model, design, draws, Lambda, None, part) for part in several.parts]
+        return np.stack(each, axis=-1)
+    return _averaged(model, design, draws, Lambda, target, None)
+
+
+def _averaged(
+    model: Model,
+    design: Design,
+    draws: Draws,
+    Lambda: Mapping[str, np.ndarray],
+    target: str | None,
+    part: Part | None,
+) -> np.ndarray:
+    """Average over the effects of one target's predictors, or of one response's."""
     random = random_parameters(design)
+    if part is not None:
+        random = tuple(param for param in random if param in part.names.values())
     if target is not None:
         random = tuple(param for param in random if param == target)
     _check_links(model, random)
@@ -84,7 +103,10 @@ def marginal(
             moved[param] = eta[param] + sum(root[i][j] * node[j] for j in range(i + 1))
         params = {name: values[:, None] for name, values in draws.constants.items()}
         params |= {name: model.links[name].linkinv(value) for name, value in moved.items()}
-        value = model.family.expectation(params) if target is None else params[target]
+        if part is not None:
+            value = part.family.expectation(part.own(params))
+        else:
+            value = model.family.expectation(params) if target is None else params[target]
         total = total + weight * value
     sizes = (draws.size, design.n, *np.shape(total)[2:])
     return np.broadcast_to(total, sizes)

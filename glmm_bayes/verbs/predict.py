@@ -10,17 +10,25 @@ from glmm_bayes.data import Frame, column_names, complete_columns, read_columns
 from glmm_bayes.design import Design
 from glmm_bayes.encoding import Expression, columns_of
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
-from glmm_bayes.families import Categories
+from glmm_bayes.families import Categories, Family
 from glmm_bayes.fit import Fit, ModeFit
+from glmm_bayes.formula import Response as Asked
 from glmm_bayes.formula import plain_name
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import effects_for, in_rows, on_own_scale, parameters, responses
 from glmm_bayes.registry import suggestion
 from glmm_bayes.response import Response
 from glmm_bayes.smooths import smooth_texts
+from glmm_bayes.verbs.by_response import (
+    check_response,
+    of_response,
+    side_by_side,
+    trials_of_responses,
+)
 from glmm_bayes.verbs.intervals import IDENTITY, LOG, LOGIT, Scale, link_scale, of_draws
 from glmm_bayes.verbs.marginal import all_factors, marginal
 from glmm_bayes.verbs.sources import Source, drawn
+from glmm_bayes.view import Views
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -38,6 +46,7 @@ def predict(
     level: float = 0.95,
     draws: bool = False,
     seed: int | None = None,
+    response: str | None = None,
 ) -> Any:
     """
     Predict for the rows of a data frame.
@@ -66,6 +75,8 @@ def predict(
         approximation to parameters and effects.
     seed
         Of what is drawn; by default the fit's own, so that the same call gives the same numbers.
+    response
+        Of several responses, the one to predict; by default all of them.
 
     Returns
     -------
@@ -73,8 +84,8 @@ def predict(
         `estimate` (posterior mean, or the value at the maximum), `std_error`, `lower, upper`,
         indexed as the rows; or draws `(chain, draw, __obs__)`. The probabilities of categories
         come one below the other, with a column `category`: K lines a row; their draws have a
-        further dimension `category`. A new response that is a category has the likeliest one as
-        its `estimate`, and the `probability` of that.
+        further dimension `category`; so do several responses, with `response`. A new response
+        that is a category has the likeliest one as its `estimate`, and the `probability` of that.
 
     Raises
     ------
@@ -94,6 +105,10 @@ def predict(
     the link's scale (log or logit where the mean is no parameter). A new response has its
     quantiles by simulation, with the seed, from the normal approximation at the maximum.
     """
+    if response is not None:
+        check_response(fit.model, response, kind)
+        every = predict(fit, newdata, kind=kind, groups=groups, level=level, draws=draws, seed=seed)
+        return of_response(every, response)
     check_names(fit.model, kind, groups)
     if newdata is not None and groups in ("population", "marginal") and kind != "response":
         newdata = with_any_group(fit.model, newdata)
@@ -107,36 +122,35 @@ def predict(
             fit.summarise(values, level, scale)
             for _, values, scale in in_parts(fit.model, design, source, kind, groups, rng)
         ]
-        return _joined(tables, design, labels)
+        return _joined(tables, design, labels, fit.model.family.dimension)
     sampled = fit.sampled(rng)
     source = drawn(sampled, design, groups, rng)
     parts = in_parts(fit.model, design, source, kind, groups, rng)
     if draws:
         values = np.concatenate([values for _, values, _ in parts], axis=1)
-        return by_row(values, sampled.chains, design, labels)
+        return by_row(values, sampled.chains, design, labels, fit.model.family.dimension)
     found = fit.model.family.categories
     if found is not None and not found.counted:
         return _joined([_likeliest(values, found) for _, values, _ in parts], design, None)
-    table = _joined([of_draws(values, level) for _, values, _ in parts], design, labels)
+    tables = [of_draws(values, level) for _, values, _ in parts]
+    table = _joined(tables, design, labels, fit.model.family.dimension)
     return fit.response_table(table, design, groups)
 
 
 def category_labels(model: Model, kind: str) -> tuple[str, ...] | None:
-    """Give the categories for each of which a row has a number, if it is so."""
+    """Give the categories, or responses, for each of which a row has a number, if it is so."""
     found = model.family.categories
     if found is not None and kind == "mean":
         return found.labels
-    return response_labels(model) if kind == "response" else None
-
-
-def response_labels(model: Model) -> tuple[str, ...] | None:
-    """Give the categories for each of which a response is a number, if it is so."""
-    found = model.family.categories
-    return found.labels if found is not None and found.counted else None
+    several = model.family.responses is not None and kind in ("mean", "linear")
+    return model.family.columns if several or kind == "response" else None
 
 
 def _joined(
-    tables: list[dict[str, np.ndarray]], design: Design, labels: tuple[str, ...] | None
+    tables: list[dict[str, np.ndarray]],
+    design: Design,
+    labels: tuple[str, ...] | None,
+    column: str = "",
 ) -> pd.DataFrame:
     index = design.rows.frame.index
     if labels is None:
@@ -146,7 +160,7 @@ def _joined(
     found = pd.concat(flat, ignore_index=True).set_axis(index.repeat(len(labels)))
     each = np.tile(np.arange(len(labels)), design.n)
     found.insert(
-        0, "category", pd.Series(pd.Categorical.from_codes(each, pd.Index(labels)), found.index)
+        0, column, pd.Series(pd.Categorical.from_codes(each, pd.Index(labels)), found.index)
     )
     return found
 
@@ -167,12 +181,14 @@ def with_mean_responses(
         return table
     effects = effects_for(design, fit.plug_in, groups, None)
     params = parameters(fit.model, design, fit.plug_in, effects)
-    labels = response_labels(fit.model) or ()
+    labels = fit.model.family.columns or ()
     sizes = (1, design.n, *([len(labels)] if labels else []))
     mean = np.broadcast_to(fit.model.family.expectation(params), sizes)[0]
-    trials = None if design.response is None else design.response.trials
+    trials = design.response.trials
     if trials is not None:
         mean = mean * trials.reshape(-1, *[1] * (mean.ndim - 1))
+    if fit.model.family.responses is not None:
+        mean = mean * trials_of_responses(design.response)
     return table.assign(estimate=mean.ravel())
 
 
@@ -217,9 +233,9 @@ def simulate(
     parts = in_parts(fit.model, design, source, "response", groups, rng)
     values = np.concatenate([part for _, part, _ in parts], axis=1)
     coords: dict[str, Any] = {"sim": np.arange(n), "__obs__": design.rows.kept}
-    labels = response_labels(fit.model)
+    labels = fit.model.family.columns
     if labels is not None:
-        coords["category"] = list(labels)
+        coords[fit.model.family.dimension] = list(labels)
     return xr.DataArray(values, coords, tuple(coords), name="y")
 
 
@@ -228,9 +244,12 @@ def rows_of(model: Model, newdata: Frame | None, *, trials: bool) -> Design:
     if newdata is None:
         return model.design
     design = model.design.encode(newdata)
+    if trials and model.family.responses is not None:
+        return design.with_response(new_responses(model, design, newdata))
     if not trials or not model.family.needs_trials:
         return design
-    n = _trials(model, design, newdata)
+    fitted = model.design.response.trials
+    n = new_trials(model, model.formula.response, fitted, design, newdata)
     problem = model.family.problem(np.zeros(design.n), n)
     if problem:
         at, words = problem
@@ -242,7 +261,11 @@ def rows_of(model: Model, newdata: Frame | None, *, trials: bool) -> Design:
 
 
 def by_row(
-    values: np.ndarray, chains: int, design: Design, labels: tuple[str, ...] | None = None
+    values: np.ndarray,
+    chains: int,
+    design: Design,
+    labels: tuple[str, ...] | None = None,
+    dimension: str = "",
 ) -> "xr.DataArray":
     """Name draws `(S, n)` of a quantity that every row has, or `(S, n, K)` by category."""
     import xarray as xr
@@ -254,7 +277,7 @@ def by_row(
         "__obs__": design.rows.kept,
     }
     if labels is not None:
-        coords["category"] = list(labels)
+        coords[dimension] = list(labels)
     return xr.DataArray(values, coords, tuple(coords))
 
 
@@ -289,15 +312,30 @@ def with_any_group(model: Model, newdata: Frame) -> Frame:
     return frame.assign(**dict.fromkeys(absent, "any"))
 
 
-def _trials(model: Model, design: Design, newdata: Frame) -> np.ndarray:
+def new_responses(model: Model, design: Design, newdata: Frame) -> Response:
+    """Make the several responses of new rows, unknown, with their trials."""
+    assert model.family.responses is not None
+    asked = [model.formula.response, *(response for response, _ in model.formula.beside)]
+    fitted: Any = model.design.response.view
+    trials = tuple(
+        new_trials(model, one, n, design, newdata) if part.family.needs_trials else None
+        for one, part, n in zip(asked, model.family.responses.parts, fitted.trials, strict=True)
+    )
+    none = (None,) * len(asked)
+    y = np.full((design.n, len(asked)), np.nan)
+    return Response(model.design.response.name, y, view=Views(trials, none, none))
+
+
+def new_trials(
+    model: Model, response: Asked, fitted: np.ndarray | None, design: Design, newdata: Frame
+) -> np.ndarray:
     """Evaluate the number of trials as the formula's response states it, on new data."""
-    response = model.formula.response
     extras = dict(response.extras)
     if response.columns:
         texts = list(response.columns)
     elif "trials" in extras:
         texts = [extras["trials"]]
-    elif "weights" in extras and np.any(model.design.response.trials != 1):
+    elif "weights" in extras and fitted is not None and np.any(fitted != 1):
         texts = [extras["weights"]]
     else:
         return np.ones(design.n)
@@ -329,7 +367,7 @@ def in_parts(
     for rows, part in in_rows(design, source.size):
         if groups == "marginal":
             values = marginal(model, part, source.draws, Lambda, target)
-            scale = _support_scale(model) if target is None else link_scale(model.links[target])
+            scale = _mean_scale(model) if target is None else link_scale(model.links[target])
             yield rows, values, scale
         else:
             yield rows, *_values(model, part, source, rows, kind, rng)
@@ -340,7 +378,8 @@ def _values(
 ) -> tuple[np.ndarray, Scale]:
     eta = source.predictors(design, rows)
     if kind == "linear":
-        return eta[model.family.parameters[0].name], IDENTITY
+        mains = [eta[part.main] for part in model.observed]
+        return mains[0] if len(mains) == 1 else np.stack(mains, axis=-1), IDENTITY
     params = on_own_scale(model, eta, source.constants())
     shape = (source.size, design.n)
     if kind == "response":
@@ -349,8 +388,10 @@ def _values(
         mean = model.family.expectation(params)
         if model.family.categories is not None:
             return mean, LOGIT
+        if model.family.responses is not None:
+            return np.broadcast_to(mean, (*shape, mean.shape[-1])), _mean_scale(model)
         own = mean is params.get("mu")
-        scale = link_scale(model.links["mu"]) if own else _support_scale(model)
+        scale = link_scale(model.links["mu"]) if own else _support_scale(model.family)
         return np.broadcast_to(mean, shape), scale
     param = kind.removeprefix(PARAM)
     return np.broadcast_to(params[param], shape), link_scale(model.links[param])
@@ -364,11 +405,19 @@ def _in_words(model: Model, values: np.ndarray) -> np.ndarray:
     return np.array(found.labels, dtype=object)[values]
 
 
-def _support_scale(model: Model) -> Scale:
+def _mean_scale(model: Model) -> Scale:
+    """Choose scales for the means of all responses."""
+    found = model.family.responses
+    if found is None:
+        return _support_scale(model.family)
+    return side_by_side([_support_scale(part.family) for part in found.parts])
+
+
+def _support_scale(family: Family) -> Scale:
     """Choose a scale for the mean of a response by which responses the family takes."""
-    problem = model.family.problem
-    if model.family.categories is not None:
+    problem = family.problem
+    if family.categories is not None:
         return LOGIT
-    if model.family.needs_trials or problem(np.array([2.0]), None) is not None:
+    if family.needs_trials or problem(np.array([2.0]), None) is not None:
         return LOGIT
     return IDENTITY if problem(np.array([-1.0]), None) is None else LOG

@@ -11,7 +11,7 @@ from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import all_effects, in_rows, parameters, responses
 from glmm_bayes.priors import Prior
-from glmm_bayes.verbs.predict import by_row, response_labels
+from glmm_bayes.verbs.predict import by_row
 
 FAR = 1e12
 ATTEMPTS = 1000  # to draw thresholds that ascend
@@ -41,7 +41,7 @@ def prior_predictive(model: Model, draws: int = 500, *, seed: int | None = None)
     if not isinstance(draws, int | np.integer) or draws < 1:
         raise DataError(f"draws={draws!r} must be a whole number of at least 1.")
     rng = np.random.default_rng(seed)
-    found = _prior_draws(model, draws, rng)
+    found, family = _prior_draws(model, draws, rng), model.family
     y = np.empty((draws, *model.design.y.shape))
     for rows, design in in_rows(model.design, draws):
         with np.errstate(over="ignore"):
@@ -51,7 +51,7 @@ def prior_predictive(model: Model, draws: int = 500, *, seed: int | None = None)
         {
             "prior": to_dataset(model, found),
             "prior_predictive": xr.Dataset(
-                {"y": by_row(y, 1, model.design, response_labels(model))}
+                {"y": by_row(y, 1, model.design, family.columns, family.dimension)}
             ),
         }
     )

@@ -12,12 +12,15 @@ from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import evenly_thinned, in_rows, parameters
 from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.by_response import Alone
 
 MOST_DRAWS = 1000  # that a distribution function is averaged over
 EDGE = 2.0**-53  # a response in the far tail gets a residual of about 8, not infinity
 
 
-def residuals(fit: Fit, kind: str = "quantile", *, seed: int | None = None) -> pd.Series:
+def residuals(
+    fit: Fit, kind: str = "quantile", *, seed: int | None = None, response: str | None = None
+) -> pd.Series:
     """
     Give the residuals, conditional on the random effects; of a maximum, at the estimates.
 
@@ -32,14 +35,19 @@ def residuals(fit: Fit, kind: str = "quantile", *, seed: int | None = None) -> p
         `"response"`: y less its posterior mean; with trials, the proportion less its mean.
     seed
         Of the uniform points; by default the fit's own.
+    response
+        Of several responses, whose residuals: as if it were alone, others not given.
 
     Returns
     -------
     Series
-        Indexed as the user's data, without the rows that were left out.
+        Indexed as the user's data, without the rows that were left out; NaN where one of several
+        responses is missing.
 
     Raises
     ------
+    UnknownNameError
+        If a kind is not known, or of several responses none is named.
     NotSupportedError
         If the family has no distribution function, variance or deviance.
 
@@ -53,63 +61,64 @@ def residuals(fit: Fit, kind: str = "quantile", *, seed: int | None = None) -> p
             f"There are no residuals of kind {kind!r}. {suggestion(kind, KINDS)}"
         )
     model = fit.model
+    alone = Alone.of(model, response)
     rng = np.random.default_rng(fit.seed if seed is None else seed)
-    values = KINDS[kind](model, fit.plug_in, rng)
+    values = np.where(alone.there, KINDS[kind](model, alone, fit.plug_in, rng), np.nan)
     return pd.Series(values, index=model.design.rows.frame.index, name=f"{kind}_residual")
 
 
-def _quantile(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarray:
+def _quantile(model: Model, alone: Alone, draws: Draws, rng: np.random.Generator) -> np.ndarray:
     draws = evenly_thinned(draws, MOST_DRAWS)
     at = np.empty(model.nobs)
     for rows, design in in_rows(model.design, draws.size):
-        params = parameters(model, design, draws, draws.effects)
-        response = design.response
+        params = alone.own(parameters(model, design, draws, draws.effects))
+        response = alone.response.take(rows)
         low, high = (
             side(response.y, params, response.given).mean(axis=0)
-            for side in (model.family.below, model.family.cdf)
+            for side in (alone.family.below, alone.family.cdf)
         )
         at[rows] = low + rng.uniform(size=design.n) * (high - low)
     return ndtri(np.clip(at, EDGE, 1 - EDGE))
 
 
-def _pearson(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarray:
-    if model.family.variance is None:
+def _pearson(model: Model, alone: Alone, draws: Draws, rng: np.random.Generator) -> np.ndarray:
+    if alone.family.variance is None:
         raise NotSupportedError(
-            f"The family {model.family.name!r} states no variance; "
+            f"The family {alone.family.name!r} states no variance; "
             f"ask for residuals of kind 'quantile' or 'response'."
         )
-    response, params = model.design.response, mean_parameters(model, draws)
+    response, params = alone.response, alone.own(mean_parameters(model, draws))
     n = 1.0 if response.trials is None else response.trials
-    mean = n * model.family.expectation(params)
-    sd = np.sqrt(np.broadcast_to(model.family.variance(params, response.trials), mean.shape))
+    mean = n * alone.family.expectation(params)
+    sd = np.sqrt(np.broadcast_to(alone.family.variance(params, response.trials), mean.shape))
     # A row without trials has no variance and tells nothing.
     apart = np.divide(response.y - mean, sd, out=np.full(model.nobs, np.nan), where=sd > 0)
-    return apart * _root_weights(model)
+    return apart * _root_weights(alone)
 
 
-def _deviance(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarray:
-    if model.family.deviance is None:
+def _deviance(model: Model, alone: Alone, draws: Draws, rng: np.random.Generator) -> np.ndarray:
+    if alone.family.deviance is None:
         raise NotSupportedError(
-            f"The family {model.family.name!r} has no deviance; ask for kind 'quantile'."
+            f"The family {alone.family.name!r} has no deviance; ask for kind 'quantile'."
         )
-    response, params = model.design.response, mean_parameters(model, draws)
+    response, params = alone.response, alone.own(mean_parameters(model, draws))
     n = 1.0 if response.trials is None else response.trials
-    deviance = model.family.deviance(response.y, response.trials, params)
-    side = np.sign(response.y - n * model.family.expectation(params))
-    return side * np.sqrt(np.maximum(deviance, 0.0)) * _root_weights(model)
+    deviance = alone.family.deviance(response.y, response.trials, params)
+    side = np.sign(response.y - n * alone.family.expectation(params))
+    return side * np.sqrt(np.maximum(deviance, 0.0)) * _root_weights(alone)
 
 
-def _response(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarray:
+def _response(model: Model, alone: Alone, draws: Draws, rng: np.random.Generator) -> np.ndarray:
     if model.family.categories is not None:
         raise NotSupportedError(
             f"A category has no number to be subtracted from, so family {model.family.name!r} has "
             f"no residuals of kind 'response'; of ordered categories there is kind 'quantile'."
         )
-    response = model.design.response
+    response = alone.response
     found = np.empty(model.nobs)
     for rows, design in in_rows(model.design, draws.size):
-        params = parameters(model, design, draws, draws.effects)
-        found[rows] = model.family.expectation(params).mean(axis=0)
+        params = alone.own(parameters(model, design, draws, draws.effects))
+        found[rows] = alone.family.expectation(params).mean(axis=0)
     if response.trials is None:
         return response.y - found
     n = response.trials
@@ -125,12 +134,12 @@ def mean_parameters(model: Model, draws: Draws) -> dict[str, np.ndarray]:
     return found
 
 
-def _root_weights(model: Model) -> np.ndarray:
-    weights = model.design.response.weights
-    return np.ones(model.nobs) if weights is None else np.sqrt(weights)
+def _root_weights(alone: Alone) -> np.ndarray:
+    weights = alone.response.weights
+    return np.ones(len(alone.there)) if weights is None else np.sqrt(weights)
 
 
-KINDS: dict[str, Callable[[Model, Draws, np.random.Generator], np.ndarray]] = {
+KINDS: dict[str, Callable[[Model, Alone, Draws, np.random.Generator], np.ndarray]] = {
     "quantile": _quantile,
     "pearson": _pearson,
     "deviance": _deviance,

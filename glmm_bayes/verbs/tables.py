@@ -106,6 +106,7 @@ def varcorr(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     if "sigma" in fit.draws.constants:
         sigma, link = fit.draws.constants["sigma"], fit.model.links["sigma"]
         rows.append((("mu", "Residual", "", "sd", "", ""), sigma, link_scale(link)))
+    rows += _residuals_of_responses(fit)
     keys = ["param", "group", "structure", "kind", "coef1", "coef2"]
     if not rows:
         return pd.DataFrame(columns=[*keys, "estimate", "std_error", "lower", "upper"])
@@ -113,6 +114,22 @@ def varcorr(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     parts = [table(fit, values[:, None], level, scale=scale) for _, values, scale in rows]
     found = pd.concat([labels, pd.concat(parts, ignore_index=True)], axis=1)
     return found.assign(**fit.quality(np.stack([values for _, values, _ in rows], axis=1)))
+
+
+def _residuals_of_responses(fit: Fit) -> Iterator["Component"]:
+    """Give the residuals' standard deviations, and correlations between responses."""
+    found, constants = fit.model.family.responses, fit.draws.constants
+    if found is None:
+        return
+    for part in found.parts:
+        name = part.names.get("sigma", "")
+        if name in constants:
+            head = (part.names["mu"], "Residual", "")
+            yield (*head, "sd", part.label, ""), constants[name], link_scale(fit.model.links[name])
+    if set(found.correlations) <= set(constants):
+        for one, other, values in found.correlation(constants):
+            params = f"{found.part(one).names['mu']}+{found.part(other).names['mu']}"
+            yield (params, "Residual", "", "corr", one, other), values, FISHER
 
 
 type Component = tuple[tuple[str, ...], np.ndarray, Scale]

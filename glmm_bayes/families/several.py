@@ -1,0 +1,400 @@
+"""One family made of those of several responses, independent or with correlated residuals."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from scipy.special import gammaln
+
+from glmm_bayes.arrays import NUMPY, graph
+from glmm_bayes.families.continuous import HALF_LOG_2PI
+from glmm_bayes.families.family import Array, Family, Parameter, Params
+from glmm_bayes.families.links import CORRELATION
+from glmm_bayes.families.stated import Stated, stated_arguments
+from glmm_bayes.priors import Prior
+from glmm_bayes.taylor import NoRuleError, Taylor
+from glmm_bayes.view import Views
+
+TAILS = "nu"  # of a multivariate t, whose responses have their tails in common
+
+
+@dataclass(frozen=True, eq=False)
+class Part:
+    """
+    One of several responses.
+
+    Attributes
+    ----------
+    label
+        What results call it.
+    family
+        Its own distribution.
+    names
+        From the family's own names of parameters to those that the whole has for them.
+    filler
+        A response that the family takes, in place of missing ones.
+    """
+
+    label: str
+    family: Family
+    names: Mapping[str, str]
+    filler: float
+
+    def own(self, params: Params) -> dict[str, Any]:
+        """Take the parameters of this response out of all."""
+        return {name: params[whole] for name, whole in self.names.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Responses:
+    """
+    What a family of several responses says of them.
+
+    Attributes
+    ----------
+    parts
+        The R responses.
+    correlations
+        The names of the residuals' partial correlations, of the pairs (i, j), j < i, by rows:
+        given the responses before j. None where residuals are independent.
+    """
+
+    parts: tuple[Part, ...]
+    correlations: tuple[str, ...] = ()
+
+    def expectation(self, params: Params) -> Array:
+        """Give the mean of each response, `(…, R)`."""
+        found = [part.family.expectation(part.own(params)) for part in self.parts]
+        return np.stack(np.broadcast_arrays(*found), axis=-1)
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """The names of the responses."""
+        return tuple(part.label for part in self.parts)
+
+    def part(self, label: str) -> Part:
+        """Give one of the responses, by its name."""
+        return self.parts[self.labels.index(label)]
+
+    def correlation(self, params: Params) -> list[tuple[str, str, Array]]:
+        """Give the residuals' correlation of every pair of responses."""
+        if not self.correlations:
+            return []
+        L = _root(self.partial(params), len(self.parts), NUMPY)
+        return [
+            (self.labels[j], self.labels[i], _product(L, i, j))
+            for i in range(len(L))
+            for j in range(i)
+        ]
+
+    def partial(self, params: Params) -> dict[tuple[int, int], Any]:
+        """Give the residuals' partial correlations by pair."""
+        return {
+            pair: params[name]
+            for pair, name in zip(_pairs(len(self.parts)), self.correlations, strict=True)
+        }
+
+
+def several(parts: Sequence[Part], views: Views, present: Array, *, shared: str = "") -> Family:
+    """
+    Make one family of R responses, `(n, R)` with NaN for missing ones.
+
+    Parameters
+    ----------
+    views
+        What is known of the rows of the model beside their numbers.
+    present
+        `(n, R)` which of the model's responses there are.
+    shared
+        `"gaussian"` or `"student"` where residuals are correlated, all responses being such; of
+        `"student"` they are multivariate t, with one nu. Otherwise they are independent.
+
+    Notes
+    -----
+    Parameters are called after the responses: `mu_y1, mu_y2, sigma_y1, sigma_y2`, and `rho_y1_y2`.
+    Residual correlations of three and more are the partial ones of the later responses given the
+    first, which may be any numbers between -1 and 1: Joe (2006), J. Multivariate Analysis 97,
+    2177-2189. A missing response has no part in its row's density; others have their marginal.
+    """
+    named = tuple(replace(part, names=_names(part, shared)) for part in parts)
+    correlations = _correlation_names([part.label for part in named]) if shared else ()
+    responses = Responses(named, correlations)
+    density = _correlated(responses, shared) if shared else _independent(responses)
+
+    def logp(value: Any, params: Params, trials: Any) -> Any:
+        return density(value, present, views, params, graph())
+
+    def frozen(params: Params, trials: Any) -> Drawn:
+        return Drawn(responses, shared, params, views)
+
+    name = " + ".join(part.family.name for part in named)
+    return Family(
+        name=name,
+        parameters=_parameters(responses),
+        distribution=StatedRows(
+            name, logp, frozen, discrete=False, fillers=np.array([p.filler for p in named])
+        ),
+        arguments=stated_arguments,
+        numeric=lambda p, given: Drawn(responses, shared, p, given),
+        mean=responses.expectation,
+        core=lambda y, given, p: density(y, ~np.isnan(y), given, p, NUMPY),
+        score=None if shared else _score(responses),
+        kinked=any(part.family.kinked for part in named),
+        responses=responses,
+    )
+
+
+# ---- names
+
+
+def _names(part: Part, shared: str) -> dict[str, str]:
+    kept = {TAILS} if shared else set()
+    return {
+        p.name: p.name if p.name in kept else f"{p.name}_{part.label}"
+        for p in part.family.parameters
+    }
+
+
+def _pairs(size: int) -> Iterator[tuple[int, int]]:
+    return ((i, j) for i in range(size) for j in range(i))
+
+
+def _correlation_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """Name the partial correlations: rho_y2_y3_given_y1 of the later responses."""
+    return tuple(
+        f"rho_{labels[j]}_{labels[i]}" + (f"_given_{'_'.join(labels[:j])}" if j else "")
+        for i, j in _pairs(len(labels))
+    )
+
+
+def _parameters(responses: Responses) -> tuple[Parameter, ...]:
+    """List the means first, then the others, response by response, then the correlations."""
+    found: dict[str, Parameter] = {}
+    for first in (True, False):
+        for part in responses.parts:
+            own = part.family.parameters
+            for parameter in own[:1] if first else own[1:]:
+                name = part.names[parameter.name]
+                found.setdefault(name, replace(parameter, name=name))
+    flat = Prior("Uniform", lower=-1.0, upper=1.0)
+    for name in responses.correlations:
+        found[name] = Parameter(name, "fisher", ("fisher",), CORRELATION, flat, start=0.0)
+    return tuple(found.values())
+
+
+# ---- independent residuals
+
+
+def _log_density(family: Family, y: Any, given: Any, params: Params) -> Any:
+    """Give a family's log density, without its constant, of arrays or Taylor numbers."""
+    if family.core is not None:
+        try:
+            return family.core(y, given, params)
+        except NoRuleError:
+            return family.expansion(y, given, params)
+    if any(isinstance(value, Taylor) for value in params.values()):
+        return family.expansion(y, given, params)
+    return family.kernel[0](y, given, params)
+
+
+def _independent(responses: Responses) -> Callable[..., Any]:
+    def density(y: Any, present: Array, views: Views, params: Params, xp: Any) -> Any:
+        total: Any = 0.0
+        for r, part in enumerate(responses.parts):
+            there, own = present[..., r], part.own(params)
+            value = y[..., r]
+            if xp is NUMPY:
+                value = np.where(there, value, part.filler)
+                found = _log_density(part.family, value, views.given[r], own)
+                found = found + part.family.constant(value, views.given[r])
+            else:
+                found = _graph_density(part.family, value, views.trials[r], own)
+            total = total + _counted(found, there, views.weights[r], xp)
+        return total
+
+    return density
+
+
+def _counted(found: Any, there: Array, weights: Array | None, xp: Any) -> Any:
+    found = found if weights is None else weights * found
+    return found if there.all() else xp.where(there, found, 0.0)
+
+
+def _graph_density(family: Family, value: Any, given: Any, params: Params) -> Any:
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    value = pt.cast(value, "int64") if family.discrete else value
+    return pm.logp(family.symbolic().dist(**family.symbolic_arguments(params, given)), value)
+
+
+def _score(responses: Responses) -> Callable[..., dict[str, Array]]:
+    def score(y: Array, given: Any, params: Params) -> dict[str, Array]:
+        found = {}
+        for r, part in enumerate(responses.parts):
+            there = ~np.isnan(y[..., r])
+            value = np.where(there, y[..., r], part.filler)
+            slopes = part.family.kernel[1](value, given.given[r], part.own(params))
+            for name, slope in slopes.items():
+                found[part.names[name]] = _counted(slope, there, given.weights[r], NUMPY)
+        return found
+
+    return score
+
+
+# ---- correlated residuals
+
+
+def _root(partial: Mapping[tuple[int, int], Any], size: int, xp: Any) -> list[list[Any]]:
+    """Give the Cholesky factor, by rows, of the correlation matrix of partial correlations."""
+    L: list[list[Any]] = []
+    for i in range(size):
+        row: list[Any] = []
+        left: Any = 1.0
+        for j in range(i):
+            row.append(partial[i, j] * left)
+            left = left * xp.sqrt(1 - partial[i, j] ** 2)
+        L.append([*row, left])
+    return L
+
+
+def _product(L: list[list[Any]], i: int, j: int) -> Any:
+    found: Any = L[i][0] * L[j][0]
+    for k in range(1, min(i, j) + 1):
+        found = found + L[i][k] * L[j][k]
+    return found
+
+
+def _root_of(L: list[list[Any]], chosen: Array, xp: Any) -> list[list[Any]]:
+    """Give the Cholesky factor of some rows and columns of L L'."""
+    if list(chosen) == list(range(len(chosen))):
+        return L[: len(chosen)]
+    found: list[list[Any]] = []
+    for a, i in enumerate(chosen):
+        row: list[Any] = []
+        for b, j in enumerate(chosen[: a + 1]):
+            rest = _product(L, i, j)
+            others = row if a == b else found[b]
+            for k in range(b):
+                rest = rest - row[k] * others[k]
+            row.append(xp.sqrt(rest) if a == b else rest / found[b][b])
+        found.append(row)
+    return found
+
+
+def _correlated(responses: Responses, shared: str) -> Callable[..., Any]:
+    """Write the density of the responses that a row has, given which these are."""
+    parts, size = responses.parts, len(responses.parts)
+
+    def density(y: Any, present: Array, views: Views, params: Params, xp: Any) -> Any:
+        L = _root(responses.partial(params), size, xp)
+        kinds = np.unique(present, axis=0)
+        total: Any = 0.0
+        for kind in kinds:
+            chosen = np.flatnonzero(kind)
+            rows = (present == kind).all(axis=-1)
+            z, logs = [], 0.0
+            for r in chosen:
+                own = parts[r].own(params)
+                value = y[..., r]
+                value = xp.where(rows, value, parts[r].filler) if len(kinds) > 1 else value
+                z.append((value - own["mu"]) / own["sigma"])
+                logs = logs + xp.log(own["sigma"])
+            found = _standard(z, _root_of(L, chosen, xp), params, shared, xp) - logs
+            total = found if len(kinds) == 1 else total + xp.where(rows, found, 0.0)
+        return total
+
+    return density
+
+
+def _standard(z: list[Any], L: list[list[Any]], params: Params, shared: str, xp: Any) -> Any:
+    """Give the log density of standard residuals whose correlation matrix is L L'."""
+    k = len(z)
+    v: list[Any] = []
+    squares: Any = 0.0
+    logs: Any = 0.0
+    for i in range(k):
+        rest = z[i]
+        for j in range(i):
+            rest = rest - L[i][j] * v[j]
+        v.append(rest / L[i][i])
+        squares = squares + v[i] * v[i]
+        logs = logs + xp.log(L[i][i]) if i else logs
+    if shared == "gaussian":
+        return -0.5 * squares - logs - k * HALF_LOG_2PI
+    nu = params[TAILS]
+    gamma = gammaln if xp is NUMPY else xp.gammaln
+    scale = gamma((nu + k) / 2) - gamma(nu / 2) - k / 2 * xp.log(nu * np.pi)
+    return scale - logs - (nu + k) / 2 * xp.log1p(squares / nu)
+
+
+# ---- draws, and PyMC
+
+
+@dataclass(frozen=True, eq=False)
+class Drawn:
+    """Several responses with their parameters given, and what is known beside them."""
+
+    responses: Responses
+    shared: str
+    params: Params
+    views: Views | None
+
+    def rvs(self, size: Any = None, random_state: Any = None) -> Array:
+        """Draw responses `(*size, R)`."""
+        rng = np.random.default_rng(random_state)
+        if size is None:
+            size = np.broadcast_shapes(*map(np.shape, self.params.values()))
+        if self.shared:
+            return self._correlated(size, rng)
+        parts = self.responses.parts
+        beside = (None,) * len(parts) if self.views is None else self.views.given
+        drawn = [
+            part.family.draw(rng, part.own(self.params), given, size)
+            for part, given in zip(parts, beside, strict=True)
+        ]
+        return np.stack([np.asarray(y, float) for y in drawn], axis=-1)
+
+    def _correlated(self, size: tuple[int, ...], rng: np.random.Generator) -> Array:
+        parts = self.responses.parts
+        L = _root(self.responses.partial(self.params), len(parts), NUMPY)
+        u = [rng.standard_normal(size) for _ in parts]
+        stretch: Any = 1.0
+        if self.shared == "student":
+            nu = self.params[TAILS]
+            stretch = np.sqrt(nu / rng.chisquare(np.broadcast_to(nu, size)))
+        drawn = []
+        for row, part in zip(L, parts, strict=True):
+            own = part.own(self.params)
+            z = sum(entry * each for entry, each in zip(row, u, strict=False))
+            drawn.append(own["mu"] + own["sigma"] * stretch * z)
+        return np.stack(np.broadcast_arrays(*drawn), axis=-1)
+
+
+@dataclass(frozen=True, eq=False)
+class StatedRows(Stated):
+    """
+    What stands in the family of several responses for the name of a PyMC distribution.
+
+    Attributes
+    ----------
+    fillers
+        `(R,)` responses that the families take, in place of missing ones. As an argument they
+        tell PyMC how many responses a row has.
+    """
+
+    fillers: Array
+
+    def dist(self, **arguments: Any) -> Any:
+        """Make a random variable that stands in no model."""
+        return super().dist(**arguments, trials=self.fillers)
+
+    def __call__(self, name: str, *, observed: Any, dims: Any, **arguments: Any) -> Any:
+        """Enter an observed random variable into the model that is being written."""
+        filled = np.where(np.isnan(observed), self.fillers, observed)
+        return super().__call__(name, observed=filled, dims=dims, **arguments, trials=self.fillers)
+
+    def _options(self, names: list[str]) -> dict[str, Any]:
+        single = ",".join(["()"] * (len(names) - 1))
+        return super()._options(names) | {"signature": f"{single},(r)->(r)"}

@@ -1,0 +1,273 @@
+"""Several responses: which formulas have one, the rows that each is in, and the family of all."""
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import numpy as np
+
+from glmm_bayes.data import Frame, Rows, column_names, plain, read_columns, usable_rows
+from glmm_bayes.design import formula_texts, refuse_unbuilt
+from glmm_bayes.encoding import Context, columns_of
+from glmm_bayes.errors import DataError, FormulaError, NotSupportedError, UnknownNameError
+from glmm_bayes.families import FAMILIES, Family
+from glmm_bayes.families.mixture_of import family_of
+from glmm_bayes.families.several import Part, several
+from glmm_bayes.formula import Formula, PredictorPart, plain_name
+from glmm_bayes.formula import Response as Asked
+from glmm_bayes.observed import fitting_response, through_view
+from glmm_bayes.registry import suggestion
+from glmm_bayes.response import Response, completed, in_subset, read_response, response_texts
+from glmm_bayes.view import Views
+
+RESCOR = "rescor"  # the formula that says whether residuals are correlated
+WITH_CORRELATION = ("gaussian", "student")
+
+type Families = str | Family | Mapping[str, str | Family] | Sequence[str | Family]
+
+
+@dataclass(frozen=True, eq=False)
+class Read:
+    """What a model of several responses starts from; `formula` has a part a parameter."""
+
+    family: Family
+    rows: Rows
+    response: Response
+    formula: Formula
+
+
+def told_apart(formula: Formula, families: Families, data: Frame) -> Formula:
+    """Move further formulas that are of responses: of columns that are no parameter's name."""
+    known = {RESCOR, "mu", *(p.name for family in _all(families) for p in family.parameters)}
+    columns, beside, predictors = column_names(data), list(formula.beside), {}
+    for name, part in formula.predictors.items():
+        if name not in known and name in columns:
+            beside.append((Asked(name, None, (), name), part))
+        else:
+            predictors[name] = part
+    return replace(formula, predictors=predictors, beside=tuple(beside))
+
+
+def read_several(
+    formula: Formula,
+    families: Families,
+    data: Frame,
+    *,
+    context: Context,
+    missing: Literal["drop", "raise"],
+) -> Read:
+    """
+    Take the columns of several responses, of which a row may lack some.
+
+    Raises
+    ------
+    FormulaError, DataError, UnknownNameError
+        If the formulas, the families and the data do not go together.
+    NotSupportedError
+        If a response is in categories, or residuals cannot be correlated as asked.
+    """
+    if formula.residual is not None:
+        raise NotSupportedError(
+            "Residuals along time, 'residual ~ …', are for a single response: leave them out, or "
+            "write the structure into the responses' formulas, as a random term."
+        )
+    refuse_unbuilt(formula)
+    asked = [formula.response, *(response for response, _ in formula.beside)]
+    labels = _labels(asked)
+    rows = _rows(formula, asked, data, context, missing)
+    read = [
+        _read_one(response, family, rows, context)
+        for response, family in zip(asked, _by_label(families, labels), strict=True)
+    ]
+    y = np.column_stack([one.y for one in read])
+    views = Views(*(tuple(part) for part in zip(*(one.beside for one in read), strict=True)))
+    parts = [
+        Part(label, one.family, {}, float(one.y[one.first]))
+        for label, one in zip(labels, read, strict=True)
+    ]
+    shared = _correlated(formula, parts, views, bool(np.isnan(y).any()))
+    family = several(parts, views, ~np.isnan(y), shared=shared)
+    response = Response(", ".join(one.text for one in asked), y, levels=tuple(labels), view=views)
+    return Read(family, rows, response, _spread(formula, family, asked))
+
+
+def spread_links(link: str | Mapping[str, str] | None, family: Family) -> Mapping[str, str]:
+    """Give links by the family's parameters: one for all means, or by response or parameter."""
+    assert family.responses is not None
+    parts, known = family.responses.parts, {p.name for p in family.parameters}
+    given = {"mu": link} if isinstance(link, str) else dict(link or {})
+    found: dict[str, str] = {}
+    for key, name in given.items():
+        if key in known:
+            found[key] = name
+        elif key in family.responses.labels:
+            found[family.responses.part(key).names["mu"]] = name
+        else:
+            named = [part.names[key] for part in parts if key in part.names]
+            found |= dict.fromkeys(named or [key], name)
+    return found
+
+
+# ---- the families
+
+
+def _all(families: Families) -> list[Family]:
+    given: list[Any] = [families]
+    if isinstance(families, Mapping):
+        given = list(families.values())
+    elif isinstance(families, list | tuple):
+        given = list(families)
+    found = [family_of(one) if isinstance(one, str) else one for one in given]
+    for one in found:
+        if not isinstance(one, Family):
+            raise UnknownNameError(f"The family {one!r} is neither a name nor a gb.Family.")
+    return found
+
+
+def _by_label(families: Families, labels: Sequence[str]) -> list[Family]:
+    found = _all(families)
+    if isinstance(families, Mapping):
+        named = dict(zip(families, found, strict=True))
+        for label in [*labels, *named]:
+            if label not in named or label not in labels:
+                raise UnknownNameError(
+                    f"family={dict(families)!r} should have one of each response: "
+                    f"{', '.join(labels)}."
+                )
+        return [named[label] for label in labels]
+    if not isinstance(families, list | tuple):
+        return found * len(labels)
+    if len(found) != len(labels):
+        raise UnknownNameError(
+            f"There are {len(found)} families for {len(labels)} responses, {', '.join(labels)}."
+        )
+    return found
+
+
+def _labels(asked: Sequence[Asked]) -> list[str]:
+    labels = [re.sub(r"\W", "", plain_name(one.expression) or one.expression) for one in asked]
+    for k, label in enumerate(labels):
+        if label in labels[:k]:
+            raise FormulaError(
+                f"There are two formulas of the response {asked[k].text!r}: put them into one."
+            )
+    return labels
+
+
+# ---- the rows
+
+
+def _rows(
+    formula: Formula,
+    asked: Sequence[Asked],
+    data: Frame,
+    context: Context,
+    missing: Literal["drop", "raise"],
+) -> Rows:
+    texts, known = formula_texts(formula), column_names(data)
+    own = [columns_of(response_texts(one), known, context) for one in asked]
+    shared = set(columns_of(texts, known, context))
+    names = list(dict.fromkeys([*(c for part in own for c in part), *shared]))
+    frame = read_columns(data, names, where=" and ".join(repr(t) for t in formula.texts))
+    for one in asked:
+        frame = completed(one, frame)
+    # A response that is a predictor of another has to be there.
+    return usable_rows(frame, missing, [set(part) - shared for part in own])
+
+
+@dataclass(frozen=True, eq=False)
+class _One:
+    """A response on all rows: NaN where it is missing, where the rest is that of row `first`."""
+
+    family: Family
+    y: np.ndarray
+    beside: tuple[Any, Any, Any]
+    first: int
+
+
+def _read_one(asked: Asked, family: Family, rows: Rows, context: Context) -> _One:
+    names = columns_of(response_texts(asked), list(rows.frame.columns), context)
+    there = rows.frame[list(names)].notna().all(axis=1).to_numpy()
+    if not there.any():
+        raise DataError(f"The response {asked.text!r} is missing in every row.")
+    kept = np.zeros(len(there), dtype=bool)
+    kept[there] = in_subset(asked, plain(rows.frame[there]), context)
+    frame = plain(rows.frame[kept])
+    response = read_response(asked, frame, context)
+    if not family.has_one_mean or response.y.ndim == 2:
+        raise NotSupportedError(
+            f"The response {asked.text!r} of family {family.name!r} has several means, of "
+            f"categories or components, which is not built beside other responses: fit a model of "
+            f"its own for it."
+        )
+    family, response = through_view(family, response)
+    response = fitting_response(family, response, frame.index)
+    at, first = np.zeros(len(kept), dtype=int), int(np.argmax(kept))
+    at[kept] = np.arange(len(frame))
+    y = np.where(kept, response.y[at], np.nan)
+    given = response.take(at)
+    return _One(family, y, (given.trials, given.view, given.weights), first)
+
+
+# ---- the parameters
+
+
+def _correlated(formula: Formula, parts: Sequence[Part], views: Views, some_missing: bool) -> str:
+    """Give the kind of residuals that are correlated; empty where they are independent."""
+    part = formula.predictors.get(RESCOR)
+    if part is not None and (
+        part.fixed not in ("0", "1") or part.random or part.offsets or part.special
+    ):
+        raise FormulaError("Write 'rescor ~ 1' for correlated residuals, 'rescor ~ 0' for none.")
+    kind = parts[0].family.name
+    alike = kind in WITH_CORRELATION and all(p.family is FAMILIES[kind] for p in parts)
+    beside = [one for one in (*views.views, *views.weights) if one is not None]
+    if part is None:
+        return kind if alike and not beside and not some_missing else ""
+    if part.fixed == "0":
+        return ""
+    if not alike:
+        raise NotSupportedError(
+            f"Residuals can be correlated where all responses are gaussian, or all student, not of "
+            f"{', '.join(dict.fromkeys(p.family.name for p in parts))}: leave 'rescor ~ 1' out, "
+            f"and let effects of each row or group be correlated, as (1 |p| g)."
+        )
+    if beside:
+        raise NotSupportedError(
+            "Correlated residuals of responses that are weighted, censored, truncated or have "
+            "standard errors are not built: leave those out, or write 'rescor ~ 0'."
+        )
+    return kind
+
+
+def _spread(formula: Formula, family: Family, asked: Sequence[Asked]) -> Formula:
+    """Give each parameter its part: of a further formula all responses that have such a one."""
+    assert family.responses is not None
+    parts = family.responses.parts
+    sides = [formula.predictors["mu"], *(part for _, part in formula.beside)]
+    predictors: dict[str, PredictorPart] = {
+        part.names[part.family.parameters[0].name]: side
+        for part, side in zip(parts, sides, strict=True)
+    }
+    means, known = set(predictors), [p.name for p in family.parameters]
+    expressions = dict.fromkeys(known, asked[0].expression)
+    for part, one in zip(parts, asked, strict=True):
+        expressions |= dict.fromkeys(part.names.values(), one.expression)
+    for name, side in formula.predictors.items():
+        if name in ("mu", RESCOR):
+            continue
+        if name in means:
+            raise FormulaError(f"The formula for {name!r} is that with the response.")
+        targets = [name] if name in known else []
+        targets = targets or [part.names[name] for part in parts if name in part.names]
+        if not targets:
+            raise UnknownNameError(
+                f"There is no parameter and no column {name!r} to have the formula "
+                f"'{name} ~ {side.fixed}'. {suggestion(name, known)}"
+            )
+        for target in targets:
+            if target not in formula.predictors or target == name:
+                predictors[target] = side
+    order = {name: predictors[name] for name in known if name in predictors}
+    return replace(formula, predictors=order, beside=(), responses=expressions)
