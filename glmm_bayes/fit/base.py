@@ -101,6 +101,12 @@ class Fit(ABC):
 
         return coef(self, level=level)
 
+    def smooths(self, *, level: float = 0.95) -> "pd.DataFrame":
+        """How wiggly each smooth is: see `verbs.smooths.smooths`."""
+        from glmm_bayes.verbs.smooths import smooths
+
+        return smooths(self, level=level)
+
     # ---- questions
 
     def predict(

@@ -163,13 +163,13 @@ def _learn(
         terms = []
         for number, kind in enumerate(turned.names, start=1):
             B, by_rows = blocks[number], w if varies else np.ones(len(w))
-            shift, into = _scaled(B, by_rows)
+            shift, into, unit = _scaled(B, by_rows)
             named = label if len(turned.names) == 1 else f"{label}.{kind}"
             columns = tuple(f"b{j}" for j in range(1, into.shape[1] + 1))
             own_columns = SmoothColumns(columns, variables, turned, number, into, shift, multiplier)
             Z = (B @ into - shift) * w[:, None]
             structure = HomogeneousDiagonal(number - 1, len(turned.names))
-            terms.append(_term(part, param, named, own_columns, Z, structure, taken))
+            terms.append(_term(part, param, named, own_columns, Z, structure, unit, taken))
         yield Smooth(param, label, (own - means) * w[:, None], fixed, tuple(terms))
 
 
@@ -202,22 +202,23 @@ def _multipliers(
         yield Multiplier(by, level, known), f"{called}{level}".replace("/", "_")
 
 
-def _scaled(B: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _scaled(B: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
     """
     Turn penalised columns about, so that those of the data are orthogonal.
 
     Returns
     -------
-    means, into
-        Of `B @ into`: with independent effects of variance one, what `B @ into - means` makes of
-        them varies by one, on average over the rows times w.
+    means, into, unit
+        With independent effects of variance one, what `B @ into - means` makes of them varies by
+        one, on average over the rows times w; `into` is orthogonal, times the unit.
     """
     means = B.mean(axis=0)
     centred = (B - means) * w[:, None]
     _, sizes, V = np.linalg.svd(centred, full_matrices=False)
     signs = np.sign(V[np.arange(len(V)), np.abs(V).argmax(axis=1)])
-    into = (V * signs[:, None]).T * np.sqrt(len(B) / np.sum(sizes**2))
-    return means @ into, into
+    unit = float(np.sqrt(len(B) / np.sum(sizes**2)))
+    into = unit * (V * signs[:, None]).T
+    return means @ into, into, unit
 
 
 def _term(
@@ -227,6 +228,7 @@ def _term(
     columns: SmoothColumns,
     Z: np.ndarray,
     structure: Covariance,
+    unit: float,
     taken: set[str],
 ) -> SmoothTerm:
     prefix = "" if param == "mu" else f"{param}_"
@@ -247,6 +249,7 @@ def _term(
         structure=structure,
         level_structure=LEVEL_COVARIANCES["iid"](places),
         called=label,
+        unit=unit,
     )
 
 

@@ -11,10 +11,12 @@ class SmoothTerm(RandomTerm):
     """
     A random term whose effects are the weights of penalised functions, of one variance.
 
-    It is of the population: there are no other levels that it could be drawn for.
+    It is of the population: there are no other levels that it could be drawn for. `unit` is the
+    root of the penalty that a weight of one has.
     """
 
     called: str
+    unit: float
 
     @property
     @override
