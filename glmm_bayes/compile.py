@@ -8,6 +8,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from glmm_bayes.arrays import graph
+from glmm_bayes.dependents import decompositions
 from glmm_bayes.design import INTERCEPT
 from glmm_bayes.draws import ascending, beta_name, coordinates, thresholds_of
 from glmm_bayes.errors import NotSupportedError
@@ -40,6 +41,8 @@ def compile_model(model: Model) -> pm.Model:
     with pm.Model(coords=coords) as built:
         apart = _ascending(model)
         values = {b.name: _variable(model, b, apart.get(b.name, {})) for b in model.blocks}
+        values |= _dependents(model, values)
+        _decomposed(model, values)
         values |= _thresholds(model, values)
         eta = {}
         for param, predictor in model.design.predictors.items():
@@ -68,11 +71,14 @@ def _variable(model: Model, block: Block, apart: Mapping[int, Any]) -> Any:
     if block.scalar and not block.priors[0].is_fixed:
         return block.priors[0].variable(name)
     forms = forms_of(block, apart)
-    if len(forms) == 1 and not forms[0][0].is_fixed and not apart:
+    plain = len(forms) == 1 and not (forms[0][0].is_fixed or forms[0][0].is_dependent)
+    if plain and not apart:
         prior = forms[0][0]
         return prior.variable(name, dims=block.dim, shape=None if block.dim else (block.size,))
     whole = pt.zeros(block.size)
     for part_name, (prior, at) in zip(part_names(name, forms), forms, strict=True):
+        if prior.is_dependent:
+            continue
         part = (
             prior.arguments["value"]
             if prior.is_fixed
@@ -81,7 +87,8 @@ def _variable(model: Model, block: Block, apart: Mapping[int, Any]) -> Any:
         whole = pt.set_subtensor(whole[at], part)
     for k, value in apart.items():
         whole = pt.set_subtensor(whole[k], value)
-    if block.name in [beta_name(threshold) for threshold in thresholds_of(model)]:
+    awaits = any(prior.is_dependent for prior in block.priors)
+    if awaits or block.name in [beta_name(threshold) for threshold in thresholds_of(model)]:
         return whole
     return pm.Deterministic(name, whole[0] if block.scalar else whole, dims=block.dim)
 
@@ -91,6 +98,32 @@ def forms_of(block: Block, apart: Collection[int]) -> list[tuple[Prior, Any]]:
     others = np.array([k for k in range(block.size) if k not in apart], dtype=int)
     forms = grouped([block.priors[k] for k in others])
     return [(prior, others[at]) for prior, at in forms]
+
+
+def _dependents(model: Model, values: Mapping[str, Any]) -> dict[str, Any]:
+    """Fill in the entries that are functions of other blocks; by block, all of its entries."""
+    found = {}
+    for block in model.blocks:
+        own = [each for each in model.dependents if each.block == block.name]
+        if not own:
+            continue
+        # Joined rather than put in place, of which PyTensor 3.3 may take wrong slopes.
+        parts, source, end = [values[block.name]], np.arange(block.size), block.size
+        for each in own:
+            given = [pt.atleast_1d(values[name]) for name in each.given]
+            parts.append(each.formula.value(given, graph()))
+            source[each.entries] = np.arange(end, end + len(each.entries))
+            end += len(each.entries)
+        whole = pt.concatenate(parts)[source]
+        found[block.name] = pm.Deterministic(sampled_name(model, block), whole, dims=block.dim)
+    return found
+
+
+def _decomposed(model: Model, values: Mapping[str, Any]) -> None:
+    """Enter the priors of standard deviations whose total has one."""
+    for number, (form, at) in enumerate(decompositions(model.blocks)):
+        every = pt.concatenate([pt.atleast_1d(values[block.name]) for block in model.blocks])
+        pm.Potential(f"decomposed_{number}", form.core(every[at], graph()).sum())
 
 
 def part_names(name: str, forms: Sequence[tuple[Prior, Any]]) -> list[str]:

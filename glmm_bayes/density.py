@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.dependents import decompositions
 from glmm_bayes.draws import ascending, beta_name
 from glmm_bayes.engine.density.joint import Between, Effects, Joint, Linear, Score, Shares
-from glmm_bayes.engine.density.outer import Outer
+from glmm_bayes.engine.density.outer import Dependence, Outer
 from glmm_bayes.engine.density.whitening import Whitened, Whitening
 from glmm_bayes.engine.latent import Pattern
 from glmm_bayes.errors import NotSupportedError
@@ -54,9 +55,37 @@ def read_outer(model: Model) -> Outer:
         for prior in block.priors
     ]
     lower, upper = np.array(supports, dtype=float).reshape(-1, 2).T
-    value = np.array([p.arguments["value"] if p.is_fixed else np.nan for p in priors])
-    forms = [(prior, at) for prior, at in grouped(priors) if not prior.is_fixed]
-    return Outer(lower, upper, value, forms, rising(model))
+    value = np.array(
+        [p.arguments["value"] if p.is_fixed else 0.0 if p.is_dependent else np.nan for p in priors]
+    )
+    forms: list[tuple[Any, np.ndarray]] = [
+        (prior, at) for prior, at in grouped(priors) if not (prior.is_fixed or prior.is_whole)
+    ]
+    forms += decompositions(model.blocks)
+    return Outer(lower, upper, value, forms, rising(model), _dependences(model))
+
+
+def _dependences(model: Model) -> list[Dependence]:
+    return [
+        Dependence(
+            model.layout[each.block].start + each.entries,
+            [model.layout[name] for name in each.given],
+            each.formula,
+        )
+        for each in model.dependents
+    ]
+
+
+def sample_priors(model: Model, rng: np.random.Generator, size: int) -> np.ndarray:
+    """Draw all outer parameters `(size, m)` from their priors; thresholds need not ascend."""
+    priors = [prior for block in model.blocks for prior in block.priors]
+    drawn = np.column_stack(
+        [np.zeros(size) if p.is_whole else p.sample(rng, (size,)) for p in priors]
+    )
+    for form, at in decompositions(model.blocks):
+        drawn[:, at] = form.sample(rng, size)
+    read_outer(model).complete(drawn)
+    return drawn
 
 
 def rising(model: Model) -> np.ndarray:

@@ -239,6 +239,9 @@ def coordinates(model: Model) -> dict[str, list[str]]:
         if param in steps:
             continue
         coords["coef" if param == "mu" else f"coef_{param}"] = list(predictor.names)
+    for block in model.blocks:
+        if block.dim is not None and not block.keys[0]:
+            coords[block.dim] = list(block.labels)
     for term in model.design.terms:
         coords[term.dim] = list(term.levels)
         coords[f"{term.name}__coef"] = coords[f"{term.name}__coef2"] = list(term.columns)
@@ -272,6 +275,9 @@ def from_dataset(model: Model, data: "xr.Dataset") -> Draws:
             values = {key: flat(f"{key}_{term.name}") for key in keys}
             for name, value in structure.sampled(values, size).items():
                 theta[f"{name}_{term.name}"] = value
+    for block in model.blocks:
+        if not block.keys[0] and (block.dim is not None or block.scalar):
+            theta[block.name] = flat(block.name).reshape(-1, block.size)
     constants = {name: flat(name) for name in model.constants}
     effects = {term.name: flat(f"b_{term.name}") for term in model.design.terms}
     return Draws(beta, constants, theta, effects, chains)

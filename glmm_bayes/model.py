@@ -9,6 +9,7 @@ import numpy as np
 from glmm_bayes.categories import in_categories, spread
 from glmm_bayes.centering import read_centering, resolve_centering
 from glmm_bayes.data import Frame, Rows
+from glmm_bayes.dependents import Circumstances, with_dependents
 from glmm_bayes.design import INTERCEPT, Design, build_design, read_data
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.families import LINKS, Family, Link, Parameter
@@ -77,6 +78,9 @@ class Model:
     ((180,), (180, 2))
     """
 
+    # What this stands for in a fit by likelihood, to which priors of its own do not matter.
+    whole: "Model | None" = None
+
     def __init__(
         self,
         formula: str | Sequence[str],
@@ -117,7 +121,9 @@ class Model:
             response = fitting_response(self.family, response, rows.frame.index)
         self.design = design.with_response(response)
         self.scales = scales_by_response(self.observed, self.family, self.links)
-        self.blocks = with_user_priors(self._default_blocks(), self.user_priors)
+        self.defaults = tuple(self._default_blocks())
+        blocks = with_user_priors(self.defaults, self.user_priors)
+        self.blocks, self.dependents = with_dependents(blocks, self._circumstances())
         self._centering = read_centering(self.design, centering)
 
     def _read_one(self, link: str | Mapping[str, str] | None) -> tuple[Rows, Response, Formula]:
@@ -256,6 +262,11 @@ class Model:
         from glmm_bayes.verbs.describe import describe
 
         return describe(self).html()
+
+    def _circumstances(self) -> Circumstances:
+        identity = self.links[self.main].name == "identity"
+        sigma = self.main == "mu" and identity and "sigma" in self.constants
+        return Circumstances(self.design.n, self.scales, sigma)
 
     # ---- checks, once
 

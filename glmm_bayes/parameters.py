@@ -44,6 +44,9 @@ class Block:
         For a structure's parameter, what turns a prior of the reported value into the entries'.
     stated
         Where the reported value is not what is sampled, the prior of that.
+    spreads
+        For coefficients and standard deviations, what one unit of each adds to the predictor where
+        its column is one standard deviation off; `()` for others.
     """
 
     name: str
@@ -55,6 +58,7 @@ class Block:
     sources: tuple[str, ...]
     structure: Callable[[Prior], tuple[Prior, ...]] | None = None
     stated: Prior | None = None
+    spreads: tuple[float, ...] = ()
 
     def expand(self, prior: Prior) -> tuple[Prior, ...]:
         """Turn a prior of the whole block into one for each entry."""
@@ -148,9 +152,10 @@ def coefficient_block(predictor: Predictor, scale: Scale, user: Mapping[str, Any
     suffix = "" if predictor.param == "mu" else f"_{predictor.param}"
     name = f"beta{suffix}"
     centred = centred_intercept(predictor, user)
-    keys, priors = [], []
+    keys, priors, spreads = [], [], []
     step = predictor.part.step
     for k, label in enumerate(predictor.names):
+        spreads.append(float(np.std(predictor.X[:, k])) or 1.0)
         if step is not None and k == 0:
             keys.append(_threshold_keys(step, user))
             priors.append(Prior("StudentT", nu=3.0, mu=scale.m, sigma=scale.s))
@@ -160,8 +165,7 @@ def coefficient_block(predictor: Predictor, scale: Scale, user: Mapping[str, Any
         else:
             shown = name if step is None else "beta"
             keys.append((f"{shown}[{label}]", shown))
-            spread = float(np.std(predictor.X[:, k])) or 1.0
-            priors.append(Prior("Normal", mu=0.0, sigma=_rounded(2.5 * scale.reach / spread)))
+            priors.append(Prior("Normal", mu=0.0, sigma=_rounded(2.5 * scale.reach / spreads[k])))
     return Block(
         name=name,
         labels=predictor.names,
@@ -170,6 +174,7 @@ def coefficient_block(predictor: Predictor, scale: Scale, user: Mapping[str, Any
         support=REAL,
         priors=tuple(priors),
         sources=("default",) * len(priors),
+        spreads=tuple(spreads),
     )
 
 
@@ -178,14 +183,23 @@ def centred_intercept(predictor: Predictor, user: Mapping[str, Any]) -> bool:
     Tell whether the predictor's columns are centred about their means while sampling.
 
     They are if there is an Intercept, unless a user's prior speaks of the Intercept itself: by
-    `beta[Intercept]`, or by `beta` without a prior of its own for `intercept`. The columns of a
-    mean with thresholds are, unless a user's prior speaks of `thresholds`.
+    `beta[Intercept]`, or by `beta` without a prior of its own for `intercept`; one that shrinks
+    coefficients together does not. The columns of a mean with thresholds are, unless a user's
+    prior speaks of `thresholds`.
     """
     if not predictor.part.intercept:
         return predictor.param == "mu" and not _speaks_of_thresholds(user)
     suffix = "" if predictor.param == "mu" else f"_{predictor.param}"
-    spoken = {f"beta{suffix}", f"beta{suffix}[{INTERCEPT}]"} & set(user)
+    spoken = {
+        key
+        for key in (f"beta{suffix}", f"beta{suffix}[{INTERCEPT}]")
+        if key in user and not (key == f"beta{suffix}" and _shrinks(user[key]))
+    }
     return INTERCEPT in predictor.names and (f"intercept{suffix}" in user or not spoken)
+
+
+def _shrinks(value: Any) -> bool:
+    return isinstance(value, Prior) and value.is_whole
 
 
 def _speaks_of_thresholds(user: Mapping[str, Any]) -> bool:
@@ -206,7 +220,13 @@ def structure_blocks(term: RandomTerm, scales: Mapping[str, Scale]) -> Iterator[
             default = structure.default_prior(parameter.key)
             if default is None:
                 default = structure.scaled_prior(parameter, reach)
-            yield _structure_block(term, structure, size, parameter, default)
+            block = _structure_block(term, structure, size, parameter, default)
+            if parameter.name == "sd" and "sigma" in default.arguments:
+                # The entries' own, or that of the one that all columns have.
+                own = np.broadcast_to(np.asarray(default.arguments["sigma"]), parameter.size)
+                whole = next(iter(scales.values())).reach
+                block = replace(block, spreads=tuple(float(whole / sigma) for sigma in own))
+            yield block
 
 
 def residual_blocks(residual: Residuals) -> Iterator[Block]:
@@ -314,6 +334,9 @@ def _overridden(block: Block, given: Mapping[str, Prior]) -> Block:
         key = next((key for key in keys if key in given), None)
         if key is None:
             continue
+        if given[key].is_whole:
+            priors[k], sources[k] = _one_of_many(given[key], block, k, key), key
+            continue
         members = [j for j, other in enumerate(block.keys) if key in other]
         _check_shape(given[key], key, [block.labels[j] for j in members] if block.labels else [key])
         if len(members) == block.size:
@@ -324,6 +347,17 @@ def _overridden(block: Block, given: Mapping[str, Prior]) -> Block:
         sources[k] = key
     stated = given.get(sources[0], block.stated) if block.stated is not None else None
     return replace(block, priors=tuple(priors), sources=tuple(sources), stated=stated)
+
+
+def _one_of_many(prior: Prior, block: Block, k: int, key: str) -> Prior:
+    """Give an entry's part of a prior of several parameters together."""
+    is_intercept = block.support == REAL and block.labels[k] == INTERCEPT
+    if not block.spreads or block.support != prior.support or is_intercept:
+        of = "standard deviations, as 'sd'" if prior.support[0] == 0 else "slopes, as 'beta'"
+        raise DataError(f"The prior of {key!r}, {prior!r}, is one of {of}.")
+    if prior.distribution == "Lasso":
+        return Prior("Laplace", mu=0.0, b=prior.arguments["scale"] / block.spreads[k])
+    return prior
 
 
 def _check_shape(prior: Prior, key: str, members: Sequence[str]) -> None:

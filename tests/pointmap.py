@@ -42,7 +42,8 @@ def _block_values(model, block, z, apart):
     name, forms = sampled_name(model, block), forms_of(block, apart)
     if block.scalar:
         return {} if block.priors[0].is_fixed else {name: z[0]}
-    if len(forms) == 1 and not forms[0][0].is_fixed and not apart:
+    sampled = [not (prior.is_fixed or prior.is_dependent) for prior, _ in forms]
+    if sampled == [True] and not apart:
         return {name: z}
-    parts = zip(part_names(name, forms), forms, strict=True)
-    return {part: z[at] for part, (prior, at) in parts if not prior.is_fixed}
+    parts = zip(part_names(name, forms), forms, sampled, strict=True)
+    return {part: z[at] for part, (_, at), own in parts if own}

@@ -18,7 +18,7 @@ LAYERS: dict[str, set[str]] = {
         "arrays": "errors",
         "taylor": "",
         "registry": "errors",
-        "priors": "errors registry",
+        "priors": "arrays errors registry",
         "formula": "errors registry",
         "data": "errors registry",
         "engine": "errors",
@@ -43,17 +43,18 @@ LAYERS: dict[str, set[str]] = {
         "parameters": (
             "covariance design errors families observed priors registry residual response terms"
         ),
+        "dependents": "errors parameters priors",
         "model": (
-            "arrays categories centering covariance data design errors families formula observed "
-            "parameters priors registry residual response several terms"
+            "arrays categories centering covariance data dependents design errors families formula "
+            "observed parameters priors registry residual response several terms"
         ),
         "compile": (
-            "arrays covariance design draws errors families kriging model parameters priors "
-            "residual response terms"
+            "arrays covariance dependents design draws errors families kriging model parameters "
+            "priors residual response terms"
         ),
         "density": (
-            "arrays covariance design draws engine errors families model parameters priors "
-            "residual response terms"
+            "arrays covariance dependents design draws engine errors families model parameters "
+            "priors residual response terms"
         ),
         "draws": "covariance design engine errors families model parameters priors response terms",
         "kriging": "covariance engine terms",

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from glmm_bayes.density import Evaluate, compiled_density, read_density
+from glmm_bayes.density import Evaluate, compiled_density, read_density, sample_priors
 from glmm_bayes.draws import Draws, from_unconstrained
 from glmm_bayes.engine.density.joint import Joint
 from glmm_bayes.errors import ConvergenceError, NotSupportedError
@@ -115,10 +115,7 @@ def initial_point(
     The outer parameters start within a quarter of their priors' interquartile range about the
     median, the effects within half a standard deviation.
     """
-    rng = np.random.default_rng(seed)
-    priors = [prior for block in model.blocks for prior in block.priors]
-    drawn = np.stack([prior.sample(rng, (200,)) for prior in priors], axis=1)
-    x = joint.outer.unconstrain(drawn)
+    x = joint.outer.unconstrain(sample_priors(model, np.random.default_rng(seed), 200))
     low, centre, high = np.quantile(x, (0.25, 0.5, 0.75), axis=0)
     inner = joint.size - joint.outer.size
 

@@ -186,7 +186,7 @@ class OuterDensity:
             for key, part in term.structure.pullback(given, term.p, by).items():
                 by_theta[term.theta[key]] += part
         total = value + prior + log_jacobian
-        return float(total), self.axes.T @ (outer.pull(by_theta, slope) + score)
+        return float(total), self.axes.T @ (outer.pull(by_theta, theta, slope) + score)
 
     def parts(self, theta: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
         """Give every predictor's coefficients, constants on their link's scale, and the factors."""

@@ -22,6 +22,7 @@ from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.gaussian import maximise_gaussian
 from glmm_bayes.modes.laplace import maximise_laplace
 from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.plain import plain
 from glmm_bayes.modes.reading import is_gaussian
 from glmm_bayes.modes.trouble import refuse_collinear
 
@@ -57,7 +58,7 @@ def ml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
     SingularFitWarning
         If a variance is estimated as zero, or effects as perfectly correlated.
     """
-    nagq = checked_nagq(nagq)
+    nagq, model = checked_nagq(nagq), plain(model)
     if nagq > 1 and laplace_is_exact(model):
         raise NotSupportedError(
             f"The likelihood of a Gaussian response is exact already: leave nagq={nagq} out."
@@ -74,6 +75,7 @@ def reml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
     Exact for a Gaussian response, else by Laplace's method for coefficients and effects at once.
     Parameters, errors and warnings as in `ml`; of `nagq` only 1 is possible.
     """
+    model = plain(model)
     if checked_nagq(nagq) > 1:
         raise NotSupportedError(
             f"reml with nagq={nagq} is not built: quadrature integrates over the effects only; "

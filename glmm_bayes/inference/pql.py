@@ -4,6 +4,7 @@ from glmm_bayes.fit import ModeFit
 from glmm_bayes.inference.likelihood import fitted
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
+from glmm_bayes.modes.plain import plain
 from glmm_bayes.modes.pql import maximise_quasi
 from glmm_bayes.modes.trouble import refuse_collinear
 
@@ -56,6 +57,7 @@ def penalised_quasi_likelihood(model: Model, *, seed: int | None = None) -> Mode
     n / (n - k), for n rows and k coefficients. Standard errors of coefficients take the variances
     for known. `weights` multiply the quasi-likelihood: a row of weight 2 stands for two rows.
     """
+    model = plain(model)
     refuse_collinear(model)
     return fitted(model, "pql", lambda: maximise_quasi(model), seed)
 

@@ -12,6 +12,7 @@ from glmm_bayes.draws import beta_name
 from glmm_bayes.engine.density.outer import Outer
 from glmm_bayes.engine.latent import Precision, Precisions
 from glmm_bayes.model import Model
+from glmm_bayes.modes.plain import refuse_dependents
 from glmm_bayes.modes.reading import rough_covariance
 from glmm_bayes.residual import Residuals
 from glmm_bayes.terms import RandomTerm
@@ -66,6 +67,7 @@ class Coordinates:
     @classmethod
     def unconstrained(cls, model: Model) -> "Coordinates":
         """Lay the vector out with every term's parameters on their unconstrained scale."""
+        refuse_dependents(model)
         return cls._laid_out(model, read_outer(model), [True] * len(model.design.terms))
 
     @classmethod

@@ -37,7 +37,7 @@ class LogPrior:
                 return -np.inf, np.zeros_like(x)
             jacobian, score, slope = outer.jacobian(z, theta)
             prior, by_theta = outer.log_prior(theta)
-            by_z = outer.pull(by_theta, slope) + score
+            by_z = outer.pull(by_theta, theta, slope) + score
             by_free = outer.push(by_z, slope)
             by_x = np.where(self._is_z, by_z[self._order], by_free[self._order] * self._slope(x))
         return prior + jacobian, by_x

@@ -10,13 +10,14 @@ import numpy as np
 
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.priors.densities import DENSITIES, Density, derived_density, derived_support
+from glmm_bayes.priors.whole import DEPENDENT, WHOLE, Makers
 from glmm_bayes.registry import suggestion
 
 type Array = np.ndarray
 
 
 @dataclass(frozen=True, init=False, eq=False)
-class Prior:
+class Prior(Makers):
     """
     A prior distribution, by the name and the arguments it has in PyMC.
 
@@ -61,6 +62,14 @@ class Prior:
         object.__setattr__(self, "arguments", MappingProxyType({"value": float(value)}))
         return self
 
+    @classmethod
+    def whole(cls, distribution: str, arguments: Mapping[str, Any]) -> Self:
+        """Make a prior of several parameters together: see `Makers`."""
+        self = cls.__new__(cls)
+        object.__setattr__(self, "distribution", distribution)
+        object.__setattr__(self, "arguments", MappingProxyType(dict(arguments)))
+        return self
+
     def __repr__(self) -> str:
         """Write the prior as it is written."""
         inside = ", ".join(f"{k}={_short(v)}" for k, v in self.arguments.items())
@@ -76,6 +85,16 @@ class Prior:
         return self.distribution == "Fixed"
 
     @property
+    def is_whole(self) -> bool:
+        """Whether it is one of several parameters together."""
+        return self.distribution in WHOLE
+
+    @property
+    def is_dependent(self) -> bool:
+        """Whether the parameters are a function of others, which are sampled in their place."""
+        return self.distribution in DEPENDENT
+
+    @property
     def support(self) -> tuple[float, float]:
         """The interval in which the density is positive."""
         if self.distribution == "Truncated":
@@ -86,13 +105,15 @@ class Prior:
             return float(np.min(known["lower"])), float(np.max(known["upper"]))
         if self.distribution == "Fixed":
             return self.arguments["value"], self.arguments["value"]
+        if self.is_whole:
+            return WHOLE[self.distribution]
         if self.distribution in DENSITIES:
             return DENSITIES[self.distribution].support
         return derived_support(self.distribution, self.arguments)
 
     def element(self, k: int, size: int) -> "Prior":
         """Give the prior of the k-th of `size` parameters, where an argument has one entry each."""
-        if self.is_fixed:
+        if self.is_fixed or self.is_whole:
             return self
         return Prior(
             self.distribution, **{n: _entry(v, k, size) for n, v in self.arguments.items()}
@@ -137,6 +158,8 @@ class Prior:
         import pymc as pm
 
         size = {"dims": dims} if dims is not None else {"shape": shape} if shape else {}
+        if self.distribution == "Decomposed":
+            return pm.HalfFlat(name, **size, **given)  # with its density as a potential
         return getattr(pm, self.distribution)(name, **self._symbolic_arguments(), **size, **given)
 
     def log_density(self, x: Any) -> Any:

@@ -70,6 +70,8 @@ def _stated(model: Model) -> Iterator[tuple[str, Prior, str]]:
     """Give the priors as they are stated: of the reported values, not of the sampled."""
     shown: set[str] = set()
     for block in model.blocks:
+        if not block.keys[0]:
+            continue  # made for others, whose prior says how
         names = [keys[0] for keys in block.keys]
         if block.stated is None:
             yield from zip(names, block.priors, block.sources, strict=True)

@@ -5,7 +5,7 @@ from dataclasses import replace
 import numpy as np
 import xarray as xr
 
-from glmm_bayes.density import rising
+from glmm_bayes.density import rising, sample_priors
 from glmm_bayes.draws import Draws, split_outer, to_dataset
 from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.model import Model
@@ -59,7 +59,7 @@ def prior_predictive(model: Model, draws: int = 500, *, seed: int | None = None)
 
 def _prior_draws(model: Model, size: int, rng: np.random.Generator) -> Draws:
     priors = [prior for block in model.blocks for prior in block.priors]
-    outer = np.column_stack([prior.sample(rng, (size,)) for prior in priors])
+    outer = sample_priors(model, rng, size)
     at = rising(model)
     if len(at):
         _ascend(outer, at, priors, rng)

@@ -40,6 +40,6 @@ def sample(
     2000
     """
     chosen = fit.seed if seed is None else seed
-    return fit.model.fit(
-        "posthoc", seed=chosen, draws=draws, chains=chains, start=fit.mode.theta, **options
-    )
+    model = fit.model.whole or fit.model
+    start = None if model.dependents else fit.mode.theta
+    return model.fit("posthoc", seed=chosen, draws=draws, chains=chains, start=start, **options)

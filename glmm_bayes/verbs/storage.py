@@ -17,7 +17,8 @@ from glmm_bayes.families.mixture_of import family_of
 from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.again import ARRAYS, NUMBERS, found_before
-from glmm_bayes.priors import Prior, as_prior
+from glmm_bayes.modes.plain import plain
+from glmm_bayes.priors import WHOLE, Prior, as_prior
 
 FORMAT = 2  # 1 had posteriors only
 HEADER, FRAME = "glmm_bayes", "fitted_rows"
@@ -138,6 +139,8 @@ def _plain(value: Any) -> Any:
 def _mode_back(model: Model, tree: xr.DataTree, header: Mapping[str, Any]) -> ModeFit:
     arrays = {str(name): a.to_numpy() for name, a in tree["mode"].data_vars.items()}
     names = [term.name for term in model.design.terms]
+    if header["method"] != "map":
+        model = plain(model)
     mode = found_before(
         model,
         header["numbers"],
@@ -198,6 +201,8 @@ def _prior_in(stored: Mapping[str, Any]) -> Prior:
     }
     if stored["distribution"] == "Fixed":
         return Prior.fixed(stored["arguments"]["value"])
+    if stored["distribution"] in WHOLE:
+        return Prior.whole(stored["distribution"], arguments)
     return Prior(stored["distribution"], **arguments)
 
 

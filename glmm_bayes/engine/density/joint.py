@@ -211,7 +211,7 @@ class Joint:
             given = {k: theta[s] for k, s in term.theta.items()}
             for k, g in term.structure.pullback(given, term.p, grad_Lambda).items():
                 grad_theta[term.theta[k]] += g
-        gradient[:d] = self.outer.pull(grad_theta, slope) + jacobian_score
+        gradient[:d] = self.outer.pull(grad_theta, theta, slope) + jacobian_score
         return float(value), gradient
 
     def unpack(self, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:

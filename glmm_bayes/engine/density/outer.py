@@ -11,6 +11,32 @@ type Places = tuple[np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)
+class Dependence:
+    """
+    Parameters that are a function of others: `formula` of `given`, at the positions `at`.
+
+    `formula.value` takes the values of `given` `(…, size)` each, and `formula.slopes` carries
+    slopes by what it gives back to them.
+    """
+
+    at: np.ndarray
+    given: Sequence[slice]
+    formula: Any
+
+    def fill(self, theta: np.ndarray) -> None:
+        """Write them into theta `(…, m)`."""
+        with np.errstate(all="ignore"):  # far out, a sampler is told by what is not finite
+            theta[..., self.at] = self.formula.value([theta[..., part] for part in self.given])
+
+    def back(self, theta: np.ndarray, by_theta: np.ndarray) -> None:
+        """Add to the slopes `(m,)` of what is given those by what depends on it."""
+        with np.errstate(all="ignore"):
+            slopes = self.formula.slopes([theta[part] for part in self.given], by_theta[self.at])
+        for part, slope in zip(self.given, slopes, strict=True):
+            by_theta[part] += slope
+
+
+@dataclass(frozen=True, eq=False)
 class Outer:
     """
     m parameters with their supports and priors, of which some may be fixed.
@@ -24,11 +50,13 @@ class Outer:
     lower, upper
         `(m,)` the supports' ends.
     value
-        `(m,)` the value of each fixed parameter, NaN of the free ones.
+        `(m,)` the value of each fixed parameter, NaN of the free ones; 0 of dependent ones.
     forms
         Pairs of a prior (with `core` and `score`) and the positions `(k,)` it speaks of.
     rising
         The positions of parameters that ascend, one after the other, all free and unbounded.
+    dependences
+        Of parameters that are functions of the free and the fixed ones.
     """
 
     lower: np.ndarray
@@ -36,6 +64,7 @@ class Outer:
     value: np.ndarray
     forms: Sequence[tuple[Any, np.ndarray]]
     rising: np.ndarray = field(default_factory=lambda: np.empty(0, dtype=int))
+    dependences: Sequence[Dependence] = ()
 
     @cached_property
     def free(self) -> np.ndarray:
@@ -75,7 +104,13 @@ class Outer:
         if len(self.rising):
             steps = np.exp(x[..., self._gaps])
             theta[..., self.rising[1:]] = theta[..., self.rising[:1]] + np.cumsum(steps, axis=-1)
+        self.complete(theta)
         return theta
+
+    def complete(self, theta: np.ndarray) -> None:
+        """Write into theta `(…, m)` what depends on the others."""
+        for each in self.dependences:
+            each.fill(theta)
 
     def jacobian(self, x: np.ndarray, theta: np.ndarray) -> tuple[float, np.ndarray, np.ndarray]:
         """
@@ -107,8 +142,12 @@ class Outer:
             total += x[self._gaps].sum()
         return total, score, slope
 
-    def pull(self, by_theta: np.ndarray, slope: np.ndarray) -> np.ndarray:
+    def pull(self, by_theta: np.ndarray, theta: np.ndarray, slope: np.ndarray) -> np.ndarray:
         """Carry a derivative `(m,)` by theta back to x `(d,)`, with the slope of `jacobian`."""
+        if self.dependences:
+            by_theta = by_theta.copy()
+            for each in self.dependences:
+                each.back(theta, by_theta)
         if len(self.rising):
             # Each distance moves all that come after it.
             by_theta = by_theta.copy()

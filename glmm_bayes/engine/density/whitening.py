@@ -158,7 +158,7 @@ class Whitened:
                 by_theta[term.theta[k]] += g
         slope = joint.outer.jacobian(x[:d], theta)[2]
         gradient[d:] = self._turned(gradient[d:])
-        gradient[:d] = w.axes.T @ (by_x[:d] + joint.outer.pull(by_theta, slope))
+        gradient[:d] = w.axes.T @ (by_x[:d] + joint.outer.pull(by_theta, theta, slope))
         return value + log_rate, gradient
 
     def place(self, z: np.ndarray) -> np.ndarray:
