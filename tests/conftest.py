@@ -21,6 +21,7 @@ def _kernels_cache() -> str:
 
 
 os.environ.setdefault("NUMBA_CACHE_DIR", _kernels_cache())
+os.environ["COLUMNS"] = "100"  # printed pages are as wide, whatever the tests run in
 
 BESIDE = Path(__file__).resolve().parents[2] / "shared"
 

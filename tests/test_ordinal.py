@@ -420,3 +420,13 @@ def test_a_refit_keeps_the_order_of_the_categories(wine):
     assert again.model.design.response.levels == tuple("zyxwv")
     with pytest.raises(gb.DataError, match="category 'a'"):
         fit.refit(np.full(len(wine), "a"))
+
+
+def test_draws_around_a_maximum_keep_thresholds_in_order():
+    rng = np.random.default_rng(2)
+    # A category that was seen twice: its thresholds are hardly told apart.
+    data = pd.DataFrame({"y": np.repeat([1, 2, 3], [40, 2, 40]), "x": rng.normal(size=84 - 2)})
+    fit = gb.Model("y ~ x", data, family="cumulative").fit("ml")
+    probabilities = fit.predict(draws=True, seed=1).to_numpy()
+    assert np.isfinite(probabilities).all()
+    assert (probabilities > 0).all()

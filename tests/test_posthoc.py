@@ -49,7 +49,7 @@ def test_small_models_draw_everything_at_once():
 @pytest.mark.parametrize("plan", [Plan(True, 0), Plan(True, 2), Plan(False, 0), Plan(False, 2)])
 def test_chains_of_moves_agree(plan, monkeypatch):
     monkeypatch.setattr(sampling, "are_drawn_at_once", lambda around: False)
-    surveyed = sampling.Surveyed(cbpp(), None)
+    surveyed = sampling.Surveyed(cbpp(), None, 3)
     monkeypatch.setattr(sampling, "POOR", 0.0)
     settings = sampling.Settings(3, 1000, 100, 4, 1, False)
     with np.errstate(all="ignore"):

@@ -1,6 +1,6 @@
 """Effects and coefficients as standard normals: the map, its slopes and the density it states."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -171,7 +171,7 @@ def equations(point: Point) -> Equations:
         eta[R] += J @ found.centre
         h = (h + np.einsum("anj,jk,bnk->abn", J, np.linalg.inv(found.H), J)) / 2
         rows = problem.corrected.rows
-        means = average(rows, eta, h, R, order=2, straight=len(R) > 1)
+        means = average(rows, eta, h, R, order=2, straight=True)
         found = solved(point, J, means.first, semidefinite(means.weights), eta)
     return found
 
@@ -428,6 +428,33 @@ def test_many_draws_at_once_are_those_of_one_after_the_other(name):
         )
         for b, same in zip(found.effects, point.setting.effects(centre), strict=True):
             np.testing.assert_allclose(b[at], same, atol=1e-7)
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+@pytest.mark.parametrize("name", AT_ONCE)
+def test_many_draws_at_once_are_corrected_as_one_after_the_other(name, depth):
+    """The same centre and volume, at outer parameters that are far apart."""
+    (point, other) = points(name, 2)
+    around = point.around
+    around = replace(around, problem=replace(around.problem, depth=depth))
+    psi = np.stack([point.psi, other.psi])
+    theta, log_prior = around.target.log_prior.densities(around.target.tiled(psi))
+    found = Batched(around.problem).draw(
+        around.target.factors(theta),
+        around.target.fixed_at(psi),
+        log_prior,
+        np.zeros((2, around.problem.columns)),
+    )
+    settings = around.settings(psi)
+    for i in range(2):
+        setting = settings(i)
+        (G, k), Q = setting.shapes
+        at = setting.place(setting.part(np.zeros((G, k))), np.zeros(Q))
+        np.testing.assert_allclose(found.gamma[i], at.gamma, atol=1e-6)
+        for b, same in zip(found.effects, setting.effects(at), strict=True):
+            np.testing.assert_allclose(b[i], same, atol=1e-6)
+        ours = setting.log_outer + at.log_density
+        assert found.log_normals[i] == pytest.approx(ours, abs=1e-5)
 
 
 @pytest.mark.parametrize("name", ["one effect a level", "no random term", "no coefficient"])

@@ -21,9 +21,6 @@ class Rows(Protocol):
     def __call__(self, eta: np.ndarray, order: int, among: Sequence[int] | None = None, /) -> Any:
         """Expand at `(P, n)` predictors; with `among`, derivatives by others are left zero."""
 
-    def repeated(self, times: int) -> "Rows":
-        """Put the rows one after the other, so many times."""
-
 
 @dataclass(frozen=True, eq=False)
 class Normal:

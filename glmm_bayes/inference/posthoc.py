@@ -166,7 +166,7 @@ def _drawn(
             start=start,
         )
         return found, statistics, how_collapsed(statistics)
-    surveyed, words = Surveyed(model, start), []
+    surveyed, words = Surveyed(model, start, settings.seed), []
     first = used = surveyed.prepared(Plan(integrated=True, depth=0))
     if not exact:
         used, drawn, weighed = draw_approximately(surveyed, first, settings)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.density import rising
 from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, split_outer, uncentred
 from glmm_bayes.errors import NotSupportedError
@@ -225,7 +226,17 @@ class Mode:
                 "maximum here; simplify the model, or give it priors and use fit('map')."
             )
         z = rng.standard_normal((size, self.axes.shape[1]))
+        while len(crossed := np.flatnonzero(self._cross(self.x + z @ self.axes.T))):
+            z[crossed] = rng.standard_normal((len(crossed), z.shape[1]))
         return self._named(self.x + z @ self.axes.T, self._sampled_effects(rng, z))
+
+    def _cross(self, x: np.ndarray) -> np.ndarray:
+        """Tell where what has to ascend, as thresholds, does not."""
+        ascending = rising(self.coordinates.model)
+        if not len(ascending):
+            return np.zeros(len(x), dtype=bool)
+        theta = np.stack([self.coordinates.theta(point)[ascending] for point in x])
+        return (np.diff(theta, axis=1) <= 0).any(axis=1)
 
     def row_arms(self, design: Design, groups: str) -> dict[str, np.ndarray]:
         """Give how rows vary with the effects, the parameters given: see `modes.rows.row_arms`."""

@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-from glmm_bayes.engine.around.batched import Batched, is_small
+from glmm_bayes.engine.around.batched import Batched, is_small, is_soon_corrected
 from glmm_bayes.posthoc.proposals import CHUNK, MANY, Proposer
 from glmm_bayes.posthoc.target import Around
 from glmm_bayes.posthoc.weighed import Weighed
@@ -16,8 +16,10 @@ type Placed = Callable[[np.ndarray, np.ndarray, np.ndarray], Weighed]
 
 def are_drawn_at_once(around: Around) -> bool:
     """Tell whether a model is so small that one after the other would take longer."""
-    latent = around.problem.system.latent
-    return not latent.is_structured and is_small(latent, around.problem.X.shape[1])
+    problem, latent = around.problem, around.problem.system.latent
+    if latent.is_structured or not is_small(latent, problem.X.shape[1]):
+        return False
+    return problem.depth == 0 or is_soon_corrected(problem)
 
 
 def proposer_around(around: Around) -> Proposer:

@@ -26,6 +26,7 @@ PILOT, ENOUGH = 4000, 0.3  # weighed draws, and the share of effective ones that
 TAILED = 0.5  # Pareto's k of these, from which on the approximation lacks tails
 POOR = 0.1  # effective draws a draw, below which another way is tried
 EACH = 4  # independent proposals for one draw
+DEPTH = 2  # corrections for each proposal, where one for all is too little
 APART = 1.05  # R-hat of chains that have not found the same posterior
 
 
@@ -61,21 +62,23 @@ class Plan:
 
 @dataclass(frozen=True, eq=False)
 class Prepared:
-    """An approximation, ready to be drawn from."""
+    """An approximation, ready to be drawn from; `seed` is of its pilot."""
 
     plan: Plan
     around: Around
     surrogate: Any
+    seed: int
 
     @cached_property
     def proposer(self) -> Proposer:
         """Proposes everything at once, for outer parameters of the surrogate."""
         return proposer_around(self.around)
 
-    def pilot(self, seed: int) -> Weights:
-        """Look at weights of independent draws, to decide how to go on."""
+    @cached_property
+    def pilot(self) -> Weights:
+        """Weights of independent draws, to decide how to go on."""
         # A stream of its own: the draws that are kept do not decide how they are drawn.
-        rng = np.random.default_rng([seed, 2])
+        rng = np.random.default_rng([self.seed, 2])
         return draw_and_weigh(self.proposer, self.surrogate, rng, PILOT).weights
 
 
@@ -85,6 +88,7 @@ class Surveyed:
 
     model: Model
     start: np.ndarray | None
+    seed: int
 
     def prepared(self, plan: Plan) -> Prepared:
         """
@@ -105,13 +109,20 @@ class Surveyed:
         if d:
             surrogate = fit_surrogate(target, around.psi, around.axes, tolerance=CLOSE)
         verify(around, surrogate)
-        return Prepared(plan, around, surrogate)
+        return Prepared(plan, around, surrogate, self.seed)
+
+    def corrected(self, first: Prepared) -> Prepared:
+        """Correct the approximation anew for all outer parameters; the polynomial is the same."""
+        plan = replace(first.plan, depth=DEPTH)
+        around = replace(first.around, problem=replace(first.around.problem, depth=DEPTH))
+        verify(around, first.surrogate)
+        return Prepared(plan, around, first.surrogate, self.seed)
 
     def plans(self, first: Prepared) -> tuple[Plan, ...]:
         """Give what may be tried after the simplest."""
         around = first.around
         count = len(around.psi) + around.problem.X.shape[1]
-        return (Plan(integrated=count > FEW, depth=2),)
+        return (Plan(integrated=count > FEW, depth=DEPTH),)
 
 
 class Alone:
@@ -137,7 +148,7 @@ def draw_exactly(surveyed: Surveyed, first: Prepared, settings: Settings) -> tup
     ConvergenceError
         If no way leads to chains that agree.
     """
-    first = _with_tails(surveyed, first, settings)
+    first = _with_tails(surveyed, first)
     best, drawn = first, _drawn(first, settings)
     share, r_hat = _quality(drawn)
     for plan in surveyed.plans(first) if share < POOR else ():
@@ -155,15 +166,18 @@ def draw_exactly(surveyed: Surveyed, first: Prepared, settings: Settings) -> tup
     return best, drawn
 
 
-def _with_tails(surveyed: Surveyed, first: Prepared, settings: Settings) -> Prepared:
+def _with_tails(surveyed: Surveyed, first: Prepared) -> Prepared:
     """
     Give another approximation where independent draws show that the first one lacks tails.
 
     Chains would hardly ever go there, and their effective numbers would not tell.
     """
-    if are_drawn_at_once(first.around) and first.pilot(settings.seed).pareto_k >= TAILED:
-        return surveyed.prepared(surveyed.plans(first)[0])
-    return first
+    if not are_drawn_at_once(first.around) or first.pilot.pareto_k < TAILED:
+        return first
+    again = surveyed.corrected(first)
+    if are_drawn_at_once(again.around) and again.pilot.pareto_k < TAILED:
+        return again
+    return surveyed.prepared(surveyed.plans(first)[0])
 
 
 def draw_approximately(
@@ -193,7 +207,7 @@ def can_be_trusted(weights: Weights, settings: Settings) -> bool:
 
 def _drawn(prepared: Prepared, settings: Settings) -> Drawn:
     if are_drawn_at_once(prepared.around):
-        pilot = prepared.pilot(settings.seed)
+        pilot = prepared.pilot
         # Such good proposals of everything at once make moves idle.
         if pilot.pareto_k < TAILED and pilot.effective > ENOUGH * PILOT:
             return _by_independence(prepared, settings)

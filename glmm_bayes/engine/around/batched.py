@@ -7,13 +7,17 @@ import numpy as np
 
 from glmm_bayes.engine.algebra.dense import Dense
 from glmm_bayes.engine.around.stacked import stable_roots
+from glmm_bayes.engine.around.variational import average
 from glmm_bayes.engine.around.whitened import Problem
 from glmm_bayes.engine.latent import Latent
+from glmm_bayes.engine.newton import positive_part
 
 # Beyond, one draw after the other is as fast: columns of what is only drawn, of what is mended to
 # third order too, and rows.
 DRAWN, MENDED, MOST_ROWS = 48, 72, 2000
 CHUNK = 256  # draws at a time
+ROOM = 2e6  # numbers of all predictors' covariances with effects, where these are asked for
+MOST_PRODUCTS = 3e5  # multiplications of one correction of one draw
 
 
 @dataclass(frozen=True, eq=False)
@@ -45,6 +49,11 @@ def is_small(latent: Latent, k: int, columns: int = DRAWN) -> bool:
     return latent.size + k <= columns and latent.n <= MOST_ROWS
 
 
+def is_soon_corrected(problem: Problem) -> bool:
+    """Tell whether the approximation may be corrected anew for every draw at once."""
+    return problem.X.shape[0] * problem.columns**2 <= MOST_PRODUCTS
+
+
 class Batched:
     """
     The normal approximation of effects and coefficients at many outer parameters.
@@ -59,12 +68,13 @@ class Batched:
         self.K = np.zeros((len(self.Z), latent.n, self.Q))
         self.K[:, :, : self.N] = self.Z
         self.K[0, :, self.N :] = X
+        self.chunk = min(CHUNK, max(1, int(ROOM / self.K.size))) if problem.depth else CHUNK
         self.constant = problem.corrected.is_fixed and not problem.varies
         if self.constant:
-            self.fixed = self._equations(problem.base[:, None])
+            self.fixed = self._first(problem.base[:, None])
 
-    def _equations(self, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Give K'WK `(m, Q, Q)` and the right-hand sides `(m, Q)`, where `(P, m, n)` is fixed."""
+    def _first(self, fixed: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Give the first equations, where `(P, m, n)` is fixed: see `_equations`."""
         corrected, R = self.problem.corrected, self.problem.random
         others = corrected.others
         moved = fixed[others] - self.problem.base[others][:, None]
@@ -73,7 +83,13 @@ class Batched:
             first, W = first[:, None], W[:, :, None]
         shape = (len(R), len(R), *fixed.shape[1:])
         W, first = np.broadcast_to(W, shape), np.broadcast_to(first, shape[1:])
-        t = np.einsum("abmn,bmn->amn", W, (corrected.eta[:, None] - fixed)[R]) + first
+        return self._equations(first, W, (corrected.eta[:, None] - fixed)[R])
+
+    def _equations(
+        self, first: np.ndarray, W: np.ndarray, rest: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give K'WK `(m, Q, Q)` and right-hand sides `(m, Q)`; `rest` is the centre less fixed."""
+        t = np.einsum("abmn,bmn->amn", W, rest) + first
         right = sum(part @ K for part, K in zip(t, self.K, strict=True))
         right[:, self.N :] += self.problem.prior.precision @ self.problem.prior.mean
         C = np.zeros((W.shape[2], self.Q, self.Q))
@@ -103,8 +119,8 @@ class Batched:
             `(S,)` of the outer parameters.
         """
         parts = []
-        for start in range(0, len(z), CHUNK):
-            at = slice(start, start + CHUNK)
+        for start in range(0, len(z), self.chunk):
+            at = slice(start, start + self.chunk)
             of = slice(None) if fixed.shape[1] == 1 else at
             parts.append(self._drawn([L[at] for L in Lambdas], fixed[:, of], log_prior[at], z[at]))
         return Batch(
@@ -123,13 +139,15 @@ class Batched:
         z: np.ndarray,
     ) -> Batch:
         problem, N = self.problem, self.N
-        C, right = self.fixed if self.constant else self._equations(fixed)
-        H = self._left(Lambdas, np.broadcast_to(C, (len(z), self.Q, self.Q)))
-        H = self._left(Lambdas, np.swapaxes(H, 1, 2))
-        H[:, np.arange(N), np.arange(N)] += 1.0
-        H[:, N:, N:] += problem.prior.precision
-        right = self._left(Lambdas, np.broadcast_to(right, z.shape)[..., None])
-        bad = ~np.isfinite(H).all(axis=(1, 2))
+        C, right = self.fixed if self.constant else self._first(fixed)
+        H, right = self._in_units(Lambdas, C, right, len(z))
+        bad, h = ~np.isfinite(H).all(axis=(1, 2)), None
+        for _ in range(problem.depth):
+            root, bad = stable_roots(H, bad)
+            v = np.linalg.solve(H, right)[..., 0]
+            C, right, h = self._refined(Lambdas, root, v, fixed, h)
+            H, right = self._in_units(Lambdas, C, right, len(z))
+            bad |= ~np.isfinite(H).all(axis=(1, 2))
         root, bad = stable_roots(H, bad)
         rotated = np.linalg.solve(np.swapaxes(root, 1, 2), z[..., None])
         v = (np.linalg.solve(H, right) + rotated)[..., 0]
@@ -140,6 +158,49 @@ class Batched:
         log_density = problem.rows.value(eta).sum(axis=-1) + inner + log_prior
         log_density[bad] = -np.inf
         return Batch(u, gamma, effects, log_density, log_density - half_log)
+
+    def _in_units(
+        self, Lambdas: Sequence[np.ndarray], C: np.ndarray, right: np.ndarray, size: int
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Give the equations of effects in standard units: H `(m, Q, Q)`, and `(m, Q, 1)`."""
+        N = self.N
+        H = self._left(Lambdas, np.broadcast_to(C, (size, self.Q, self.Q)))
+        H = self._left(Lambdas, np.swapaxes(H, 1, 2))
+        H[:, np.arange(N), np.arange(N)] += 1.0
+        H[:, N:, N:] += self.problem.prior.precision
+        return H, self._left(Lambdas, np.broadcast_to(right, (size, self.Q))[..., None])
+
+    def _refined(
+        self,
+        Lambdas: Sequence[np.ndarray],
+        root: np.ndarray,
+        v: np.ndarray,
+        fixed: np.ndarray,
+        h: np.ndarray | None,
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """
+        Correct the approximation once more about every draw's own centre.
+
+        As `whitened.Problem.refined`; h `(R, R, m, n)`.
+        """
+        problem, R, m = self.problem, self.problem.random, len(v)
+        eta = self._predicted(Lambdas, v[:, : self.N], v[:, self.N :], fixed)[1]
+        halves = []
+        for K in self.K:
+            turned = self._left(Lambdas, np.broadcast_to(K.T, (m, *K.T.shape)))
+            halves.append(np.linalg.solve(root, turned))
+        own = np.array([[(a * b).sum(axis=1) for b in halves] for a in halves])
+        last = problem.corrected.spread[:, :, None] if h is None else h
+        h = 0.5 * (last + own)
+        found = average(
+            problem.rows.repeated(m), eta.reshape(len(eta), -1),
+            h.reshape(*h.shape[:2], -1), R, order=2, straight=True,
+        )  # fmt: skip
+        # Any approximation will do for draws that are so far out.
+        first, W = (np.where(np.isfinite(a), a, 0.0) for a in (found.first, found.weights))
+        rest = (eta - fixed)[R]
+        W = positive_part(W).reshape(h.shape)
+        return *self._equations(first.reshape(rest.shape), W, rest), h
 
     def _left(self, Lambdas: Sequence[np.ndarray], A: np.ndarray) -> np.ndarray:
         """Multiply the effects' rows of `(m, Q, c)` by Lambda' from the left, level by level."""

@@ -23,7 +23,8 @@ class Problem:
     system
         The effects' linear algebra, with the columns `X` `(n, k)` of the coefficients.
     rows
-        `rows.value(eta)` `(n,)` and `rows.slope(eta)` `(P, n)` at `(P, n)` predictors.
+        `rows.value(eta)` `(n,)` and `rows.slope(eta)` `(P, n)` at `(P, n)` predictors;
+        `rows.repeated(times)` are so many of them.
     corrected
         The rows as a normal response, at outer parameters near the posterior's mode.
     base
@@ -100,8 +101,8 @@ class Problem:
         eta[R] += factor.spread.eta(u)
         eta[0] += self.X @ gamma
         h = 0.5 * ((self.corrected.spread if h is None else h) + factor.leverages())
-        # Of several predictors few nodes will do: what is proposed need not be exact.
-        found = average(self.corrected.rows, eta, h, R, order=2, straight=len(R) > 1)
+        # Few nodes will do: what is proposed need not be exact.
+        found = average(self.corrected.rows, eta, h, R, order=2, straight=True)
         W = positive_part(found.weights)
         return self._equations(found.first, W, (eta - fixed)[R]), h
 
