@@ -15,8 +15,10 @@ from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.kriging import standard_effects
 from glmm_bayes.model import Model
 from glmm_bayes.parameters import Block
+from glmm_bayes.predictive import with_residuals
 from glmm_bayes.priors import Prior, grouped
-from glmm_bayes.residual import refuse_residual
+from glmm_bayes.residual import Residuals
+from glmm_bayes.residual_draws import drawn_residuals
 from glmm_bayes.terms import RandomTerm
 
 # The variable of thresholds or intercepts that ascend, at the columns' means while centred.
@@ -34,7 +36,6 @@ def compile_model(model: Model) -> pm.Model:
         the coefficients of centred columns, `v_<term>` the effects in standard units (where the
         term is not centred) and `partial_<term>` what a correlation matrix is sampled by.
     """
-    refuse_residual(model.design.residual, "model.pymc")
     coords = {**coordinates(model), "__obs__": model.design.rows.kept}
     if model.design.y.ndim == 2:
         coords[model.family.dimension] = list(model.family.columns or ())
@@ -57,7 +58,10 @@ def compile_model(model: Model) -> pm.Model:
         params = {name: values[name] for name in model.constants}
         for name, predictor in eta.items():
             params[name] = model.links[name].linkinv(predictor, graph())
-        _response(model, params)
+        if model.design.residual is not None:
+            _together(model, model.design.residual, params, values)
+        else:
+            _response(model, params)
     return built
 
 
@@ -234,6 +238,38 @@ def _standard(term: RandomTerm, values: Mapping[str, Any], dims: tuple[str, str]
     return pm.CustomDist(
         f"v_{term.name}", np.zeros((q, p)), *theta, logp=logp, random=random,
         signature=f"{inputs}->(q,p)", dims=dims,
+    )  # fmt: skip
+
+
+def _together(
+    model: Model, residual: Residuals, params: Mapping[str, Any], values: Mapping[str, Any]
+) -> None:
+    """Enter a normal response whose residuals vary together."""
+    between, n, y = residual.level_structure, model.nobs, model.design.y
+    names = [p.name for p in between.parameters(n)]
+    theta = {name: pt.atleast_1d(values[f"{name}_{residual.name}"]) for name in names}
+    for key, value in between.reported(theta, n, graph()).items():
+        dims = tuple(f"{residual.name}__{d}" for d in between.dims(key))
+        pm.Deterministic(f"{key}_{residual.name}", value, dims=dims)
+    i, j = residual.pairs.T
+    twice = np.where(i == j, 1.0, 2.0)
+
+    def logp(x: Any, mu: Any, sigma: Any, *given: Any) -> Any:
+        Q = between.entries(dict(zip(names, given, strict=True)), graph())
+        e = (model.family.working(x) - mu) / sigma
+        squares = (Q.values * twice * e[i] * e[j]).sum()
+        whole = 0.5 * (Q.log_determinant - squares - n * np.log(2 * np.pi))
+        return whole - pt.log(sigma).sum()
+
+    def random(mu: Any, sigma: Any, *given: Any, rng: Any, size: Any) -> np.ndarray:
+        named = {f"{k}_{residual.name}": v[None] for k, v in zip(names, given, strict=True)}
+        e = drawn_residuals(residual, named, rng)
+        return with_residuals(model, {"mu": mu, "sigma": sigma}, e)[0]
+
+    inputs = ",".join(["(n),(n)", *(f"(m{k})" for k in range(len(names)))])
+    pm.CustomDist(
+        "y", *(pt.broadcast_to(params[k], (n,)) for k in ("mu", "sigma")), *theta.values(),
+        logp=logp, random=random, signature=f"{inputs}->(n)", observed=y, dims="__obs__",
     )  # fmt: skip
 
 

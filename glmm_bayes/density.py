@@ -9,12 +9,12 @@ from glmm_bayes.dependents import decompositions
 from glmm_bayes.draws import ascending, beta_name
 from glmm_bayes.engine.density.joint import Between, Effects, Joint, Linear, Score, Shares
 from glmm_bayes.engine.density.outer import Dependence, Outer
+from glmm_bayes.engine.density.together import Together
 from glmm_bayes.engine.density.whitening import Whitened, Whitening
 from glmm_bayes.engine.latent import Pattern
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.priors import REAL, Prior, grouped
-from glmm_bayes.residual import refuse_residual
 from glmm_bayes.terms import Loading, RandomTerm
 
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -29,7 +29,6 @@ def read_density(model: Model, centering: Mapping[str, bool] | None = None) -> J
     centering
         By term, whether its effects are sampled centred; by default as the model says.
     """
-    refuse_residual(model.design.residual, "sampling")
     outer, centred = read_outer(model), model.centering if centering is None else centering
     start, effects, shares = outer.size, [], _shares(model, centred)
     for term in model.design.terms:
@@ -43,6 +42,7 @@ def read_density(model: Model, centering: Mapping[str, bool] | None = None) -> J
         effects=effects,
         likelihood=_likelihood(model),
         size=start,
+        **_together(model),
     )
 
 
@@ -146,6 +146,20 @@ def _between(model: Model, term: RandomTerm) -> Between | None:
     return Between(pattern, structure, theta)
 
 
+def _together(model: Model) -> dict[str, Any]:
+    """Give what stands in for the likelihood where residuals have a structure."""
+    residual, link = model.design.residual, model.links.get("sigma")
+    if residual is None or link is None:
+        return {}
+    structure, size = residual.structures[1]
+    theta = {p.name: model.layout[f"{p.name}_residual"] for p in structure.parameters(size)}
+    between = Between(Pattern(model.nobs, residual.pairs), structure, theta)
+    is_constant = "sigma" in model.constants
+    y = model.family.working(model.design.y)
+    linkinv, slope = (np.asarray, np.ones_like) if is_constant else (link.linkinv, link.slope)
+    return {"together": Together(y, between, linkinv, slope), "residual": theta}
+
+
 def _shares(model: Model, centering: Mapping[str, bool]) -> dict[str, Shares]:
     """
     Match the columns of the fixed part with the centred terms: `Shares` by the term's name.
@@ -247,7 +261,8 @@ def compiled_density(model: Model, joint: Joint, whitening: Whitening | None = N
     ]
     priors = [prior for block in model.blocks for prior in block.priors]
     kinds = [kind for kind in map(_kernel, priors) if kind is not None]
-    if None in (family.compiled, *links.values(), *structures) or len(kinds) < len(priors):
+    unknown = None in (family.compiled, *links.values(), *structures) or len(kinds) < len(priors)
+    if unknown or joint.together is not None:
         return joint.value_and_gradient if whitening is None else Whitened(joint, whitening)
     response = design.response
     ones = np.ones(design.n)

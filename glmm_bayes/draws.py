@@ -142,6 +142,7 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
     for term in model.design.terms:
         variables |= _reported(term, draws)
         variables[f"b_{term.name}"] = ([term.dim, f"{term.name}__coef"], draws.effects[term.name])
+    variables |= _reported_of_residuals(model, draws)
     variables |= {name: ([], values) for name, values in draws.constants.items()}
     shape = (draws.chains, draws.size // draws.chains)
     data = {
@@ -215,6 +216,24 @@ def _reported(term: RandomTerm, draws: Draws) -> dict[str, tuple[list[str], np.n
     }
 
 
+def _reported_of_residuals(model: Model, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:
+    residual = model.design.residual
+    if residual is None:
+        return {}
+    structure, n = residual.structures[1]
+    rows = [
+        structure.reported(residual.theta({k: v[s] for k, v in draws.theta.items()}), n)
+        for s in range(draws.size)
+    ]
+    return {
+        f"{key}_{residual.name}": (
+            [f"{residual.name}__{d}" for d in structure.dims(key)],
+            np.stack([row[key] for row in rows]),
+        )
+        for key in rows[0]
+    }
+
+
 def derived_values(term: RandomTerm, theta: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
     """Give by key, for S draws, what the term's structure reports beside its parameters."""
     names = [p.name for p in term.structure.parameters(term.size)]
@@ -239,6 +258,11 @@ def coordinates(model: Model) -> dict[str, list[str]]:
         if param in steps:
             continue
         coords["coef" if param == "mu" else f"coef_{param}"] = list(predictor.names)
+    residual = model.design.residual
+    if residual is not None:
+        structure, n = residual.structures[1]
+        for dim, labels in structure.coordinates(n).items():
+            coords[f"{residual.name}__{dim}"] = list(labels)
     for block in model.blocks:
         if block.dim is not None and not block.keys[0]:
             coords[block.dim] = list(block.labels)
@@ -269,12 +293,14 @@ def from_dataset(model: Model, data: "xr.Dataset") -> Draws:
         further = [flat("beta_cs")[:, k]] if "beta_cs" in data else []
         beta[name] = np.column_stack([flat("thresholds")[:, k], *further])
     theta: dict[str, np.ndarray] = {}
-    for term in model.design.terms:
-        for structure, size in term.structures:
-            keys = {p.key for p in structure.parameters(size)}
-            values = {key: flat(f"{key}_{term.name}") for key in keys}
-            for name, value in structure.sampled(values, size).items():
-                theta[f"{name}_{term.name}"] = value
+    sides = [(term.name, *side) for term in model.design.terms for side in term.structures]
+    if model.design.residual is not None:
+        sides.append((model.design.residual.name, *model.design.residual.structures[1]))
+    for owner, structure, k in sides:
+        keys = {p.key for p in structure.parameters(k)}
+        values = {key: flat(f"{key}_{owner}") for key in keys}
+        for name, value in structure.sampled(values, k).items():
+            theta[f"{name}_{owner}"] = value
     for block in model.blocks:
         if not block.keys[0] and (block.dim is not None or block.scalar):
             theta[block.name] = flat(block.name).reshape(-1, block.size)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.residual import Residuals
 from glmm_bayes.terms import RandomTerm
 
 type Theta = Mapping[str, np.ndarray]
@@ -24,7 +25,7 @@ class Given:
     -Q_nn^-1 Q_nk v_k and precision Q_nn: Rue & Held (2005), Gaussian Markov Random Fields, 2.5.
     """
 
-    term: RandomTerm
+    term: RandomTerm | Residuals
     known: int
 
     @property

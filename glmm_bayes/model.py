@@ -295,14 +295,12 @@ class Model:
                 f"Only a normal response has residuals that 'residual ~ {text}' can be of: write "
                 f"{text} in the first formula, as a random term, for {self.family.name!r}."
             )
-        sigma = design.predictors.get("sigma")
-        if (sigma is not None and sigma.names != (INTERCEPT,)) or (
-            design.response.weights is not None
-        ):
+        loaded = {loading.param for term in design.terms for loading in term.loadings}
+        if design.response.weights is not None or loaded - {"mu"}:
             raise NotSupportedError(
-                f"'residual ~ {text}' is built for one sigma, times what is known, as in "
-                f"'sigma ~ 1 + offset(log(s))', and without weights: leave other terms out, or "
-                f"write {text} in the first formula, as a random term."
+                f"'residual ~ {text}' is built without weights, and without random effects of "
+                f"sigma: let 'sigma ~ …' have fixed terms only (a weight w is the term "
+                f"offset(-0.5 * log(w))), or write {text} in the first formula, as a random term."
             )
 
     def _check_names(self, design: Design) -> None:

@@ -3,12 +3,12 @@
 from collections.abc import Iterator, Mapping
 
 import numpy as np
+from scipy.special import ndtr
 
 from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, factors
 from glmm_bayes.kriging import new_effects
 from glmm_bayes.model import Model
-from glmm_bayes.residual import refuse_residual
 from glmm_bayes.terms import RandomTerm
 
 type Effects = Mapping[str, np.ndarray]
@@ -74,13 +74,36 @@ def on_own_scale(
 
 
 def responses(
-    model: Model, design: Design, params: Mapping[str, np.ndarray], rng: np.random.Generator
+    model: Model,
+    design: Design,
+    params: Mapping[str, np.ndarray],
+    rng: np.random.Generator,
+    residuals: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Draw responses `(S, n)`; with trials, counts of successes."""
-    refuse_residual(design.residual, "drawing responses")
+    """
+    Draw responses `(S, n)`; with trials, counts of successes.
+
+    Where residuals have a structure they are drawn before, `(S, n)` of unit variance, for rows
+    vary together: see `residual_draws`.
+    """
+    if residuals is not None:
+        return with_residuals(model, params, residuals)
     shape = np.broadcast_shapes(*(p.shape for p in params.values()), (1, design.n))
     trials = None if design.response is None else design.response.given
     return model.family.draw(rng, params, trials, shape)
+
+
+def with_residuals(
+    model: Model, params: Mapping[str, np.ndarray], residuals: np.ndarray
+) -> np.ndarray:
+    """Give the responses that have certain residuals of unit variance, of a normal family."""
+    sizes = {k: np.broadcast_to(v, residuals.shape) for k, v in params.items()}
+    numeric = model.family.numeric
+    assert numeric is not None
+    distribution = numeric(sizes, None)
+    # By the nearer tail, which keeps its digits.
+    low, high = distribution.ppf(ndtr(residuals)), distribution.isf(ndtr(-residuals))
+    return np.where(residuals < 0, low, high)
 
 
 def in_rows(design: Design, size: int) -> Iterator[tuple[slice, Design]]:

@@ -8,6 +8,7 @@ import xarray as xr
 from glmm_bayes.draws import Draws, to_dataset
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import effects_for, in_rows, parameters, responses
+from glmm_bayes.residual_draws import fitted_residuals, log_densities, log_density
 
 KEPT = 20_000_000  # numbers of a pointwise quantity that are stored: 160 MB
 
@@ -34,7 +35,13 @@ def posterior_tree(model: Model, draws: Draws, statistics: xr.Dataset, seed: int
 
 
 def log_likelihood(model: Model, draws: Draws) -> xr.Dataset:
-    """Evaluate the log density of every row at every draw: `y[chain, draw, __obs__]`."""
+    """
+    Evaluate the log density of every row at every draw: `y[chain, draw, __obs__]`.
+
+    Of rows whose residuals vary together it is that of a row, all others given.
+    """
+    if model.design.residual is not None:
+        return _pointwise(model, log_densities(model, draws), draws.chains)
     out = np.empty((draws.size, model.nobs))
     effects = {term.name: draws.effects[term.name] for term in model.design.terms}
     for rows, design in in_rows(model.design, draws.size):
@@ -43,6 +50,14 @@ def log_likelihood(model: Model, draws: Draws) -> xr.Dataset:
         value = model.family.logp(response.y, response.given, params)
         out[:, rows] = value if response.weights is None else value * response.weights
     return _pointwise(model, out, draws.chains)
+
+
+def total_log_likelihood(model: Model, draws: Draws) -> np.ndarray:
+    """Evaluate the log density `(S,)` of all rows together, effects given."""
+    if model.design.residual is not None:
+        return log_density(model, draws)
+    found: np.ndarray = log_likelihood(model, draws)["y"].to_numpy().sum(axis=2).ravel()
+    return found
 
 
 def posterior_predictive(model: Model, draws: Draws, seed: int) -> xr.Dataset:
@@ -54,8 +69,11 @@ def posterior_predictive(model: Model, draws: Draws, seed: int) -> xr.Dataset:
     kept = draws if step == 1 else draws.thinned(at.ravel())
     effects = effects_for(model.design, kept, "conditional", rng)
     out = np.empty((kept.size, *model.design.y.shape))
+    residuals = fitted_residuals(model, kept, rng)
     for rows, design in in_rows(model.design, kept.size):
-        out[:, rows] = responses(model, design, parameters(model, design, kept, effects), rng)
+        params = parameters(model, design, kept, effects)
+        own = None if residuals is None else residuals[:, rows]
+        out[:, rows] = responses(model, design, params, rng, own)
     return _pointwise(model, _whole(model, out), draws.chains, np.arange(length)[::step])
 
 
@@ -70,16 +88,16 @@ def _pointwise(
     values = values.reshape(chains, -1, *values.shape[1:])
     labels = np.arange(values.shape[1]) if draw is None else draw
     coords: dict[str, Any] = {"chain": np.arange(chains), "draw": labels}
-    coords |= _response_coords(model) if values.ndim > 3 else {"__obs__": model.design.rows.kept}
+    coords |= response_coords(model) if values.ndim > 3 else {"__obs__": model.design.rows.kept}
     return xr.Dataset({"y": (list(coords), values)}, coords)
 
 
 def _observed(model: Model) -> xr.Dataset:
-    coords = _response_coords(model)
+    coords = response_coords(model)
     return xr.Dataset({"y": (list(coords), _whole(model, model.design.y))}, coords)
 
 
-def _response_coords(model: Model) -> dict[str, Any]:
+def response_coords(model: Model) -> dict[str, Any]:
     """Give the coordinates of a response: the rows, and what these have a number for each of."""
     found = model.family.columns
     also = {} if found is None else {model.family.dimension: list(found)}

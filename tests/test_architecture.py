@@ -50,18 +50,22 @@ LAYERS: dict[str, set[str]] = {
         ),
         "compile": (
             "arrays covariance dependents design draws errors families kriging model parameters "
-            "priors residual response terms"
+            "predictive priors residual residual_draws response terms"
         ),
         "density": (
             "arrays covariance dependents design draws engine errors families model parameters "
             "priors residual response terms"
         ),
         "draws": "covariance design engine errors families model parameters priors response terms",
-        "kriging": "covariance engine terms",
+        "kriging": "covariance engine residual terms",
         "predictive": (
             "covariance data design draws errors families kriging model residual response terms"
         ),
-        "results": "covariance data design draws errors families model predictive response terms",
+        "residual_draws": "design draws engine families kriging model predictive residual",
+        "results": (
+            "covariance data design draws errors families model predictive residual_draws "
+            "response terms"
+        ),
         "modes": (
             "covariance density design draws engine errors families kriging model observed "
             "parameters priors residual response terms"
@@ -78,7 +82,7 @@ LAYERS: dict[str, set[str]] = {
         "verbs": (
             "arrays covariance data density design draws encoding engine errors families fit "
             "formula inference model modes parameters posthoc predictive priors registry residual "
-            "observed view response results smooths terms"
+            "observed residual_draws view response results smooths terms"
         ),
     }.items()
 }

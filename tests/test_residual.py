@@ -138,11 +138,8 @@ def test_what_a_fit_has_is_that_of_independent_residuals_too(tmp_path: Any) -> N
 @pytest.mark.parametrize(
     ("use", "words"),
     [
-        (lambda m: m.fit("nuts", seed=1), "fit\\('reml'\\) are"),
-        (lambda m: m.fit("posthoc", seed=1), "as a random term"),
-        (lambda m: m.fit("map"), "as a random term"),
-        (lambda m: m.pymc, "model.pymc is not built"),
-        (lambda m: m.fit("ml").simulate(2, seed=1), "drawing responses is not built"),
+        (lambda m: m.fit("nested_laplace", seed=1), "as a random term"),
+        (lambda m: m.fit("nuts", sampler="collapsed", seed=1), "as a random term"),
         (lambda m: m.fit("ml").profile(), "the profile is not built"),
     ],
 )
@@ -158,7 +155,8 @@ def test_what_is_not_built_says_so(use: Callable[[Any], Any], words: str) -> Non
         (["ar1(step | 1)"], "gaussian", DataError, "Several rows are at"),
         (["ar1(step | Mare)"], "poisson", NotSupportedError, "as a random term"),
         (["homcs(0 + s | Mare)"], "gaussian", DataError, "levels of a factor"),
-        (["ar1(step | Mare)", "sigma ~ s"], "gaussian", NotSupportedError, "one sigma"),
+        (["ar1(step | Mare)"], "student", NotSupportedError, "Only a normal response"),
+        (["ar1(step | Mare)", "sigma ~ (1 | Mare)"], "gaussian", NotSupportedError, "of sigma"),
     ],
 )
 def test_bad_input_is_one_clear_error(

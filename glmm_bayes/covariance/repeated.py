@@ -26,15 +26,16 @@ class Repeated(LevelCovariance):
         The structure.
     names
         `(p,)` the columns.
-    column
-        `(q,)` the column of each row; `places.process` is its group.
     """
 
-    def __init__(
-        self, places: Places, columns: Covariance, names: Sequence[str], column: np.ndarray
-    ) -> None:
+    def __init__(self, places: Places, columns: Covariance, names: Sequence[str]) -> None:
         super().__init__(places)
-        self.columns, self.names, self.column = columns, tuple(names), column
+        self.columns, self.names = columns, tuple(names)
+
+    @property
+    def column(self) -> np.ndarray:
+        """The column `(q,)` of each row, its position; `places.process` is its group."""
+        return self.places.at[:, 0].astype(np.intp)
 
     @property
     def count(self) -> int:
@@ -68,7 +69,17 @@ class Repeated(LevelCovariance):
 
     @override
     def reported(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> dict[str, Any]:
-        return self.columns.reported(self._complete(theta), self.count)
+        return self.columns.reported(self._complete(theta), self.count, xp)
+
+    @override
+    def sampled(self, values: Mapping[str, np.ndarray], size: int) -> dict[str, np.ndarray]:
+        ones = np.ones((len(next(iter(values.values()))), self.count))
+        found = self.columns.sampled({"sd": ones, **values}, self.count)
+        return {p.name: found[p.name] for p in self.parameters(size)}
+
+    @override
+    def extended(self, places: Places) -> LevelCovariance:
+        return Repeated(self.places.joined(places), self.columns, self.names)
 
     def _complete(self, theta: Mapping[str, Any]) -> dict[str, Any]:
         own = self.columns.parameters(self.count)
@@ -84,26 +95,39 @@ class Repeated(LevelCovariance):
     def pairs(self) -> np.ndarray:
         return block_pairs(self.places.processes)
 
+    @cached_property
+    def _kinds(self) -> list[tuple[np.ndarray, np.ndarray]]:
+        """The combinations of columns that groups have, and which each group has, by position."""
+        number: dict[tuple[int, ...], int] = {}
+        own = [tuple(self.column[nodes].tolist()) for nodes in self.places.processes]
+        kind = np.array([number.setdefault(columns, len(number)) for columns in own])
+        return [(np.array(columns), np.flatnonzero(kind == k)) for columns, k in number.items()]
+
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
-        Lambda = self.columns.factor(self._complete(theta), self.count)
-        R = Lambda @ Lambda.T
-        known: dict[tuple[int, ...], tuple[np.ndarray, Any]] = {}
-        values, total = [], 0.0
-        for nodes in self.places.processes:
-            own = tuple(self.column[nodes].tolist())
-            if own not in known:
-                known[own] = _inverted(R[np.ix_(own, own)])
-            Q, log_of = known[own]
-            values.append(Q[np.tril_indices(len(own))])
-            total = total + log_of
-        return Entries(np.concatenate(values), total)
+        Lambda = self.columns.factor(self._complete(theta), self.count, xp)
+        R, total = Lambda @ Lambda.T, 0.0
+        values, source = [], np.empty(len(self.pairs), dtype=np.intp)
+        sizes = np.array([len(nodes) * (len(nodes) + 1) // 2 for nodes in self.places.processes])
+        starts, at = np.cumsum(sizes) - sizes, 0
+        for columns, groups in self._kinds:
+            Q, log_of = _inverted(R[columns[:, None], columns], xp)
+            m = len(columns)
+            values.append(Q[np.tril_indices(m)])
+            source[starts[groups][:, None] + np.arange(sizes[groups[0]])] = at + np.arange(
+                sizes[groups[0]]
+            )
+            at += m * (m + 1) // 2
+            total = total - len(groups) * log_of
+        return Entries(xp.concatenate(values)[source], total)
 
 
-def _inverted(R: np.ndarray) -> tuple[np.ndarray, Any]:
-    """Give R^-1 and its log determinant, also of what has imaginary parts for slopes."""
+def _inverted(R: Any, xp: Any) -> tuple[Any, Any]:
+    """Give R^-1 and log |R|, also of what has imaginary parts for slopes."""
+    if xp is not NUMPY or not np.iscomplexobj(R):
+        return xp.inverse(R)
     sign, log_of = np.linalg.slogdet(R)
-    return np.linalg.inv(R), -(log_of + np.log(sign) if np.iscomplexobj(R) else log_of)
+    return np.linalg.inv(R), log_of + np.log(sign)
 
 
 def column_of(Z: np.ndarray) -> np.ndarray | None:

@@ -197,10 +197,10 @@ class Laplace:
                 score, latent.split(u), plain, latent.split(a), factor.traces(), strict=True
             )
         ]
-        return by_coefficients, by_Lambda, _by_precision(latent, factor, u, a)
+        return by_coefficients, by_Lambda, slopes_by_precision(latent, factor, u, a)
 
 
-def _by_precision(latent: Latent, factor: Any, u: np.ndarray, a: np.ndarray) -> Precisions:
+def slopes_by_precision(latent: Latent, factor: Any, u: np.ndarray, a: np.ndarray) -> Precisions:
     """
     Give the slopes by each term's precision.
 

@@ -20,6 +20,7 @@ from glmm_bayes.modes.reading import read_gaussian, read_laplace
 from glmm_bayes.modes.search import FAILURES
 from glmm_bayes.modes.whitening import outer_frame
 from glmm_bayes.posthoc.weighed import Weights
+from glmm_bayes.residual import refuse_residual
 
 
 class Marginal(Protocol):
@@ -132,6 +133,7 @@ def read_marginal(model: Model) -> Marginal:
     NotSupportedError
         If their equations have no exact factor.
     """
+    refuse_residual(model.design.residual, "sampler='collapsed'")
     if any(term.level_structure.pairs is not None for term in model.design.terms):
         raise NotSupportedError(
             "The levels of a term depend on each other, which sampler='collapsed' cannot "

@@ -24,6 +24,7 @@ from glmm_bayes.posthoc.outer import find_mode
 from glmm_bayes.posthoc.sampling import Alone
 from glmm_bayes.posthoc.target import find_around, read_target
 from glmm_bayes.posthoc.verify import verify
+from glmm_bayes.residual import refuse_residual
 from glmm_bayes.results import posterior_tree
 
 
@@ -117,7 +118,15 @@ METHODS.add("nested_laplace", nested_laplace)
 
 
 def approximated(model: Model) -> Nested:
-    """Approximate a model's posterior."""
+    """
+    Approximate a model's posterior.
+
+    Raises
+    ------
+    NotSupportedError
+        If residuals have a structure.
+    """
+    refuse_residual(model.design.residual, "fit('nested_laplace')")
     if can_be_collapsed(model):
         mode = find_mode(read_marginal(model))
         return Nested(

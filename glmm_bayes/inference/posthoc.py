@@ -31,7 +31,6 @@ from glmm_bayes.posthoc.sampling import (
     draw_approximately,
     draw_exactly,
 )
-from glmm_bayes.residual import refuse_residual
 from glmm_bayes.results import posterior_tree
 
 
@@ -103,7 +102,6 @@ def posthoc(
     docs/posthoc.md says how; the mean's correction is that of the Gaussian variational bound:
     Opper & Archambeau (2009), Neural Computation 21, 786-792.
     """
-    refuse_residual(model.design.residual, "sampling")
     check_counts(1, draws=draws, tune=tune, chains=chains, **({"cores": cores} if cores else {}))
     seed = chosen_seed(seed)
     began = time.perf_counter()

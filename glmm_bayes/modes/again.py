@@ -77,6 +77,9 @@ def _factor(mode: Mode, Lambdas: Sequence[np.ndarray]) -> Any:
         spread = gaussian.system.at(Lambdas, c.precisions(mode.x))
         return spread.factor_products(gaussian.products, joint=mode.joint)
     laplace = read_laplace(c.model)
+    if c.model.design.residual is not None:
+        at = c.split(mode.x), Lambdas, c.all_precisions(mode.x)
+        return laplace.solved(*at, joint=mode.joint).factor
     R = laplace.random
     W = -laplace.rows(mode.eta, 2).second[np.ix_(R, R)]
     return laplace.system.at(Lambdas, c.precisions(mode.x)).factor(W, joint=mode.joint)

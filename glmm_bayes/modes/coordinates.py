@@ -149,6 +149,11 @@ class Coordinates:
         Q = residual.level_structure.entries(self._strict_theta(residual, LEVELS, x[self.residual]))
         return Precision(Q.values, float(Q.log_determinant))
 
+    def all_precisions(self, x: np.ndarray) -> list[Precision | None]:
+        """Give those of the terms and, if residuals have a structure, theirs last."""
+        own = [] if self.model.design.residual is None else [self.residual_precision(x)]
+        return [*self.precisions(x), *own]
+
     def theta(self, x: np.ndarray) -> np.ndarray:
         """Give the outer parameters `(m,)` in the model's layout."""
         theta = self.outer.value.copy()
@@ -188,9 +193,8 @@ class Coordinates:
         by_coefficients: Slopes,
         by_Lambda: Slopes,
         by_precision: Precisions | None = None,
-        by_residual: Precision | None = None,
     ) -> np.ndarray:
-        """Carry slopes by the coefficients, factors and precisions (none, or these) back to x."""
+        """Carry slopes by coefficients, factors and precisions (none, or all) back to x."""
         parts = []
         for (term, at, strict), slope in zip(self._terms, by_Lambda, strict=True):
             if strict:
@@ -199,11 +203,10 @@ class Coordinates:
                 parts.append(self._strict_pull(term, COLUMNS, x[at], theta, by_theta))
             else:
                 parts.append(term.structure.loose_pullback(x[at], term.size, slope))
-        given: list[Precision | None] = list(by_precision or [None] * len(self.between))
+        given: list[Precision | None] = list(by_precision or [None] * len(self._beside))
         owners: list[RandomTerm | Residuals] = list(self.model.design.terms)
         if self.model.design.residual is not None:
             owners.append(self.model.design.residual)
-            given.append(by_residual)
         for owner, at, by in zip(owners, self._beside, given, strict=True):
             if by is None:
                 parts.append(np.zeros(at.stop - at.start))

@@ -62,7 +62,7 @@ class LaplaceObjective(Remembered):
         coefficients = self.coordinates.split(x)
         if self.joint:
             coefficients[0] = self.gamma
-        prior = self.coordinates.Lambdas(x), self.coordinates.precisions(x)
+        prior = self.coordinates.Lambdas(x), self.coordinates.all_precisions(x)
         try:
             found = self.laplace.marginal(coefficients, *prior, joint=self.joint)
         except FAILURES:
@@ -77,7 +77,7 @@ class LaplaceObjective(Remembered):
         """Give the modes of every term's effects at x."""
         c = self.coordinates
         Lambdas = c.Lambdas(x)
-        u = self.laplace.effects_mode(c.split(x), Lambdas, c.precisions(x))
+        u = self.laplace.effects_mode(c.split(x), Lambdas, c.all_precisions(x))
         return self.laplace.system.latent.effects(u, Lambdas)
 
 

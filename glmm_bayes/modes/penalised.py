@@ -127,6 +127,8 @@ class LogPrior:
             found.append(model.layout.get(name, slice(0, 0)))
         for side in (COLUMNS, LEVELS):
             found += [at for term in model.design.terms for at in places(model, term, side)]
+        if model.design.residual is not None:
+            found += places(model, model.design.residual, LEVELS)
         at = np.concatenate([np.arange(s.start, s.stop) for s in found])
         return np.searchsorted(c.outer.free, at[np.isnan(c.outer.value[at])])
 
@@ -134,7 +136,8 @@ class LogPrior:
     def _is_z(self) -> np.ndarray:
         """Tell which coordinates `(m,)` are the unconstrained scale: those of the terms."""
         found = np.zeros(self.coordinates.size, dtype=bool)
-        for at in (*self.coordinates.factors, *self.coordinates.between):
+        c = self.coordinates
+        for at in (*c.factors, *c.between, c.residual):
             found[at] = True
         return found
 

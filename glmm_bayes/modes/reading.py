@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.design import INTERCEPT
 from glmm_bayes.engine.algebra.systems import build_system
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.laplace import Laplace
@@ -64,8 +65,16 @@ def read_rows(model: Model, order: Any = slice(None)) -> Rows:
     )
 
 
-def read_laplace(model: Model) -> Laplace:
-    """Build Laplace's approximation: predictors in the order of the family's parameters."""
+def read_laplace(model: Model) -> Any:
+    """
+    Build Laplace's approximation: predictors in the order of the family's parameters.
+
+    Where residuals have a structure, what has the same methods and is exact.
+    """
+    if model.design.residual is not None:
+        from glmm_bayes.modes.correlated import read_correlated
+
+        return read_correlated(model)
     names, system = [p.name for p in model.family.parameters], read_system(model)
     predictors = model.design.predictors
     offset = np.stack(
@@ -91,9 +100,16 @@ def is_gaussian(model: Model) -> bool:
     return (
         model.family.normal
         and model.links["mu"].name == "identity"
-        and (set(model.design.predictors) == {"mu"} or model.design.residual is not None)
+        and (set(model.design.predictors) == {"mu"} or _has_one_sigma(model))
         and not any(fixed)
     )
+
+
+def _has_one_sigma(model: Model) -> bool:
+    """Tell whether residuals have a structure, and one sigma but for what is known."""
+    sigma = model.design.predictors.get("sigma")
+    constant = sigma is None or sigma.names == (INTERCEPT,)
+    return model.design.residual is not None and constant and model.links["sigma"].name == "log"
 
 
 def first_eta(part: Observed, link: Link) -> np.ndarray:

@@ -29,14 +29,16 @@ def whitened_density(model: Model, joint: Joint) -> Evaluate:
     """
     Give the density in coordinates that the posterior's mode and curvature whiten.
 
-    Level by level where levels are independent; else all effects together, by the mode's factor.
+    Level by level where levels, and rows given these, are independent; else all effects together,
+    by the mode's factor.
 
     Raises
     ------
     ConvergenceError, LinAlgError, NotSupportedError
         If there is no mode with a curvature.
     """
-    if all(term.level_structure.pairs is None for term in model.design.terms):
+    apart = all(term.level_structure.pairs is None for term in model.design.terms)
+    if apart and model.design.residual is None:
         return compiled_density(model, joint, find_whitening(model, joint))
     with one_thread(), np.errstate(all="ignore"):
         mode, _ = _searched(model, joint)
@@ -50,7 +52,8 @@ def _affine(mode: Mode, joint: Joint) -> Affine:
 
     def standard(x: np.ndarray) -> np.ndarray:
         parts = zip(mode.effects_at(x), c.Lambdas(x), strict=True)
-        return np.concatenate([np.linalg.solve(L, b.T).T.ravel() for b, L in parts])
+        found = [np.linalg.solve(L, b.T).T.ravel() for b, L in parts]
+        return np.concatenate([np.empty(0), *found])
 
     sides = [(standard(mode.x + ARM * a), standard(mode.x - ARM * a)) for a in mode.axes.T]
     slopes = np.array([(up - down) / (2 * ARM) for up, down in sides]).T

@@ -1,12 +1,16 @@
 """Draw from the posterior of a Gaussian response: all but few parameters integrated exactly."""
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from glmm_bayes.draws import Draws
+from glmm_bayes.engine.polynomials.evaluated import Many
 from glmm_bayes.engine.polynomials.surrogate import Surrogate, fit_surrogate
 from glmm_bayes.model import Model
+from glmm_bayes.posthoc import correlated
 from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.independent import draw_and_weigh
 from glmm_bayes.posthoc.marginal import read_marginal
@@ -27,6 +31,28 @@ if TYPE_CHECKING:
 CLOSE, CLOSER = 0.1, 0.025
 TRIED, MOST = 300, 20  # proposals that tell how many are needed for one draw; these at most
 GOOD = 0.6  # acceptance from which on each proposal is a step worth keeping
+
+
+@dataclass(frozen=True)
+class Way:
+    """
+    How a marginal posterior is read, evaluated at many points, verified and drawn from.
+
+    `is_dear` tells whether nothing but the surrogate decides how good the draws are.
+    """
+
+    read: Callable[[Model], Any]
+    is_dear: Callable[[Any], bool]
+    many: Callable[[Any], Many | None]
+    verify: Callable[[Any, Surrogate], None]
+    choose: Callable[[Any, Surrogate], Proposer]
+
+
+INDEPENDENT = Way(read_marginal, factors_are_dear, many_densities, verify_marginal, choose_proposer)
+CORRELATED = Way(
+    correlated.read_posterior, lambda _: False, lambda _: None,
+    correlated.verify, correlated.choose_proposer,
+)  # fmt: skip
 
 
 def sample_gaussian(
@@ -83,17 +109,18 @@ def sample_gaussian(
     may not be: a normal that fits at the mode stands in for it, and the ratio of both enters the
     weights.
     """
-    mode = find_mode(read_marginal(model), start)
-    tolerance = CLOSER if factors_are_dear(mode.posterior) else CLOSE
+    way = INDEPENDENT if model.design.residual is None else CORRELATED
+    mode = find_mode(way.read(model), start)
+    tolerance = CLOSER if way.is_dear(mode.posterior) else CLOSE
     surrogate = fit_surrogate(
         mode.posterior,
         mode.psi,
         mode.axes,
         tolerance=tolerance,
-        many=many_densities(mode.posterior),
+        many=way.many(mode.posterior),
     )
-    verify_marginal(mode.posterior, surrogate)
-    proposer = choose_proposer(mode, surrogate)
+    way.verify(mode.posterior, surrogate)
+    proposer = way.choose(mode, surrogate)
     streams = np.random.SeedSequence(seed).spawn(chains + 1)
     each = _proposals_for_one(proposer, surrogate, np.random.default_rng(streams[-1]))
     k = len(mode.posterior.gamma)

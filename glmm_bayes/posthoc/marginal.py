@@ -21,11 +21,13 @@ def can_be_collapsed(model: Model) -> bool:
     """
     Tell whether effects and coefficients have a normal distribution given the rest, in closed form.
 
-    Levels that depend on each other have none that is built.
+    With a structure of residuals they always have. Else levels that depend on each other have none
+    that is built.
     """
+    if model.design.residual is not None:
+        return True
     return (
         model.family.normal
-        and model.design.residual is None
         and all(term.level_structure.pairs is None for term in model.design.terms)
         and model.links["mu"].name == "identity"
         and set(model.design.predictors) == {"mu"}

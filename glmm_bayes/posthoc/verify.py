@@ -11,7 +11,7 @@ from glmm_bayes.posthoc.drawn import Drawn
 from glmm_bayes.posthoc.marginal import MarginalPosterior
 from glmm_bayes.posthoc.outer import OuterPosterior
 from glmm_bayes.posthoc.target import Around
-from glmm_bayes.results import log_likelihood
+from glmm_bayes.results import total_log_likelihood
 
 POINTS = 3
 SAME = 1e-7  # of the log likelihood
@@ -53,7 +53,7 @@ class Points:
         effects = [np.stack(b)[None] for b in zip(*self.effects, strict=True)]
         drawn = Drawn(np.stack(self.psi)[None], np.stack(self.gamma)[None], effects, {})
         draws, _ = drawn.named(posterior)
-        theirs = log_likelihood(posterior.model, draws)["y"].to_numpy().sum(axis=2)[0]
+        theirs = total_log_likelihood(posterior.model, draws)
         gap = float(np.ptp(theirs - np.array(self.ours)))
         if not gap <= SAME * (1.0 + np.abs(theirs).max()):
             raise NotSupportedError(

@@ -1,6 +1,7 @@
 """Predict and simulate, for the rows of the data or new ones."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from glmm_bayes.formula import plain_name
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import effects_for, in_rows, on_own_scale, parameters, responses
 from glmm_bayes.registry import suggestion
+from glmm_bayes.residual_draws import Expected, expected_residuals, residuals_for
 from glmm_bayes.response import Response
 from glmm_bayes.smooths import smooth_texts
 from glmm_bayes.verbs.by_response import (
@@ -99,6 +101,11 @@ def predict(
     `"marginal"` integrates by Gauss-Hermite quadrature over the normal distribution of a row's
     linear predictor: 32 nodes; 15 (9) a dimension where two (three) predictors have effects.
 
+    Where residuals have a structure, means and responses of rows at new times or places, with
+    `"conditional"` groups, are those given the residuals that were seen nearby; the linear
+    predictor is not. nlme's predict leaves them out. At the place of a row that was fitted they
+    are those of another response there.
+
     Of a maximum, the variance of a row's linear predictors is the delta method's by the
     parameters, the effects' modes moving with them, plus their conditional variance given the
     parameters; it goes to the mean and the parameters by their slopes. Intervals are Wald's on
@@ -116,7 +123,11 @@ def predict(
     rng = np.random.default_rng(fit.seed if seed is None else seed)
     groups = _target(kind, groups)
     labels = category_labels(fit.model, kind)
-    if not draws and kind != "response":
+    is_expected = kind == "mean" and groups == "conditional"
+    if newdata is not None and (is_expected or kind == "response"):
+        design = beside_residuals(fit.model, design, newdata)
+    is_expected = is_expected and forecasts(fit.model, design)
+    if not draws and kind != "response" and not is_expected:
         source = fit.row_source(design, groups, rng)
         tables = [
             fit.summarise(values, level, scale)
@@ -125,7 +136,11 @@ def predict(
         return _joined(tables, design, labels, fit.model.family.dimension)
     sampled = fit.sampled(rng)
     source = drawn(sampled, design, groups, rng)
-    parts = in_parts(fit.model, design, source, kind, groups, rng)
+    parts = in_parts(
+        fit.model, design, source, kind, groups, rng,
+        residuals_for(fit.model, design, groups, sampled, rng) if kind == "response" else None,
+        expected_residuals(fit.model, design, sampled) if is_expected else None,
+    )  # fmt: skip
     if draws:
         values = np.concatenate([values for _, values, _ in parts], axis=1)
         return by_row(values, sampled.chains, design, labels, fit.model.family.dimension)
@@ -181,6 +196,9 @@ def with_mean_responses(
         return table
     effects = effects_for(design, fit.plug_in, groups, None)
     params = parameters(fit.model, design, fit.plug_in, effects)
+    if groups == "conditional" and forecasts(fit.model, design):
+        expected = expected_residuals(fit.model, design, fit.plug_in)
+        params = expected.shifted(params, slice(None))
     labels = fit.model.family.columns or ()
     sizes = (1, design.n, *([len(labels)] if labels else []))
     mean = np.broadcast_to(fit.model.family.expectation(params), sizes)[0]
@@ -226,11 +244,14 @@ def simulate(
         raise DataError(f"n={n!r} must be a whole number of at least 1.")
     check_names(fit.model, "response", groups)
     design = rows_of(fit.model, newdata, trials=True)
+    if newdata is not None:
+        design = beside_residuals(fit.model, design, newdata)
     rng = np.random.default_rng(seed)
     at = np.floor((np.arange(n) + rng.uniform()) * fit.plug_in.size / n).astype(int)
     groups = _target("response", groups)
     source = drawn(fit.plug_in.thinned(at), design, groups, rng)
-    parts = in_parts(fit.model, design, source, "response", groups, rng)
+    residuals = residuals_for(fit.model, design, groups, source.draws, rng)
+    parts = in_parts(fit.model, design, source, "response", groups, rng, residuals)
     values = np.concatenate([part for _, part, _ in parts], axis=1)
     coords: dict[str, Any] = {"sim": np.arange(n), "__obs__": design.rows.kept}
     labels = fit.model.family.columns
@@ -258,6 +279,23 @@ def rows_of(model: Model, newdata: Frame | None, *, trials: bool) -> Design:
             f"{design.rows.frame.index[at]} has {n[at]:g}."
         )
     return design.with_response(Response.unknown(model.formula.response, design.n, n))
+
+
+def beside_residuals(model: Model, design: Design, newdata: Frame) -> Design:
+    """Put new rows' residuals beside those of the rows fitted, where these have a structure."""
+    residual, part = model.design.residual, model.formula.residual
+    if residual is None or part is None:
+        return design
+    texts = [part.columns, *part.group.factors]
+    columns = columns_of(texts, list(model.design.rows.frame.columns), model.context)
+    frame = complete_columns(newdata, list(columns), where="the new data")
+    return replace(design, residual=residual.encoded(frame, model.context))
+
+
+def forecasts(model: Model, design: Design) -> bool:
+    """Tell whether the residuals of some rows are predicted from those that were seen."""
+    fitted, own = model.design.residual, design.residual
+    return fitted is not None and own is not None and len(own.levels) > len(fitted.levels)
 
 
 def by_row(
@@ -359,9 +397,21 @@ def _target(kind: str, groups: str) -> str:
 
 
 def in_parts(
-    model: Model, design: Design, source: Source, kind: str, groups: str, rng: np.random.Generator
+    model: Model,
+    design: Design,
+    source: Source,
+    kind: str,
+    groups: str,
+    rng: np.random.Generator,
+    residuals: np.ndarray | None = None,
+    expected: Expected | None = None,
 ) -> Iterator[tuple[slice, np.ndarray, Scale]]:
-    """Give predictions `(S, rows)`, with their scale, of one run of rows after another."""
+    """
+    Give predictions `(S, rows)`, with their scale, of one run of rows after another.
+
+    Of residuals with a structure, what was drawn of all rows before is part of responses, and
+    what is expected of means.
+    """
     target = kind.removeprefix(PARAM) if kind.startswith(PARAM) else None
     Lambda = all_factors(design, source.draws) if groups == "marginal" else {}
     for rows, part in in_rows(design, source.size):
@@ -370,11 +420,19 @@ def in_parts(
             scale = _mean_scale(model) if target is None else link_scale(model.links[target])
             yield rows, values, scale
         else:
-            yield rows, *_values(model, part, source, rows, kind, rng)
+            own = None if residuals is None else residuals[:, rows]
+            yield rows, *_values(model, part, source, rows, kind, rng, own, expected)
 
 
 def _values(
-    model: Model, design: Design, source: Source, rows: slice, kind: str, rng: np.random.Generator
+    model: Model,
+    design: Design,
+    source: Source,
+    rows: slice,
+    kind: str,
+    rng: np.random.Generator,
+    residuals: np.ndarray | None,
+    expected: Expected | None,
 ) -> tuple[np.ndarray, Scale]:
     eta = source.predictors(design, rows)
     if kind == "linear":
@@ -383,8 +441,10 @@ def _values(
     params = on_own_scale(model, eta, source.constants())
     shape = (source.size, design.n)
     if kind == "response":
-        return _in_words(model, responses(model, design, params, rng)), IDENTITY
+        return _in_words(model, responses(model, design, params, rng, residuals)), IDENTITY
     if kind == "mean":
+        if expected is not None:
+            params = expected.shifted(params, rows)
         mean = model.family.expectation(params)
         if model.family.categories is not None:
             return mean, LOGIT

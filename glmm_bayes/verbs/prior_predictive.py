@@ -11,6 +11,7 @@ from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import all_effects, in_rows, parameters, responses
 from glmm_bayes.priors import Prior
+from glmm_bayes.residual_draws import fitted_residuals
 from glmm_bayes.verbs.predict import by_row
 
 FAR = 1e12
@@ -42,11 +43,12 @@ def prior_predictive(model: Model, draws: int = 500, *, seed: int | None = None)
         raise DataError(f"draws={draws!r} must be a whole number of at least 1.")
     rng = np.random.default_rng(seed)
     found, family = _prior_draws(model, draws, rng), model.family
-    y = np.empty((draws, *model.design.y.shape))
+    y, residuals = np.empty((draws, *model.design.y.shape)), fitted_residuals(model, found, rng)
     for rows, design in in_rows(model.design, draws):
         with np.errstate(over="ignore"):
             params = _inside(model, parameters(model, design, found, found.effects))
-        y[:, rows] = responses(model, design, params, rng)
+        own = None if residuals is None else residuals[:, rows]
+        y[:, rows] = responses(model, design, params, rng, own)
     return xr.DataTree.from_dict(
         {
             "prior": to_dataset(model, found),

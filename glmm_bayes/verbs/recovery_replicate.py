@@ -16,6 +16,7 @@ from glmm_bayes.model import Model
 from glmm_bayes.modes.another import with_response
 from glmm_bayes.modes.star import widened
 from glmm_bayes.predictive import in_rows, parameters, responses
+from glmm_bayes.residual_draws import fitted_residuals
 from glmm_bayes.verbs.intervals import IDENTITY
 from glmm_bayes.verbs.recovery_study import Study, outer_values
 from glmm_bayes.verbs.replicates import Parcel, silence
@@ -113,7 +114,8 @@ def simulated(model: Model, truth: Draws, rng: np.random.Generator) -> tuple[np.
     try:
         with np.errstate(all="ignore"):
             params = parameters(model, model.design, truth, truth.effects)
-            y = responses(model, model.design, params, rng)[0].astype(float)
+            residuals = fitted_residuals(model, truth, rng)
+            y = responses(model, model.design, params, rng, residuals)[0].astype(float)
     except Exception as error:  # each family's generator has its own words for what is too large
         return none, f"the responses cannot be drawn: {error}"
     if not np.isfinite(y).all():

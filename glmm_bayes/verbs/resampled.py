@@ -12,6 +12,8 @@ from glmm_bayes.fit import ModeFit
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import linear_predictor, parameters, responses
 from glmm_bayes.registry import suggestion
+from glmm_bayes.residual import refuse_residual
+from glmm_bayes.residual_draws import fitted_residuals
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.datagrid import grouping_variables
 
@@ -69,7 +71,8 @@ class Source:
         with np.errstate(all="ignore"):
             params = parameters(model, model.design, draws, effects)
             if self.errors is None:
-                return responses(model, model.design, params, rng).astype(float)
+                residuals = fitted_residuals(model, draws, rng)
+                return responses(model, model.design, params, rng, residuals).astype(float)
             e = rng.choice(self.errors, size=(size, model.design.n))
             eta = linear_predictor(model.design, draws, effects, "mu")
             return eta + params["sigma"] * e
@@ -101,6 +104,7 @@ def reflated(b: np.ndarray, Lambda: np.ndarray) -> np.ndarray:
 
 
 def _check_exchangeable(model: Model) -> None:
+    refuse_residual(model.design.residual, "exchanging residuals")
     probe = np.array([0.5, 2.0])
     plain = model.family.normal and np.array_equal(model.family.working(probe), probe)
     if not (plain and model.links["mu"].name == "identity"):

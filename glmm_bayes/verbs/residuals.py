@@ -4,7 +4,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtri
+from scipy.special import ndtr, ndtri
 
 from glmm_bayes.draws import Draws
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
@@ -12,6 +12,7 @@ from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import evenly_thinned, in_rows, parameters
 from glmm_bayes.registry import suggestion
+from glmm_bayes.residual_draws import turned_residuals
 from glmm_bayes.verbs.by_response import Alone
 
 MOST_DRAWS = 1000  # that a distribution function is averaged over
@@ -29,7 +30,8 @@ def residuals(
     kind
         `"quantile"`: the standard normal quantile of the response's posterior-averaged
         distribution function; of a discrete response, at a uniform point between P(Y < y) and
-        P(Y <= y). Standard normal where the model is right.
+        P(Y <= y). Standard normal where the model is right. Of residuals with a structure, given
+        the rows before that a row varies together with: nlme's normalized residuals.
         `"pearson"`: (y - E) / sd, and `"deviance"`: the signed root of the unit deviance, both at
         the posterior mean of the distribution's parameters and times the root of the weights.
         `"response"`: y less its posterior mean; with trials, the proportion less its mean.
@@ -69,6 +71,11 @@ def residuals(
 
 def _quantile(model: Model, alone: Alone, draws: Draws, rng: np.random.Generator) -> np.ndarray:
     draws = evenly_thinned(draws, MOST_DRAWS)
+    if model.design.residual is not None:
+        turned = turned_residuals(model, draws)
+        # Of one draw as they are: a probability has no digits for what is far out.
+        whole = ndtri(np.clip(ndtr(turned).mean(axis=0), EDGE, 1 - EDGE))
+        return turned[0] if draws.size == 1 else whole
     at = np.empty(model.nobs)
     for rows, design in in_rows(model.design, draws.size):
         params = alone.own(parameters(model, design, draws, draws.effects))

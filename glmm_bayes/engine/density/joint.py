@@ -1,7 +1,7 @@
 """The joint log density of a model and its gradient, on plain arrays."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -10,6 +10,8 @@ from glmm_bayes.engine.density.outer import Outer
 from glmm_bayes.engine.latent import Pattern, Precision
 
 type Score = Callable[[dict[str, np.ndarray]], tuple[float, dict[str, np.ndarray]]]
+type Slopes = dict[str, np.ndarray]
+type WithTheta = Callable[[Slopes, np.ndarray], tuple[float, Slopes, Slopes]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -156,7 +158,8 @@ class Joint:
 
     x holds first the d free outer parameters, then the coordinates of every term's effects.
     `likelihood` maps the predictors (and the constant parameters) by name to the summed log
-    density and its derivatives by each.
+    density and its derivatives by each. `together` stands in for it where rows vary together
+    beside the effects: it has parameters too, which `residual` places among the outer ones.
     """
 
     outer: Outer
@@ -165,6 +168,8 @@ class Joint:
     effects: Sequence[Effects]
     likelihood: Score
     size: int
+    together: WithTheta | None = None
+    residual: Mapping[str, slice] = field(default_factory=dict)
 
     def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Evaluate the log density, up to a constant, and its gradient `(size,)`."""
@@ -188,7 +193,7 @@ class Joint:
         for name, linear in self.predictors.items():
             eta = linear.offset + linear.X @ theta[linear.gamma]
             values[name] = eta if linear.Z is None else eta + linear.Z @ b
-        part, scores = self.likelihood(values)
+        part, scores = self._rows(values, theta, grad_theta)
         value += part
 
         grad_b = np.zeros_like(b)
@@ -213,6 +218,17 @@ class Joint:
                 grad_theta[term.theta[k]] += g
         gradient[:d] = self.outer.pull(grad_theta, theta, slope) + jacobian_score
         return float(value), gradient
+
+    def _rows(
+        self, values: Slopes, theta: np.ndarray, grad_theta: np.ndarray
+    ) -> tuple[float, Slopes]:
+        """Evaluate the rows' density, and add the slopes by the parameters that it has."""
+        if self.together is None:
+            return self.likelihood(values)
+        value, scores, by_theta = self.together(values, theta)
+        for k, g in by_theta.items():
+            grad_theta[self.residual[k]] += g
+        return value, scores
 
     def unpack(self, x: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
         """Go from `(S, size)` draws to theta `(S, m)` and every term's b `(S, q, p)`."""

@@ -1,0 +1,43 @@
+"""The log density of a normal response whose residuals vary together, with its slopes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+
+from glmm_bayes.engine.density.joint import Between
+
+type Function = Callable[[np.ndarray], np.ndarray]
+
+
+@dataclass(frozen=True, eq=False)
+class Together:
+    """
+    y = mu + s e: e normal, of the precision between rows that `between` gives.
+
+    Attributes
+    ----------
+    y
+        `(n,)`.
+    linkinv, slope
+        From what sigma's predictor is to s, and ds by it.
+    """
+
+    y: np.ndarray
+    between: Between
+    linkinv: Function
+    slope: Function
+
+    def __call__(
+        self, values: dict[str, np.ndarray], theta: np.ndarray
+    ) -> tuple[float, dict[str, np.ndarray], dict[str, np.ndarray]]:
+        """Give the log density, and its slopes by the predictors and by the parameters of e."""
+        sd = np.broadcast_to(self.linkinv(values["sigma"]), self.y.shape)
+        e = (self.y - values["mu"]) / sd
+        pattern, Q = self.between.pattern, self.between.precision(theta)
+        Qe = pattern.times(Q, e[:, None])[:, 0]
+        value = 0.5 * (Q.log_determinant - float(e @ Qe)) - float(np.log(sd).sum())
+        by_sigma = (e * Qe - 1) / sd * self.slope(values["sigma"])
+        by_values = -0.5 * pattern.products(e[:, None], e[:, None])
+        by_theta = self.between.back(theta, by_values, 0.5)
+        return value, {"mu": Qe / sd, "sigma": by_sigma}, by_theta
