@@ -324,6 +324,49 @@ def test_an_interrupted_bootstrap_keeps_what_it_has(sleepstudy):
     assert "Interrupted" in repr(found)
 
 
+def test_a_bootstrap_goes_on_where_it_stopped(sleepstudy, tmp_path):
+    """With more replicates than before, and after a line that was torn."""
+    path, calls = tmp_path / "kept.jsonl", []
+
+    def counting(fit):
+        calls.append(1)
+        if len(calls) == 21:
+            raise KeyboardInterrupt
+        return fit.loglik
+
+    part = gb.bootstrap(sleepstudy, counting, 40, seed=9, n_jobs=1, path=path, **QUIET)
+    assert list(part.draws.index) == list(range(16))
+    with path.open("a") as file:
+        file.write('{"block": 2, "sta')
+    whole = gb.bootstrap(sleepstudy, counting, 44, seed=9, n_jobs=1, path=str(path), **QUIET)
+    # Before and after the replicates the fit itself is asked: 21 + 1, and 1 + 28 + 1.
+    assert len(calls) == 52
+    fresh = gb.bootstrap(sleepstudy, lambda fit: fit.loglik, 44, seed=9, n_jobs=1, **QUIET)
+    pd.testing.assert_frame_equal(whole.draws, fresh.draws, check_exact=True)
+    assert whole.complete
+    few = gb.bootstrap(sleepstudy, counting, 10, seed=9, path=path, **QUIET)
+    pd.testing.assert_frame_equal(few.draws, fresh.draws.iloc[:10], check_exact=True)
+    more = gb.bootstrap(sleepstudy, counting, 47, seed=9, n_jobs=1, path=path, **QUIET)
+    pd.testing.assert_frame_equal(more.draws.iloc[:44], fresh.draws, check_exact=True)
+
+
+def test_a_file_of_another_bootstrap_is_refused(sleepstudy, cbpp, tmp_path):
+    path = tmp_path / "kept.jsonl"
+    gb.bootstrap(sleepstudy, n=4, seed=9, path=path, **QUIET)
+    before = path.read_bytes()
+    with pytest.raises(DataError, match="other replicates: its seed is 9, not 8"):
+        gb.bootstrap(sleepstudy, n=4, seed=8, path=path, **QUIET)
+    with pytest.raises(DataError, match="its kind is 'parametric', not 'semiparametric'"):
+        gb.bootstrap(sleepstudy, n=4, seed=9, kind="semiparametric", path=path, **QUIET)
+    with pytest.raises(DataError, match="its formula is"):
+        gb.bootstrap(cbpp, n=4, seed=9, path=path, **QUIET)
+    assert path.read_bytes() == before
+    check = tmp_path / "check.jsonl"
+    check.write_text('{"recovery": 1, "seed": 9}\n')
+    with pytest.raises(DataError, match="does not hold the replicates of a bootstrap"):
+        gb.bootstrap(sleepstudy, n=4, seed=9, path=check, **QUIET)
+
+
 def test_what_cannot_be_is_refused(sleepstudy, cbpp):
     with pytest.raises(UnknownNameError, match="kind='parametrik' is not known"):
         gb.bootstrap(sleepstudy, seed=1, kind="parametrik")

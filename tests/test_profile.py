@@ -278,9 +278,58 @@ def test_of_a_restricted_fit_the_likelihood_is_profiled(sleepstudy):
     assert "not the restricted likelihood" in " ".join(repr(reml.profile("Days")).split())
 
 
+def test_of_a_penalised_slope_the_interval_is_its_normal_posterior():
+    """All that is not normal is orthogonal to it, or known."""
+    rng = np.random.default_rng(5)
+    x = rng.normal(size=30)
+    x = x - x.mean()
+    data = pd.DataFrame({"x": x, "y": 1 + 0.4 * x + rng.normal(size=30)})
+    priors = {"beta[x]": gb.Prior("Normal", mu=0.0, sigma=0.15), "sigma": 1.0}
+    found = gb.Model("y ~ x", data, priors=priors).fit("map").confint(method="profile", parm="x")
+    precision = x @ x + 1 / 0.15**2
+    ends = x @ data["y"] / precision + norm.ppf([0.5, 0.025, 0.975]) / np.sqrt(precision)
+    np.testing.assert_allclose(found.loc["x"], ends, rtol=1e-4)
+    assert "penalised likelihood" in found.attrs["notes"][0]
+
+
+def test_of_a_penalised_sd_the_ends_are_where_likelihood_and_prior_fall_enough():
+    """By dense matrices and SciPy, with the prior of log sd."""
+    priors = {
+        "sd_Batch[Intercept]": gb.Prior("Gamma", alpha=2.5, beta=0.05),
+        "intercept": gb.Prior("Normal", mu=1500.0, sigma=40.0),
+        "sigma": 50.0,
+    }
+    model = gb.Model("Yield ~ 1 + (1 | Batch)", gb.load_dataset("dyestuff"), priors=priors)
+    name = "sd_Batch[Intercept]"
+    found = model.fit("map").confint(method="profile", parm=name).loc[name]
+    y, Z = model.design.y, model.design.terms[0].Z("mu").toarray()
+
+    def height(log_sd):
+        sd = np.exp(log_sd)
+        V = sd**2 * Z @ Z.T + 50.0**2 * np.eye(30)
+        inverse = np.linalg.inv(V)
+        weight = inverse.sum() + 1 / 40.0**2
+        mean = (inverse.sum(axis=0) @ y + 1500.0 / 40.0**2) / weight
+        r = y - mean
+        quadratic = r @ inverse @ r + (mean - 1500.0) ** 2 / 40.0**2
+        return -0.5 * (np.linalg.slogdet(V)[1] + quadratic) + 2.5 * log_sd - 0.05 * sd
+
+    grid = np.linspace(2.0, 6.0, 4001)
+    heights = np.array([height(s) for s in grid])
+    top = brentq(
+        lambda s: height(s + 1e-5) - height(s - 1e-5),
+        *(grid[heights.argmax() + k] for k in (-3, 3)),
+    )
+    assert found["estimate"] == pytest.approx(np.exp(top), rel=1e-3)
+    for end in ("lower", "upper"):
+        assert height(top) - height(np.log(found[end])) == pytest.approx(
+            norm.ppf(0.975) ** 2 / 2, rel=3e-3
+        )
+
+
 def test_a_fit_without_a_likelihood_is_refused(sleepstudy):
-    with pytest.raises(NotSupportedError, match=r"fit\('map'\) does not maximise a likelihood"):
-        sleepstudy.model.fit("map").confint(method="profile")
+    with pytest.raises(NotSupportedError, match=r"fit\('pql'\) does not maximise a likelihood"):
+        sleepstudy.model.fit("pql").confint(method="profile")
     with pytest.raises(UnknownNameError, match="no parameter 'Dayz'. Did you mean 'Days'"):
         sleepstudy.profile("Dayz")
 

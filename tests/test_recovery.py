@@ -449,7 +449,7 @@ def test_a_file_of_another_check_is_refused(tmp_path):
         gb.check_recovery(model, 2, path=path, **arguments)
 
     again()
-    with pytest.raises(gb.DataError, match="another check: its seed is 1, not 2"):
+    with pytest.raises(gb.DataError, match="other replicates: its seed is 1, not 2"):
         again(seed=2)
     with pytest.raises(gb.DataError, match="its method is 'exact', not 'ml'"):
         again(method="ml")

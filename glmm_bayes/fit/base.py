@@ -295,6 +295,14 @@ class Fit(ABC):
         """Give the effects' standard deviations `(a, q, p)` that `draws` do not have in them."""
 
     @abstractmethod
+    def summed_arms(self, columns: "Mapping[str, tuple[int, np.ndarray]]") -> "np.ndarray":
+        """
+        Give the standard deviations `(a, k)` that sums of effects have beside `draws`.
+
+        `columns` says by term which of its columns, and of k sums which level, -1 for none.
+        """
+
+    @abstractmethod
     def summarise(
         self, values: "np.ndarray", level: float, scale: Any = None
     ) -> "dict[str, np.ndarray]":

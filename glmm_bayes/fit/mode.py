@@ -166,6 +166,12 @@ class ModeFit(Fit):
         return conditional_arms(self, term)
 
     @override
+    def summed_arms(self, columns: "Mapping[str, tuple[int, np.ndarray]]") -> "np.ndarray":
+        from glmm_bayes.verbs.sources import summed_arms
+
+        return summed_arms(self, columns)
+
+    @override
     def summarise(
         self, values: "np.ndarray", level: float, scale: Any = None
     ) -> "dict[str, np.ndarray]":

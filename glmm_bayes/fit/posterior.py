@@ -155,6 +155,12 @@ class PosteriorFit(Fit):
         return no_arms(len(term.levels), term.size)
 
     @override
+    def summed_arms(self, columns: "Mapping[str, tuple[int, np.ndarray]]") -> "np.ndarray":
+        from glmm_bayes.verbs.sources import no_arms
+
+        return no_arms(len(next(iter(columns.values()))[1]))
+
+    @override
     def summarise(
         self, values: "np.ndarray", level: float, scale: Any = None
     ) -> "dict[str, np.ndarray]":

@@ -1,5 +1,6 @@
 """How much rows' linear predictors vary with the random effects, the parameters given."""
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -90,6 +91,28 @@ def _of_all(mode: "Mode", design: Design, names: list[str]) -> np.ndarray:
         for param in names
     ]
     return mode.scale**2 * row_covariance(only, [hstack(parts, format="csr") for parts in known])
+
+
+def summed_variances(mode: "Mode", columns: Mapping[str, tuple[int, np.ndarray]]) -> np.ndarray:
+    """
+    Give the variances `(k,)` of sums of effects of several terms, given the parameters.
+
+    `columns` says by term which of its columns, and of each sum which level, -1 for none.
+    """
+    from scipy.sparse import csr_array, hstack
+
+    only = mode.factor.effects_only()
+    size, parts = len(next(iter(columns.values()))[1]), []
+    for term, L in zip(mode.coordinates.model.design.terms, only.spread.Lambdas, strict=True):
+        p, q = term.size, len(term.levels)
+        rows = np.empty(0, int)
+        if term.name in columns:
+            column, at = columns[term.name]
+            rows = np.flatnonzero(at >= 0)
+        entries = np.zeros(0) if not len(rows) else np.tile(L[column], len(rows))
+        where = np.zeros(0, int) if not len(rows) else (at[rows, None] * p + np.arange(p)).ravel()
+        parts.append(csr_array((entries, (np.repeat(rows, p), where)), shape=(size, q * p)))
+    return mode.scale**2 * row_covariance(only, [hstack(parts, format="csr")])[0, 0]
 
 
 def _of_known(mode: "Mode", term: RandomTerm, known: int, moved: Any) -> Any:

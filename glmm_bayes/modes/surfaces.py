@@ -8,7 +8,7 @@ import numpy as np
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.modes.chains import read_quadrature
 from glmm_bayes.modes.coordinates import Coordinates
-from glmm_bayes.modes.laplace import LaplaceObjective
+from glmm_bayes.modes.laplace import LaplaceObjective, Penalty
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.reading import first_sizes, is_gaussian, read_gaussian, read_laplace
 from glmm_bayes.modes.search import Remembered, root
@@ -165,15 +165,24 @@ class GaussianSurface(Surface):
         return turn @ whole @ turn.T
 
 
-def surface_of(mode: Mode, nagq: int) -> Surface:
-    """Give the likelihood that a mode is the maximum of; `nagq` of 1 is Laplace's method."""
+def surface_of(mode: Mode, nagq: int, penalty: Penalty | None = None) -> Surface:
+    """
+    Give what a mode is the maximum of.
+
+    Parameters
+    ----------
+    nagq
+        The nodes of quadrature; 1 is Laplace's method.
+    penalty
+        What is added to the log likelihood, as a function of x.
+    """
     c = mode.coordinates
     refuse_residual(c.model.design.residual, "the profile")
-    if is_gaussian(c.model):
+    if is_gaussian(c.model) and penalty is None:
         return GaussianSurface(c, read_gaussian(c.model))
     laplace = read_laplace(c.model)
     integral = laplace if nagq == 1 else read_quadrature(c.model, laplace, nagq)
-    return LaplaceSurface(c, LaplaceObjective(integral, c, joint=False), mode.u)
+    return LaplaceSurface(c, LaplaceObjective(integral, c, joint=False, penalty=penalty), mode.u)
 
 
 def spread_of(mode: Mode) -> np.ndarray:

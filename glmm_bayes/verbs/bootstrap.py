@@ -4,6 +4,7 @@ import os
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +16,7 @@ from glmm_bayes.inference import METHODS
 from glmm_bayes.inference.checks import check_counts, chosen_seed
 from glmm_bayes.modes.refits import Start
 from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.bootstrap_file import STUDY, blocks_of, description, line_of
 from glmm_bayes.verbs.bootstrap_intervals import INTERVALS, jackknife
 from glmm_bayes.verbs.bootstrap_run import (
     BLOCK,
@@ -29,6 +31,7 @@ from glmm_bayes.verbs.bootstrap_run import (
 )
 from glmm_bayes.verbs.confint import chosen_names
 from glmm_bayes.verbs.intervals import checked_level
+from glmm_bayes.verbs.kept_file import opened
 from glmm_bayes.verbs.printing import Facts, Grid, Page, Part, right
 from glmm_bayes.verbs.recovery import refuse_weights
 from glmm_bayes.verbs.resampled import Clusters, Source, checked_kind
@@ -193,6 +196,7 @@ def bootstrap(
     kind: str = "parametric",
     clusters: str | None = None,
     n_jobs: int | None = None,
+    path: str | Path | None = None,
     progressbar: bool = True,
 ) -> Bootstrap:
     """
@@ -222,6 +226,10 @@ def bootstrap(
         How many processes, as in joblib, whose `parallel_config` chooses others: threads, Dask,
         Ray. By default one, and all cores where the first replicates show that it takes longer
         than some seconds.
+    path
+        A file that keeps replicates as they come, a block of up to 128 at a time. Called again
+        with the same arguments, or with another n, it goes on where it stopped. Two statistics
+        with the same names are not told apart.
     progressbar
         Whether progress is shown.
 
@@ -234,6 +242,8 @@ def bootstrap(
     ------
     NotSupportedError
         If the fit has no proper maximum, rows have weights, or the kind is not for the model.
+    DataError
+        If the statistic gives no numbers, or the file holds another bootstrap.
     UnknownNameError
         If a name is not known.
     ConvergenceError
@@ -257,7 +267,14 @@ def bootstrap(
     check_counts(1, n=n)
     kind = checked_kind(kind, clusters)
     study = _study(fit, statistic, n, chosen_seed(seed), kind, clusters)
-    blocks, _ = run_blocks(study, n_jobs, progressbar)
+    if path is None:
+        blocks = run_blocks(study, n_jobs, progressbar)
+    else:
+        file = opened(Path(path), STUDY, description(study, kind, clusters))
+        done = blocks_of(file, study)
+        blocks = run_blocks(
+            study, n_jobs, progressbar, done, lambda block: file.add(line_of(block))
+        )
     if not blocks:
         raise KeyboardInterrupt
     index = np.concatenate([b.number * study.size + np.arange(len(b.status)) for b in blocks])

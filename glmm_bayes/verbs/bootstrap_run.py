@@ -5,7 +5,7 @@ import threading
 import time
 import warnings
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from typing import Any
@@ -152,28 +152,38 @@ class Block:
     words: tuple[str, ...]
 
 
-def run_blocks(study: Resampling, n_jobs: int | None, shown: bool) -> tuple[list[Block], bool]:
-    """Run all blocks; give those that came, in order, and whether all of them did."""
+def run_blocks(
+    study: Resampling,
+    n_jobs: int | None,
+    shown: bool,
+    done: Sequence[Block] = (),
+    keep: Callable[[Block], None] | None = None,
+) -> list[Block]:
+    """Run the blocks that are not done, and `keep` each; give all there are, in order."""
     import joblib
 
-    parcel, todo = Parcel(study), list(range(-(-study.n // study.size)))
-    blocks: list[Block] = []
+    blocks, parcel = list(done), Parcel(study)
+    there = {block.number for block in blocks}
+    todo = [k for k in range(-(-study.n // study.size)) if k not in there]
     complete = True
-    with progress("Bootstrap", study.n, {}, shown) as advance:
+    statuses = Counter(status for block in blocks for status in block.status)
+    with progress("Bootstrap", study.n, statuses, shown) as advance:
 
         def record(block: Block) -> None:
+            if keep is not None:
+                keep(block)
             blocks.append(block)
             advance(Counter(block.status))
 
-        if n_jobs is None and joblib.effective_n_jobs(None) == 1:
+        if todo and n_jobs is None and joblib.effective_n_jobs(None) == 1:
             # How long it takes, the first block tells.
             began = time.perf_counter()
             complete = run(replicate_block, parcel, todo[:1], 1, record)
             left = (time.perf_counter() - began) * (len(todo) - 1)
             n_jobs, todo = (-1 if left > SOON else 1), todo[1:]
         if complete and todo:
-            complete = run(replicate_block, parcel, todo, n_jobs, record)
-    return sorted(blocks, key=lambda block: block.number), complete
+            run(replicate_block, parcel, todo, n_jobs, record)
+    return sorted(blocks, key=lambda block: block.number)
 
 
 def replicate_block(parcel: Parcel, number: int) -> Block:

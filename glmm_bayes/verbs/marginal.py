@@ -1,6 +1,6 @@
-"""Integrate random effects out of a row's expectation, by Gauss-Hermite quadrature."""
+"""Integrate random effects out of a row's expectation, by quadrature or quasi-random points."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from itertools import product
 
 import numpy as np
@@ -16,6 +16,9 @@ from glmm_bayes.terms import RandomTerm
 
 # Nodes of each dimension, by how many predictors have random effects.
 NODES = {1: 32, 2: 15, 3: 9}
+# Beyond: sets of points, each set's first and last number of them, and the standard error between
+# the sets' averages that is small enough, beside the average.
+SETS, FIRST, LAST, ENOUGH = 8, 64, 8192, 1e-3
 # A normal eta reaches the pole of these, and the integral has no value.
 WITHOUT_MEAN = {"inverse", "inverse_squared"}
 
@@ -69,7 +72,13 @@ def marginal(
     -------
     ndarray
         `(S, n)`, of categories' probabilities and of several responses `(S, n, K)`; exact where
-        the expectation is a polynomial in eta.
+        the expectation is a polynomial in eta. Where more than three predictors have effects, with
+        a standard error of at most `ENOUGH` times the value, or times the largest one of the row.
+
+    Raises
+    ------
+    NotSupportedError
+        If the average does not exist, or is not known to that error.
     """
     several = model.family.responses
     if target is None and several is not None:
@@ -96,8 +105,8 @@ def _averaged(
     kept = effects_for(design, draws, "marginal", None)
     eta = {param: linear_predictor(design, draws, kept, param) for param in design.predictors}
     root = _root(design, Lambda, random)
-    total: np.ndarray | float = 0.0
-    for node, weight in _nodes(len(random)):
+
+    def at(node: np.ndarray) -> np.ndarray:
         moved = dict(eta)
         for i, param in enumerate(random):
             moved[param] = eta[param] + sum(root[i][j] * node[j] for j in range(i + 1))
@@ -107,7 +116,10 @@ def _averaged(
             value = part.family.expectation(part.own(params))
         else:
             value = model.family.expectation(params) if target is None else params[target]
-        total = total + weight * value
+        return np.asarray(value)
+
+    few = len(random) in (0, *NODES)
+    total = _by_quadrature(at, len(random)) if few else _by_points(at, len(random))
     sizes = (draws.size, design.n, *np.shape(total)[2:])
     return np.broadcast_to(total, sizes)
 
@@ -122,20 +134,48 @@ def _check_links(model: Model, random: Sequence[str]) -> None:
             )
 
 
-def _nodes(dimensions: int) -> Iterator[tuple[tuple[float, ...], float]]:
-    """Give the nodes and weights for independent standard normals; one empty node for none."""
+def _by_quadrature(at: Callable[[np.ndarray], np.ndarray], dimensions: int) -> np.ndarray:
+    """Average over independent standard normals by Gauss-Hermite quadrature."""
     if dimensions == 0:
-        yield (), 1.0
-        return
-    if dimensions not in NODES:
-        raise NotSupportedError(
-            f"The average over the random effects of {dimensions} predictors is not built; use "
-            f"groups='new' with draws=True, and average."
-        )
+        return at(np.empty(0))
     x, w = np.polynomial.hermite_e.hermegauss(NODES[dimensions])
     w = w / w.sum()
-    for at in product(range(len(x)), repeat=dimensions):
-        yield tuple(x[list(at)]), float(np.prod(w[list(at)]))
+    total: np.ndarray = np.zeros(())
+    for place in product(range(len(x)), repeat=dimensions):
+        total = total + float(np.prod(w[list(place)])) * at(x[list(place)])
+    return total
+
+
+def _by_points(at: Callable[[np.ndarray], np.ndarray], dimensions: int) -> np.ndarray:
+    """
+    Average over independent standard normals by scrambled Sobol points, until sets of them agree.
+
+    The points are the same with every call.
+    """
+    from scipy.special import ndtri
+    from scipy.stats.qmc import Sobol
+
+    sets = [Sobol(dimensions, scramble=True, rng=k) for k in range(SETS)]
+    sums: list[np.ndarray] = [np.zeros(())] * SETS
+    drawn, more = 0, FIRST
+    while drawn < LAST:
+        for k, points in enumerate(sets):
+            for u in points.random(more):
+                sums[k] = sums[k] + at(ndtri(u))
+        drawn += more
+        more = drawn
+        means = np.stack(sums) / drawn
+        total: np.ndarray = means.mean(axis=0)
+        error = means.std(axis=0, ddof=1) / np.sqrt(SETS)
+        # A category that is hardly ever seen needs no more digits than the others.
+        size = np.abs(total).max(axis=-1, keepdims=True) if total.ndim > 2 else np.abs(total)
+        if (error <= ENOUGH * size).all():
+            return total
+    raise NotSupportedError(
+        f"The average over the random effects of {dimensions} predictors has a standard error of "
+        f"{float(np.max(error / size)):.1g} of its size after {SETS * drawn:,} points; use "
+        f"groups='new' with draws=True, and average."
+    )
 
 
 def _root(design: Design, Lambda: Mapping[str, np.ndarray], random: Sequence[str]) -> np.ndarray:

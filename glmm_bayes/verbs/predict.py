@@ -99,7 +99,9 @@ def predict(
     Notes
     -----
     `"marginal"` integrates by Gauss-Hermite quadrature over the normal distribution of a row's
-    linear predictor: 32 nodes; 15 (9) a dimension where two (three) predictors have effects.
+    linear predictor: 32 nodes; 15 (9) a dimension where two (three) predictors have effects. Where
+    more of them have, by quasi-random points (scrambled Sobol sets, the same with every call), as
+    many as make the standard error of each average at most 0.001 of its size.
 
     Where residuals have a structure, means and responses of rows at new times or places, with
     `"conditional"` groups, are those given the residuals that were seen nearby; the linear

@@ -19,6 +19,7 @@ from glmm_bayes.errors import (
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.modes.branches import BOUND, FIXED, FLAT, LOST, Branch, between
 from glmm_bayes.modes.paths import Stand, Walk
+from glmm_bayes.modes.penalised import LogPrior
 from glmm_bayes.modes.surfaces import spread_of, surface_of
 from glmm_bayes.modes.targets import Bend, targets_of
 from glmm_bayes.verbs.confint import chosen_names, outer_names
@@ -177,7 +178,7 @@ def profile(
     fit
         By `"ml"`, with `nagq` if it was used; or by `"reml"`: then the likelihood itself is
         profiled, about its own maximum, as in lme4, for the restricted one says nothing of the
-        coefficients.
+        coefficients. By `"map"` the likelihood times the priors is profiled: see Notes.
     parm
         Names as in `confint`; all by default.
     level
@@ -205,6 +206,12 @@ def profile(
     point before. Standard deviations are walked along by their logarithm, correlations by their
     angle, so that zero and plus or minus one can be reached. Bates et al. (2015), J. Stat. Softw.
     67(1), section 5; Venzon & Moolgavkar (1988), Applied Statistics 37, 87-94.
+
+    Of a fit by `"map"` these are intervals of a penalised likelihood, as of blme: the values of
+    which the log likelihood plus the priors' log density, on the scale on which no parameter has an
+    end, falls by less than the quantile from its maximum. Without information from the priors they
+    are those of the likelihood. They are no posterior intervals: other parameters are at their
+    best, and not integrated out; `fit.sample()` gives those.
     """
     farthest = float(np.sqrt(chdtri(2, 1 - checked_level(level))))
     stops = [*np.arange(STEP, farthest - STEP / 2, STEP), farthest]
@@ -245,12 +252,15 @@ def _followed(
     fit: ModeFit, parm: str | Sequence[str] | None, go: Callable[[Branch], None]
 ) -> tuple[ModeFit, dict[str, tuple[Branch, ...]], tuple[str, ...]]:
     """Give the maximum, the branches of each parameter that is not held, and notes."""
-    maximum = of_likelihood(fit)
+    maximum = fit if fit.method == "map" else of_likelihood(fit)
+    _check_proper(maximum)
     mode, labels = maximum.mode, outer_names(maximum)
     names = chosen_names(parm, labels)
     branches: dict[str, tuple[Branch, ...]] = {}
     with one_thread(), np.errstate(all="ignore"):
-        surface, spread = surface_of(mode, maximum.options.get("nagq", 1)), spread_of(mode)
+        penalty = LogPrior(mode.coordinates) if fit.method == "map" else None
+        surface = surface_of(mode, maximum.options.get("nagq", 1), penalty)
+        spread = spread_of(mode)
         for name, target in zip(labels, targets_of(mode.coordinates, mode.x), strict=True):
             if name not in names or target is None:
                 continue
@@ -283,12 +293,16 @@ def of_likelihood(fit: ModeFit) -> ModeFit:
             for category in (ConvergenceWarning, SingularFitWarning):
                 warnings.simplefilter("ignore", category)
             fit = cast(ModeFit, fit.model.fit("ml", seed=fit.seed))
+    _check_proper(fit)
+    return fit
+
+
+def _check_proper(fit: ModeFit) -> None:
     if not (fit.converged and fit.mode.determined):
         raise NotSupportedError(
             "The likelihood has no proper maximum here, so there is nothing to profile from: "
             "fit.diagnostics() says why; give the model priors and use fit('map') or fit('nuts')."
         )
-    return fit
 
 
 def _notes(fit: ModeFit, branches: Mapping[str, tuple[Branch, ...]]) -> Iterator[str]:
@@ -297,6 +311,8 @@ def _notes(fit: ModeFit, branches: Mapping[str, tuple[Branch, ...]]) -> Iterator
             "The likelihood is profiled, not the restricted likelihood that the fit maximised; "
             "the estimates are those of maximum likelihood."
         )
+    if fit.method == "map":
+        yield "The likelihood times the priors is profiled: intervals of a penalised likelihood."
     for name, sides in branches.items():
         if all(branch.end == FLAT for branch in sides):
             yield f"The likelihood is the same for every value of {name}: it says nothing of it."

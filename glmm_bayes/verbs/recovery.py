@@ -17,8 +17,9 @@ from glmm_bayes.inference import METHODS
 from glmm_bayes.inference.checks import check_counts, chosen_seed
 from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.kept_file import KeptFile, opened, stored_seed
 from glmm_bayes.verbs.printing import Page
-from glmm_bayes.verbs.recovery_file import ReplicateFile, description, opened, stored_seed
+from glmm_bayes.verbs.recovery_file import STUDY, description, line_of, outcomes_of
 from glmm_bayes.verbs.recovery_replicate import Outcome, replicate
 from glmm_bayes.verbs.recovery_study import Study
 from glmm_bayes.verbs.recovery_table import estimates_of, replicates_of, table_of
@@ -188,13 +189,13 @@ def check_recovery(
     _check_options(method, function, options)
     place = None if path is None else Path(path)
     if seed is None and place is not None:
-        seed = stored_seed(place)
+        seed = stored_seed(place, STUDY)
     seed = chosen_seed(seed)
     known = _known(model, source, seed)
     settings = _filled(function, options, n_jobs)
     study = Study.of(model, method, settings, seed, known)
     about = description(model, method, options, known, seed)
-    file = None if place is None else opened(place, about)
+    file = None if place is None else opened(place, STUDY, about)
     outcomes = _outcomes(study, n, n_jobs, file, progressbar)
     estimates = estimates_of(outcomes)
     if estimates["estimate"].isna().all():
@@ -209,16 +210,16 @@ def check_recovery(
 
 
 def _outcomes(
-    study: Study, n: int, n_jobs: int | None, file: ReplicateFile | None, progressbar: bool
+    study: Study, n: int, n_jobs: int | None, file: KeptFile | None, progressbar: bool
 ) -> Sequence[Outcome]:
     """Run what is not yet done; in the order of the replicates, whatever order they came in."""
-    done = {} if file is None else {k: o for k, o in file.done.items() if k < n}
+    done = {} if file is None else {k: o for k, o in outcomes_of(file).items() if k < n}
     statuses = Counter(outcome.status for outcome in done.values())
     with progress("Recovery", n, statuses, progressbar) as advance:
 
         def record(outcome: Outcome) -> None:
             if file is not None:
-                file.add(outcome)
+                file.add(line_of(outcome))
             done[outcome.k] = outcome
             advance({outcome.status: 1})
 

@@ -11,6 +11,7 @@ from glmm_bayes.draws import Draws
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.model import Model
+from glmm_bayes.modes.rows import summed_variances
 from glmm_bayes.modes.star import widened
 from glmm_bayes.modes.wide_star import wide_star
 from glmm_bayes.predictive import Effects, effects_for, evenly_thinned, linear_predictor
@@ -100,6 +101,15 @@ def conditional_arms(fit: ModeFit, term: RandomTerm) -> np.ndarray:
     """Give the conditional standard deviations `(1, q, p)` of a term's effects."""
     variances = fit.mode.effect_variances[term.name]
     return np.sqrt(np.einsum("qii->qi", variances))[None]
+
+
+def summed_arms(fit: ModeFit, columns: Mapping[str, tuple[int, np.ndarray]]) -> np.ndarray:
+    """Give the conditional standard deviations `(1, k)` of sums of effects: see `Fit`."""
+    if len(columns) == 1:
+        ((name, (column, at)),) = columns.items()
+        own = np.sqrt(fit.mode.effect_variances[name][:, column, column])
+        return np.where(at < 0, 0.0, own[at])[None]
+    return np.sqrt(summed_variances(fit.mode, columns))[None]
 
 
 def number_of_draws(model: Model) -> int:

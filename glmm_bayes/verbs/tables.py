@@ -11,7 +11,7 @@ from glmm_bayes.draws import Draws, beta_name, derived_values
 from glmm_bayes.fit import Fit
 from glmm_bayes.modes.star import widened
 from glmm_bayes.residual import Residuals
-from glmm_bayes.terms import RandomTerm
+from glmm_bayes.terms import Loading, RandomTerm
 from glmm_bayes.verbs.intervals import FISHER, IDENTITY, LOG, Scale, link_scale, scale_of, table
 from glmm_bayes.verbs.sources import no_arms
 
@@ -135,12 +135,16 @@ def _residuals_of_responses(fit: Fit) -> Iterator["Component"]:
 type Component = tuple[tuple[str, ...], np.ndarray, Scale]
 
 
+def structure_name(term: RandomTerm) -> str:
+    """Name what tells two terms of one group apart: the structure between levels, or columns."""
+    between = term.level_structure
+    return term.structure.name if between.pairs is None else between.name
+
+
 def _components(draws: Draws, term: RandomTerm) -> Iterator[Component]:
     """Give a term's parameters one by one: labels, values `(S,)`, and a scale for intervals."""
     params = "+".join(dict.fromkeys(g.param for g in term.loadings))
-    between = term.level_structure
-    name = term.structure.name if between.pairs is None else between.name
-    head, structure = (params, term.label, name), term.structure
+    head, structure = (params, term.label, structure_name(term)), term.structure
     values = reported_values(draws, term)
     scales = {p.key: scale_of(p.support) for p in structure.parameters(term.size)}
     scales |= {"sd": LOG, "corr": FISHER}
@@ -215,15 +219,15 @@ def ranef(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `param, group, level, coef, estimate, std_error, lower, upper`, one row an effect. Of a
-        maximum: the conditional modes, with the conditional standard deviations given the
-        parameters, as lme4's `condVar`.
+        `param, group, structure, level, coef, estimate, std_error, lower, upper`, one row an
+        effect; `structure` as in `varcorr`. Of a maximum: the conditional modes, with the
+        conditional standard deviations given the parameters, as lme4's `condVar`.
     """
     parts = []
     for term in fit.model.design.terms:
         b = widened(fit.plug_in.effects[term.name], fit.effect_arms(term))
         parts.append(_effects_table(term, fit.summarise(b[:, : term.shown], level)))
-    keys = ["param", "group", "level", "coef", "estimate", "std_error", "lower", "upper"]
+    keys = [*KEYS[:2], "structure", *KEYS[2:]]
     return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=keys)
 
 
@@ -237,6 +241,7 @@ def _effects_table(term: RandomTerm, found: dict[str, np.ndarray]) -> pd.DataFra
     labels = {
         "param": np.tile(params, q),
         "group": term.label,
+        "structure": structure_name(term),
         "level": np.repeat(term.levels[:q], term.size),
         "coef": np.tile(names, q),
     }
@@ -250,35 +255,46 @@ def coef(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        As `ranef`, one row a level and coefficient of the population or of the term. Of a
-        maximum the standard errors hold the uncertainty of the parameters too, and how the
-        effects' modes move with them.
+        `param, group, level, coef, estimate, std_error, lower, upper`, one row a level and
+        coefficient of the population or of the group's terms, whose effects are summed where a
+        group has several. Of a maximum the standard errors hold the uncertainty of the parameters
+        too, and how the effects' modes move with them.
     """
-    parts = []
+    groups: dict[tuple[str, str], list[tuple[RandomTerm, Loading]]] = {}
     for term in fit.model.design.terms:
-        arms, q = fit.effect_arms(term)[:, : term.shown], term.shown
         for loading in term.loadings:
-            population = fit.model.design.predictors[loading.param].names
-            beta = fit.draws.beta[loading.param]
-            places = range(term.size)[loading.columns]
-            own = dict(zip(loading.matrix.names, places, strict=True))
-            for name in dict.fromkeys([*population, *own]):
-                total, beyond = np.zeros((len(beta), q)), no_arms(q)
-                if name in population:
-                    total += beta[:, [population.index(name)]]
-                if name in own:
-                    total += fit.draws.effects[term.name][:, :q, own[name]]
-                    beyond = arms[:, :, own[name]]
-                labels = {
-                    "param": loading.param,
-                    "group": term.label,
-                    "level": term.levels[:q],
-                    "coef": name,
-                }
-                found = fit.summarise(widened(total, beyond), level)
-                parts.append(pd.DataFrame(labels | found))
-    keys = ["param", "group", "level", "coef", "estimate", "std_error", "lower", "upper"]
-    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=keys)
+            groups.setdefault((loading.param, term.label), []).append((term, loading))
+    parts = [_own(fit, *key, own, level) for key, own in groups.items()]
+    return pd.concat(parts, ignore_index=True) if parts else pd.DataFrame(columns=KEYS)
+
+
+KEYS = ["param", "group", "level", "coef", "estimate", "std_error", "lower", "upper"]
+
+
+def _own(
+    fit: Fit, param: str, group: str, own: list[tuple[RandomTerm, Loading]], level: float
+) -> pd.DataFrame:
+    """Give the table of one group and parameter."""
+    levels = list(dict.fromkeys(name for term, _ in own for name in term.levels[: term.shown]))
+    population, beta = fit.model.design.predictors[param].names, fit.draws.beta[param]
+    names = [name for _, loading in own for name in loading.matrix.names]
+    parts = []
+    for name in dict.fromkeys([*population, *names]):
+        total = np.zeros((len(beta), len(levels)))
+        if name in population:
+            total += beta[:, [population.index(name)]]
+        columns: dict[str, tuple[int, np.ndarray]] = {}
+        for term, loading in own:
+            if name in loading.matrix.names:
+                column = range(term.size)[loading.columns][loading.matrix.names.index(name)]
+                seen = {known: k for k, known in enumerate(term.levels[: term.shown])}
+                at = np.array([seen.get(known, -1) for known in levels])
+                columns[term.name] = column, at
+                total[:, at >= 0] += fit.draws.effects[term.name][:, at[at >= 0], column]
+        arms = fit.summed_arms(columns) if columns else no_arms(len(levels))
+        labels = {"param": param, "group": group, "level": levels, "coef": name}
+        parts.append(pd.DataFrame(labels | fit.summarise(widened(total, arms), level)))
+    return pd.concat(parts)
 
 
 def constants(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:

@@ -32,18 +32,18 @@ def plot_ranef(
     Returns
     -------
     Figure
-        One row of panels a group (and parameter), one panel a column; intervals without zero
-        are dark. With many levels they are not named.
+        One row of panels a group (and parameter, and structure where a group has several), one
+        panel a column; intervals without zero are dark. With many levels they are not named.
     """
     table = _chosen(fit, group, coef, level)
-    blocks = [block for _, block in table.groupby(["param", "group"], sort=False)]
+    blocks = [block for _, block in table.groupby(["param", "group", "structure"], sort=False)]
     coefs = [list(dict.fromkeys(block["coef"])) for block in blocks]
     heights = [_height(block["level"].nunique()) for block in blocks]
     figure, axes = panels(len(blocks), max(map(len, coefs)), size=(4.4, 1.0), heights=heights)
     for row, block, names in zip(axes, blocks, coefs, strict=True):
         for ax, name in zip(row, names, strict=False):
             _caterpillar(ax, block[block["coef"] == name].sort_values("estimate"))
-            param, label = block["param"].iloc[0], block["group"].iloc[0]
+            param, label = block["param"].iloc[0], _labels(table, block)
             ax.set_title(f"{label}: {name}", fontsize="medium")
             ax.set_xlabel(f"effect on {predictor_label(fit.model, param)}, {level:.0%} interval")
         row[0].set_ylabel(_levels_label(block))
@@ -67,6 +67,13 @@ def _chosen(fit: Fit, group: str | None, coef: str | None, level: float) -> pd.D
     if table.empty:
         raise UnknownNameError(f"The group {group!r} has no coefficient {coef!r}.")
     return table
+
+
+def _labels(table: pd.DataFrame, block: pd.DataFrame) -> str:
+    """Name a block's group, with its structure where other terms are of the same group."""
+    group, structure = block["group"].iloc[0], block["structure"].iloc[0]
+    several = table.loc[table["group"] == group, "structure"].nunique() > 1
+    return f"{group}, {structure}" if several else group
 
 
 def _height(levels: int) -> float:
