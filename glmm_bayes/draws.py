@@ -204,7 +204,8 @@ def ascending(model: Model) -> dict[str, int]:
                 f"and they have the same link: take order='none' of {model.family.name!r}."
             )
         return at
-    own = mixed.alike and len(links) == 1 and len(at) == len(mixed.means)
+    columns = {model.design.predictors[name].names for name in mixed.means}
+    own = mixed.alike and len(columns) == len(links) == 1 and len(at) == len(mixed.means)
     supports = [b.priors[at[b.name]].support for b in model.blocks if b.name in at]
     return at if own and all(support == REAL for support in supports) else {}
 

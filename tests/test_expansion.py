@@ -4,6 +4,12 @@ from itertools import permutations, product
 
 import numpy as np
 import pytest
+from mixture_cases import EXTREMES as EXTREMES_OF_MIXTURES
+from mixture_cases import LAWFUL, textbook
+from mixture_cases import LONG as LONG_MIXTURES
+from mixture_cases import OTHERS_OF as OTHERS_OF_MIXTURES
+from mixture_cases import RADII as RADII_OF_MIXTURES
+from mixture_cases import RESPONSES as RESPONSES_OF_MIXTURES
 from scipy import special
 from test_architecture import loaded_after
 from test_families import plain
@@ -160,28 +166,37 @@ LOG_DENSITIES = {
 }  # fmt: skip
 
 LOG_DENSITIES |= textbook_zeros(LOG_DENSITIES)
+LOG_DENSITIES |= textbook(LOG_DENSITIES)
 # Of a density with a kink there are no such derivatives.
 # Those of categories have laws of their own, in test_ordinal.py and test_nominal.py.
-SMOOTH = [n for n, f in FAMILIES.items() if not f.kinked and f.categories is None and n not in LONG]
+SMOOTH = [
+    n
+    for n, f in LAWFUL.items()
+    if not f.kinked and f.categories is None and n not in {*LONG, *LONG_MIXTURES}
+]
 PAIRS = [
     (name, link)
     for name in SMOOTH
-    for link in FAMILIES[name].parameters[0].links
+    for link in LAWFUL[name].parameters[0].links
     # In three or four predictors a circle each takes long: the links are those of the others.
-    if len(FAMILIES[name].parameters) < 3 or link == FAMILIES[name].parameters[0].link
+    if len(LAWFUL[name].parameters) < 3 or link == LAWFUL[name].parameters[0].link
 ]
-RESPONSES = {
-    "gaussian": [-0.7, 0.4, 3.0],
-    "student": [-0.7, 0.4, 3.0],
-    "beta": [0.02, 0.6, 0.97],
-    "weibull": [0.01, 0.8, 2.0],
-    "bernoulli": [0.0, 1.0],
-    "von_mises": [-3.0, 0.2, 1.4],
-    "shifted_lognormal": [9.0, 12.0, 40.0],
-    "gen_extreme_value": [0.3, 1.4],
-    "tweedie": [0.0, 0.3, 4.0],
-    "frechet": [0.8, 3.0, 12.0],
-} | WITH_ZEROS
+RESPONSES = (
+    {
+        "gaussian": [-0.7, 0.4, 3.0],
+        "student": [-0.7, 0.4, 3.0],
+        "beta": [0.02, 0.6, 0.97],
+        "weibull": [0.01, 0.8, 2.0],
+        "bernoulli": [0.0, 1.0],
+        "von_mises": [-3.0, 0.2, 1.4],
+        "shifted_lognormal": [9.0, 12.0, 40.0],
+        "gen_extreme_value": [0.3, 1.4],
+        "tweedie": [0.0, 0.3, 4.0],
+        "frechet": [0.8, 3.0, 12.0],
+    }
+    | WITH_ZEROS
+    | RESPONSES_OF_MIXTURES
+)
 TRIALS = {0.0: 1.0, 1.0: 1.0, 17.0: 50.0, 50.0: 50.0}
 MEANS = {REAL: (-1.3, 0.4, 6.0), POSITIVE: (0.3, 2.0, 9.0), UNIT: (0.2, 0.45, 0.8)}
 MEANS |= {CIRCLE: (-1.3, 0.4, 2.5)}
@@ -196,7 +211,8 @@ OTHERS_OF = {
     "exgaussian": {"sigma": (4.0, 9.0), "nu": (3.0, 6.0)},
     "tweedie": {"phi": (2.0, 6.0), "power": (1.35, 1.7)},
 }
-OTHERS_OF |= OTHERS_WITH_ZEROS
+OTHERS_OF |= OTHERS_WITH_ZEROS | OTHERS_OF_MIXTURES
+RADII |= RADII_OF_MIXTURES
 
 
 def responses(family):
@@ -209,7 +225,8 @@ def responses(family):
 
 def chosen(family, link):
     """Give the link of each parameter, the mean's being `link`."""
-    return {p.name: LINKS[link if p.name == "mu" else p.link] for p in family.parameters}
+    first, *others = family.parameters
+    return {first.name: LINKS[link]} | {p.name: LINKS[p.link] for p in others}
 
 
 def crossed(family, link):
@@ -217,7 +234,7 @@ def crossed(family, link):
     support = family.parameters[0].support
     inside = support if support != REAL else LINKS[link].support
     links = chosen(family, link)
-    spaces = [links["mu"].linkfun(np.array(MEANS[inside]))]
+    spaces = [LINKS[link].linkfun(np.array(MEANS[inside]))]
     for p in family.parameters[1:]:
         chosen_values = OTHERS_OF.get(family.name, {}).get(p.name, OTHERS[p.support])
         spaces.append(links[p.name].linkfun(np.array(chosen_values)))
@@ -289,7 +306,7 @@ def assert_agree(found, tensors, radius, floor):
 
 @pytest.mark.parametrize(("name", "link"), PAIRS)
 def test_derivatives_are_those_of_the_textbook_formula(name, link):
-    family, links = FAMILIES[name], chosen(FAMILIES[name], link)
+    family, links = LAWFUL[name], chosen(LAWFUL[name], link)
     y, trials, eta = crossed(family, link)
     radius = np.full(eta.shape, RADII.get(name, 0.15))
     # Of many a link the inverse, or the density there, is singular where eta is 0.
@@ -324,14 +341,14 @@ EXTREMES = {
     "von_mises": ((-8.0, 8.0), (-8.0, 6.0)),
     "tweedie": ((-3.0, 1.5), (0.5, 4.0), (-2.0, 0.5)),
 }
-EXTREMES |= extremes_zeros(EXTREMES)
+EXTREMES |= extremes_zeros(EXTREMES) | EXTREMES_OF_MIXTURES
 MANY = 10_000.0
 
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_derivatives_far_out(name):
     """Very small and large means, dispersions and counts."""
-    family = FAMILIES[name]
+    family = LAWFUL[name]
     links = chosen(family, family.parameters[0].link)
     pool = responses(family)
     pool = [*pool, MANY] if pool[-1] == 40.0 else pool
@@ -402,7 +419,7 @@ def test_the_natural_kernels_are_finite_and_concave_far_out(link):
 
 @pytest.mark.parametrize(("name", "link"), PAIRS)
 def test_value_and_slope_are_those_of_the_family(name, link):
-    family, links = FAMILIES[name], chosen(FAMILIES[name], link)
+    family, links = LAWFUL[name], chosen(LAWFUL[name], link)
     y, trials, eta = crossed(family, link)
     params = {k: links[k].linkinv(e) for k, e in zip(names(family), eta, strict=True)}
     found = expansion(family, links, y, trials, eta, order=1)
@@ -488,15 +505,15 @@ def test_a_graph_without_further_derivatives_says_so(name):
     family = FAMILIES[name]
     links = chosen(family, family.parameters[0].link)
     with pytest.raises(NotSupportedError, match="has no derivatives of order 3"):
-        expansion(plain(family), links, *crossed(family, links["mu"].name))
+        expansion(plain(family), links, *crossed(family, family.parameters[0].link))
 
 
 @pytest.mark.parametrize("name", [name for name in SMOOTH if name not in OPAQUE])
 def test_a_family_without_formulas_has_the_same_derivatives(name):
     """By way of the graph of its PyMC distribution."""
-    family = FAMILIES[name]
+    family = LAWFUL[name]
     links = chosen(family, family.parameters[0].link)
-    y, trials, eta = crossed(family, links["mu"].name)
+    y, trials, eta = crossed(family, family.parameters[0].link)
     found = expansion(plain(family), links, y, trials, eta)
     expected = expansion(family, links, y, trials, eta)
     np.testing.assert_allclose(found.value, expected.value, rtol=1e-9, atol=1e-10)
@@ -585,9 +602,9 @@ def test_the_registered_families_need_no_pymc():
 
 @pytest.mark.parametrize("name", SMOOTH)
 def test_derivatives_by_some_predictors_are_those_of_all(name):
-    family = FAMILIES[name]
+    family = LAWFUL[name]
     links = chosen(family, family.parameters[0].link)
-    y, trials, eta = crossed(family, links["mu"].name)
+    y, trials, eta = crossed(family, family.parameters[0].link)
     rows = RowDensity(family, links, names(family), y, trials, None)
     whole = rows(eta, 3)
     for among in ([0], [len(eta) - 1]):

@@ -65,6 +65,8 @@ class Laplace:
     prior
         A normal prior of the first predictor's coefficients where they are integrated out, its
         constant left out; flat where None.
+    farthest
+        How far a step to the mode may move a predictor: see `newton.Ascent`.
     u
         Where Newton's method starts next: the last mode found.
 
@@ -82,6 +84,7 @@ class Laplace:
     offset: np.ndarray
     system: Any
     prior: Normal | None = None
+    farthest: float = np.inf
     u: np.ndarray = field(init=False)
     _near: tuple[bool, Any] = field(default=(False, None), init=False)
 
@@ -158,7 +161,8 @@ class Laplace:
         """
         spread, X = self.system.at(Lambdas, precisions), self.X[0]
         prior = self.prior if joint else None
-        ascent = Ascent(self.rows, X if joint else X[:, :0], spread, self.random, prior)
+        inner = X if joint else X[:, :0]
+        ascent = Ascent(self.rows, inner, spread, self.random, prior, self.farthest)
         fixed = self.offset + np.stack([X @ c for X, c in zip(self.X, coefficients, strict=True)])
         for u in (self.u, np.zeros_like(self.u)):
             eta = fixed.copy()

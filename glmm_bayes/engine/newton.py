@@ -56,6 +56,8 @@ class Ascent:
         The numbers of the predictors with effects.
     prior
         Of the coefficients that are climbed over; flat where None.
+    farthest
+        How far a step may move a predictor: where there are several maxima, not to the next one.
     """
 
     rows: Rows
@@ -63,6 +65,7 @@ class Ascent:
     spread: Any
     random: Sequence[int]
     prior: Normal | None = None
+    farthest: float = np.inf
 
     @property
     def joint(self) -> bool:
@@ -110,7 +113,7 @@ class Ascent:
         along[self.random] = self.spread.eta(du)
         if self.joint:
             along[0] += self.X @ dx
-        size = 1.0
+        size = min(1.0, self.farthest / max(float(np.abs(along).max(initial=0.0)), 1e-300))
         for _ in range(HALVINGS):
             gamma = at.gamma + size * dx if self.joint else at.gamma
             new = self.point(at.u + size * du, gamma, at.eta + size * along)

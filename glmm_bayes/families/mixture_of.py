@@ -39,7 +39,8 @@ class Components:
         In order; a parameter of the k-th is called by its own name and the number k, from 1.
     order
         Whether the intercepts of the means ascend: `"auto"`, where the families are one and the
-        same and the intercepts are free to; `"mu"`, yes; `"none"`, no.
+        same, the means have the same columns and the intercepts are free to; `"mu"`, yes;
+        `"none"`, no.
     """
 
     families: tuple[Family, ...]
@@ -172,7 +173,7 @@ def mixture(*families: str | Family, order: str = "auto") -> Family:
     order
         `"mu"`: the intercepts of the means ascend, from the first component to the last, so that
         the components cannot change places; `"none"`: they need not; `"auto"`: they do where the
-        families are the same and the intercepts are free.
+        families and the means' columns are the same and the intercepts are free.
 
     Returns
     -------

@@ -141,6 +141,20 @@ class Fit(ABC):
 
         return simulate(self, n, seed=seed, newdata=newdata, groups=groups)
 
+    def membership(
+        self,
+        newdata: "Frame | None" = None,
+        *,
+        kind: str = "posterior",
+        groups: str = "conditional",
+        level: float = 0.95,
+        seed: int | None = None,
+    ) -> "pd.DataFrame":
+        """Probabilities of a mixture's components: see `verbs.membership.membership`."""
+        from glmm_bayes.verbs.membership import membership
+
+        return membership(self, newdata, kind=kind, groups=groups, level=level, seed=seed)
+
     def residuals(
         self, kind: str = "quantile", *, seed: int | None = None, response: str | None = None
     ) -> "pd.Series":

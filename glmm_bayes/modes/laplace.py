@@ -1,17 +1,19 @@
 """Maximise a marginal likelihood by Laplace's method, in two stages."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
 from glmm_bayes.engine.integrals.quadrature import Quadrature
 from glmm_bayes.engine.laplace import Laplace, Marginal
+from glmm_bayes.model import Model
 from glmm_bayes.modes.chains import read_quadrature
+from glmm_bayes.modes.components import coefficient_starts
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.noise import sharpened
-from glmm_bayes.modes.reading import first_coefficients, first_sizes, read_laplace
+from glmm_bayes.modes.reading import first_sizes, read_laplace
 from glmm_bayes.modes.search import (
     FAILURES,
     ROUGH,
@@ -27,6 +29,8 @@ from glmm_bayes.modes.search import (
 from glmm_bayes.modes.trouble import bound_notes, bounded, boundless, cautions, problems
 
 RIVALS = 0.3  # of the decrement, where several starts are compared
+NEXT_MODE = 1.0  # of a predictor: a step to a mixture's mode that does not leap over another
+APART = 0.5  # in log likelihood: another maximum
 WIDEST = 100.0  # variance of a coefficient, in its unit, that is taken from the likelihood alone
 
 type Penalty = Callable[[np.ndarray], tuple[float, np.ndarray]]
@@ -104,20 +108,42 @@ def maximise_laplace(
     """
     model = coordinates.model
     laplace = read_laplace(model)
+    if model.family.mixed is not None:
+        laplace.farthest = NEXT_MODE
     integral = laplace if nagq == 1 else read_quadrature(model, laplace, nagq)
     sd = first_sizes(model, laplace.system.latent)
-    units, starts, first = coordinates.units(sd), coordinates.starts(sd), first_coefficients(model)
-    objective = LaplaceObjective(integral, coordinates, restricted, penalty)
-    begun = [
-        _begun(objective, laplace, coordinates.join(first, start), units, len(starts) - 1)
-        for start in starts
+    units = coordinates.units(sd)
+    starts = [
+        coordinates.join(first, start)
+        for first in coefficient_starts(model)
+        for start in coordinates.starts(sd)
     ]
+    objective = LaplaceObjective(integral, coordinates, restricted, penalty)
+    begun = [_begun(objective, laplace, x, units, len(starts) - 1) for x in starts]
     highest = max(begun, key=lambda each: each.height)
     objective.gamma = highest.x[coordinates.coefficients[0]]
     objective.forget()
+    if len(starts) > 1:
+        objective.laplace.u = np.zeros_like(objective.laplace.u)
     x, inverse = climb(objective, coordinates, highest.x, highest.axes, units)
     count = sum(each.evaluations for each in begun)
-    return concluded(objective, x, highest.axes @ root(inverse), count)
+    mode = concluded(objective, x, highest.axes @ root(inverse), count)
+    return replace(mode, notes=(*mode.notes, *_rivals(model, mode, begun)))
+
+
+def _rivals(model: Model, mode: Mode, begun: "Sequence[Begun]") -> Iterator[str]:
+    """Say what else the likelihood of a mixture came to from other starts."""
+    if model.family.mixed is None:
+        return
+    heights = sorted((b.height for b in begun if np.isfinite(b.height)), reverse=True)
+    lower = [f"{h:.1f}" for h in heights if h < heights[0] - APART]
+    if lower:
+        found = (
+            f"This is the highest that {len(begun)} starts led to; others are {lower[0]} or less"
+        )
+    else:
+        found = "All divisions of the rows that were tried led to this one"
+    yield f"The likelihood of a mixture may have several maxima. {found}."
 
 
 @dataclass(frozen=True, eq=False)
@@ -146,7 +172,11 @@ def _begun(
     mean, height = coordinates.coefficients[0], -np.inf
     others = np.setdiff1d(np.arange(coordinates.size), np.arange(mean.start, mean.stop))
     laplace.u = np.zeros_like(laplace.u)
-    if objective.penalty is not None:
+    if coordinates.model.family.mixed is not None:
+        # The effects' modes are several too: those at the start's coefficients are meant.
+        axes = axes * coordinates.spreads
+        x = x if objective.penalty is None else coordinates.inside(x)
+    elif objective.penalty is not None:
         x = coordinates.inside(x)
         x, axes, count = _first_axes(laplace, coordinates, x, units, objective.penalty)
     elif coordinates.mean_is_free:

@@ -13,11 +13,11 @@ from glmm_bayes.engine.newton import Normal
 from glmm_bayes.engine.search.optimise import maximise
 from glmm_bayes.errors import ConvergenceError
 from glmm_bayes.model import Model
+from glmm_bayes.modes.components import coefficient_starts
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.penalised import LogPrior
 from glmm_bayes.modes.reading import (
     centred_columns,
-    first_coefficients,
     first_sizes,
     read_latent,
 )
@@ -57,7 +57,7 @@ class Reading:
         columns, held = centred_columns(model, model.main), coordinates.held[0]
         free = np.isnan(held)
         sizes = coordinates.start(first_sizes(model, latent))
-        reference = coordinates.inside(coordinates.join(first_coefficients(model), sizes))
+        reference = coordinates.inside(coordinates.join(coefficient_starts(model)[0], sizes))
         fixed = columns[:, ~free] @ held[~free]
         return cls(coordinates, latent, columns[:, free], fixed, reference)
 
