@@ -193,8 +193,6 @@ SPECIAL = {
     "te(x, z, k=(3, 4))": ("te", ("x", "z", "k=(3, 4)")),
     "ti(x)": ("ti", ("x",)),
     "mo(x)": ("mo", ("x",)),
-    "gp(x, z)": ("gp", ("x", "z")),
-    "hsgp(x, m=20, c=1.5)": ("hsgp", ("x", "m=20", "c=1.5")),
     "me(x, sd)": ("me", ("x", "sd")),
     "mi(x)": ("mi", ("x",)),
     "cs(x)": ("cs", ("x",)),
@@ -207,6 +205,21 @@ def test_penalised_levels_are_a_random_term():
     assert found.special == ()
     with pytest.raises(FormulaError, match="should be a random term"):
         right("s(x, g, bs='re')")
+
+
+@pytest.mark.parametrize(
+    ("text", "structure", "columns", "given"),
+    [
+        ("gp(x, z)", "gp", "x + z", {}),
+        ("gp(log(x), cov='matern32')", "gp", "log(x)", {"cov": "'matern32'"}),
+        ("hsgp(x, m=20, c=1.5)", "hsgp", "x", {"m": "20", "c": "1.5"}),
+        ("hsgp(x + z | 1, m=20)", "hsgp", "x + z", {"m": "20"}),
+    ],
+)
+def test_processes_of_all_rows_need_no_bar(text, structure, columns, given):
+    found = right(f"{text} + w")
+    assert (found.fixed, found.special) == ("w", ())
+    assert found.random == (RandomPart(structure, columns, Group(()), False, None, given, text),)
 
 
 @pytest.mark.parametrize(("text", "expected"), SPECIAL.items(), ids=str)

@@ -16,7 +16,7 @@ from glmm_bayes.arrays import graph
 from glmm_bayes.covariance import LEVEL_COVARIANCES, LevelCovariance, Places, intrinsic
 from glmm_bayes.density import read_density
 from glmm_bayes.engine.latent import Pattern
-from glmm_bayes.errors import DataError, FormulaError, NotSupportedError
+from glmm_bayes.errors import DataError, FormulaError, NotSupportedError, UnknownNameError
 from glmm_bayes.kriging import standard_effects
 from glmm_bayes.modes.whitening import whitened_density
 
@@ -279,6 +279,13 @@ def inland(seed: int, q: int) -> Places:
     return replace(found, at=found.at / 3, process=np.zeros(q, int))
 
 
+def basis_process(theta: Theta, places: Places) -> np.ndarray:
+    """Give the exact covariance, which a hundred sines come near to."""
+    d = np.linalg.norm(places.at[:, None] - places.at[None], axis=2) / theta["range"][0]
+    same = np.equal.outer(places.process, places.process)
+    return np.where(same, (1 + np.sqrt(5) * d + 5 * d**2 / 3) * np.exp(-np.sqrt(5) * d), 0.0)
+
+
 RHO = {"rho": np.array([0.6])}
 RANGE = {"range": np.array([0.8])}
 CASES: dict[str, Case] = {
@@ -289,6 +296,17 @@ CASES: dict[str, Case] = {
     "exp": Case(scattered(1, 7), RANGE, over_distance(lambda r, t: np.exp(-r)), scattered(2, 3)),
     "gau": Case(
         scattered(1, 7), RANGE, over_distance(lambda r, t: np.exp(-(r**2))), scattered(2, 3)
+    ),
+    "gp": Case(
+        scattered(1, 7), RANGE, over_distance(lambda r, t: np.exp(-(r**2) / 2)), scattered(2, 3)
+    ),
+    "hsgp": Case(
+        along([0, 1, 0, 0, 1, 0], [1, 2, 9, 4, 7, 5]),
+        {"range": np.array([2.0])},
+        basis_process,
+        along([1, 0, 2, 0], [5, 3, 2, 8]),
+        {"m": 100, "c": 3.0, "cov": "matern52"},
+        tolerance=1e-4,
     ),
     "spherical": Case(
         scattered(1, 7),
@@ -638,6 +656,48 @@ def test_a_second_order_walk_goes_on_along_its_last_slope() -> None:
     assert found["std_error"].iloc[6] > found["std_error"].iloc[5] > found["std_error"].iloc[4]
 
 
+@pytest.mark.parametrize("cov", ["exp_quad", "matern32", "matern52"])
+@pytest.mark.parametrize("d", [1, 2])
+def test_a_process_by_basis_functions_is_pymc_s(cov: str, d: int) -> None:
+    """The covariance that pymc.gp.HSGP approximates with as many functions in as large a box."""
+    import pymc as pm
+    import pytensor.tensor as pt
+
+    at = np.random.default_rng(3).uniform(1, 4, (9, d))
+    frame = pd.DataFrame(at, columns=[*"uv"[:d]]).assign(y=np.arange(9.0))
+    variables, m = ", ".join("uv"[:d]), [7, 5][:d]
+    model = gb.Model(f"y ~ hsgp({variables}, m={m}, c=1.4, cov={cov!r})", frame)
+    term = model.design.terms[0]
+    own = precision(term.level_structure, RANGE)
+    Z = term.Z("mu").toarray()
+    theirs = {"exp_quad": "ExpQuad", "matern32": "Matern32", "matern52": "Matern52"}[cov]
+    kernel = getattr(pm.gp.cov, theirs)(d, ls=RANGE["range"][0])
+    process = pm.gp.HSGP(m=m, c=1.4, cov_func=kernel)
+    phi, root = process.prior_linearized(pt.as_tensor(at))
+    phi, root = phi.eval(), root.eval()
+    np.testing.assert_allclose(Z @ np.linalg.inv(own) @ Z.T, (phi * root**2) @ phi.T, atol=1e-6)
+
+
+def test_a_process_by_many_basis_functions_has_the_likelihood_of_the_exact_one() -> None:
+    rng = np.random.default_rng(5)
+    x = rng.uniform(0, 10, 80)
+    data = pd.DataFrame({"x": x, "y": np.sin(x) + rng.normal(0, 0.4, 80)})
+    exact = gb.Model("y ~ gp(x)", data).fit("ml")
+    gaps = [
+        abs(gb.Model(f"y ~ hsgp(x, m={m}, c=2.5)", data).fit("ml").loglik - exact.loglik)
+        for m in (20, 30)
+    ]
+    assert gaps[0] > gaps[1]
+    assert gaps[1] < 0.01
+    many = gb.Model("y ~ hsgp(x, m=30, c=2.5)", data).fit("ml")
+    new = pd.DataFrame({"x": [0.5, 5.0, 9.8]})
+    one, other = exact.predict(new), many.predict(new)
+    np.testing.assert_allclose(other["estimate"], one["estimate"], atol=0.02)
+    np.testing.assert_allclose(other["std_error"], one["std_error"], rtol=0.05)
+    with pytest.raises(DataError, match="larger c"):
+        many.predict(pd.DataFrame({"x": [40.0]}))
+
+
 # ---- bad input
 
 
@@ -650,6 +710,13 @@ def test_a_second_order_walk_goes_on_along_its_last_slope() -> None:
         ("y ~ ar1(t | g, 3)", FormulaError, "takes none"),
         ("y ~ (1 | 1)", FormulaError, "no group"),
         ("y ~ rw2(t | g, step=0)", FormulaError, "above zero"),
+        ("y ~ gp(m=3)", FormulaError, "names no variables"),
+        ("y ~ hsgp(x, 20)", FormulaError, "20 without a name"),
+        ("y ~ hsgp(x)", FormulaError, "takes m, c=1.5"),
+        ("y ~ hsgp(x, m=5, c=0.9)", FormulaError, "above 1"),
+        ("y ~ hsgp(x, t, m=(5, 6, 7))", FormulaError, "one a dimension"),
+        ("y ~ hsgp(x, m=5, cov='exponential')", FormulaError, "too rough"),
+        ("y ~ gp(x, cov='matern32s')", UnknownNameError, "'matern32'"),
         ("y ~ rw2(t | x)", DataError, "at least three"),
     ],
 )

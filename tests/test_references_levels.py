@@ -62,6 +62,34 @@ FITS = [
     Fit("spat_meuse_gp", "gau_ML", ZINC + "gau(east + north | 1)", meuse),
     Fit("spat_meuse_gp", "matern1.5_ML", ZINC + "mat(east + north | 1)", meuse),
     Fit("spat_meuse_gp", "matern2.5_ML", ZINC + "mat(east + north | 1, nu=2.5)", meuse),
+    Fit(
+        "spat_meuse_gp",
+        "gau_ML",
+        ZINC + "gp(east, north)",
+        meuse,
+        want={"range": 0.217909684454972 / np.sqrt(2)},
+    ),
+    Fit(
+        "spat_meuse_gp",
+        "exp_ML",
+        ZINC + "gp(east + north | 1, cov='exponential')",
+        meuse,
+        want={"range": 0.16979875796978},
+    ),
+    Fit(
+        "spat_meuse_gp",
+        "matern1.5_ML",
+        ZINC + "gp(east, north, cov='matern32')",
+        meuse,
+        want={"range": 0.102351517184341 * np.sqrt(3)},
+    ),
+    Fit(
+        "spat_meuse_gp",
+        "matern2.5_ML",
+        ZINC + "gp(east, north, cov='matern52')",
+        meuse,
+        want={"range": 0.0769591161136243 * np.sqrt(5)},
+    ),
     Fit("cov_meuse_spatial", "gls_ML_spher_nugget", ZINC + "spherical(east + north | 1)", meuse),
     Fit(
         "cov_loaloa_binomial",
@@ -99,7 +127,7 @@ FITS = [
 ]
 
 
-@pytest.mark.parametrize("fit", FITS, ids=lambda f: f"{f.case}-{f.label}")
+@pytest.mark.parametrize("fit", FITS, ids=lambda f: f"{f.label}-{f.formula}")
 def test_maxima_are_those_of_the_references(
     fit: Fit, reference: Callable[[str], Any], shared_data: Path
 ) -> None:

@@ -19,6 +19,8 @@ from glmm_bayes.formula.tokens import (
 )
 from glmm_bayes.registry import suggestion
 
+WITHOUT_BAR = ("gp", "hsgp")  # what may be written as brms does, of all rows
+
 
 def bare_term(text: str) -> list[RandomPart] | None:
     """Read `(x | g)`; None if the text is not a parenthesis with a bar."""
@@ -38,6 +40,8 @@ def structured_term(text: str) -> list[RandomPart] | None:
     Whether there is a structure of that name, the design knows.
     """
     call = call_of(text)
+    if call and call[0] in WITHOUT_BAR and not _has_bar(*call):
+        return _process(*call, text)
     if call is None or not _has_bar(*call):
         if call and call[0] == "kron":
             raise FormulaError(f"{text!r} has no bar: write kron(x | g, …).")
@@ -49,6 +53,18 @@ def structured_term(text: str) -> list[RandomPart] | None:
     if any(bars(lex(item)) for _, item in rest):
         raise FormulaError(f"{text!r} has a bar in more than one argument: keep the first.")
     return _parts(name, sides, {k or str(j): v for j, (k, v) in enumerate(rest)}, text)
+
+
+def _process(name: str, inside: str, text: str) -> list[RandomPart]:
+    """Read `gp(x, y, arguments)`, one process for all rows: its variables stand first."""
+    found = arguments(inside, text)
+    variables = [item for keyword, item in found if keyword is None]
+    number = next((item for item in variables if item.replace(".", "", 1).isdigit()), None)
+    if not variables or number is not None:
+        unclear = "names no variables" if number is None else f"has {number} without a name"
+        raise FormulaError(f"{text!r} {unclear}: write {name}(x, y, argument=value).")
+    given = {keyword: item for keyword, item in found if keyword is not None}
+    return _parts(name, f"{' + '.join(variables)} | 1", given, text)
 
 
 def _has_bar(name: str, inside: str) -> bool:

@@ -17,6 +17,8 @@ DENSE, FILLED = 2e10, 3e8  # operations a second of LAPACK, and of the sparse fa
 MOST = 12_000  # columns of the dense rest that memory allows: four matrices of 1.2 GB
 MOST_FILLED = 1.5e8  # entries of a sparse factor: with where they stand, 2.4 GB
 MET = 2e6  # pairs of effects a second, where equations are solved by products alone
+FULL = 0.3  # of all effects, which rows meet
+MOST_WRITTEN = 1e8  # entries of Z as a dense matrix
 WORTH = 400  # columns of the dense rest, which moving single levels is worth
 EXACT, TIMES = 1.0, 2.0  # seconds, and times those of products, that an exact answer is worth
 
@@ -30,6 +32,9 @@ def build_system(latent: Latent, X: np.ndarray) -> Any:
     """
     columns = latent.size + X.shape[1]
     if latent.n * columns**2 * len(latent.predictors) ** 2 < TINY:
+        return Dense.build(latent, X)
+    # Of rows that meet most effects there is nothing sparse.
+    if _entries(latent) > FULL * columns and latent.n * columns < MOST_WRITTEN:
         return Dense.build(latent, X)
     # Imported where it is needed: its passes are compiled, or loaded, in some tenths of a second.
     from glmm_bayes.engine.algebra.blocked import Blocked
@@ -52,6 +57,11 @@ def build_system(latent: Latent, X: np.ndarray) -> Any:
 
         return Iterative(blocks)
     return Sparse.build(latent, X) if sparse < dense else blocks
+
+
+def _entries(latent: Latent) -> int:
+    """Give how many effects a row meets."""
+    return sum(term.index.shape[1] * term.p for term in latent.terms)
 
 
 def build_for_sampling(latent: Latent, X: np.ndarray) -> Any:
