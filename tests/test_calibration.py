@@ -1,9 +1,10 @@
 """Ranks of known parameters among draws around the mode are uniform; and Geweke's test."""
 
 import warnings
+from pathlib import Path
+from runpy import run_path
 
 import numpy as np
-import pandas as pd
 import pytest
 from scipy import stats
 
@@ -13,40 +14,14 @@ from glmm_bayes.engine.polynomials.surrogate import fit_surrogate
 from glmm_bayes.posthoc.target import find_around, read_target
 from glmm_bayes.verbs.recovery_table import miscovered, not_uniform
 
+STUDY = run_path(str(Path(__file__).resolve().parents[1] / "docs" / "calibration_study.py"))
+PRIORS, model_of = STUDY["PRIORS"], STUDY["model_of"]
 QUIET = {"progressbar": False}
-FAMILIES = ["gaussian", "bernoulli", "binomial", "poisson", "negbinomial", "gamma"]
-TERMS = {
-    "intercepts": "(1 | g)",
-    "slopes": "(1 + x | g)",
-    "crossed": "(1 | g) + (1 | h)",
-}
-PRIORS = {
-    "intercept": gb.Prior("Normal", mu=0.5, sigma=0.7),
-    "beta[x]": gb.Prior("Normal", mu=0, sigma=0.7),
-    "sd": gb.Prior("HalfNormal", sigma=0.7),
-}
-OWN = {
-    "gaussian": {"sigma": gb.Prior("LogNormal", mu=0.0, sigma=0.4)},
-    "negbinomial": {"alpha": gb.Prior("LogNormal", mu=1.0, sigma=0.4)},
-    "gamma": {"alpha": gb.Prior("LogNormal", mu=1.0, sigma=0.4)},
-}
-
-
-def model_of(family, terms):
-    g, h = np.divmod(np.arange(64), 8)
-    x = np.tile(np.linspace(-1, 1, 8), 8)
-    data = pd.DataFrame({"g": g, "h": (h + g) % 6, "x": x, "n": 6, "y": 1 + (g + h) % 2})
-    response = "y | trials(n)" if family == "binomial" else "y"
-    if family == "bernoulli":
-        data["y"] -= 1
-    link = {"mu": "log"} if family == "gamma" else None
-    priors = PRIORS | OWN.get(family, {})
-    return gb.Model(f"{response} ~ x + {TERMS[terms]}", data, family, link=link, priors=priors)
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("terms", TERMS)
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("terms", STUDY["TERMS"])
+@pytest.mark.parametrize("family", STUDY["OWN"])
 def test_ranks_are_uniform(family, terms):
     check = gb.check_recovery(
         model_of(family, terms), 500, method="posthoc", seed=1, n_jobs=2, draws=250, **QUIET
