@@ -301,6 +301,10 @@ def test_verbs_of_a_mixture(data, tmp_path):
     np.testing.assert_allclose(fit.residuals("response"), data["c"] - mean, atol=1e-9)
     assert stats.kstest(fit.residuals(seed=2), "norm").pvalue > 0.01
     assert "highest" in " ".join(fit.mode.notes) or "led to this one" in " ".join(fit.mode.notes)
+    with pytest.raises(gb.NotSupportedError, match="has several means"):
+        fit.r2()
+    with pytest.raises(gb.NotSupportedError, match="has several means"):
+        fit.model.fit("pql")
     fit.save(tmp_path / "fit")
     back = gb.load(tmp_path / "fit")
     np.testing.assert_allclose(back.predict()["estimate"], mean, rtol=1e-9)

@@ -1,14 +1,14 @@
 """Where searches for a mixture's maximum start: at what rough divisions of the rows come to."""
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import permutations
 
 import numpy as np
 from scipy.special import logsumexp
 
 from glmm_bayes.model import Model
-from glmm_bayes.modes.reading import centred_columns, first_coefficients
+from glmm_bayes.modes.reading import centred_columns, first_coefficients, first_eta
 
 STEPS = 40  # of expectation and maximisation, from each division
 KEPT = 4  # of what these come to
@@ -120,17 +120,10 @@ def _within_levels(
 
 def _guess(model: Model, param: str) -> np.ndarray:
     """Guess a component's predictor `(n,)`, less its offset, as if all rows were of it."""
-    mixed, response = model.family.mixed, model.design.response
+    mixed = model.family.mixed
     assert mixed is not None
-    family = mixed.means[param]
-    y, (lower, upper) = family.working(response.y).astype(float), family.parameters[0].support
-    if upper == 1.0:
-        trials = 1.0 if response.trials is None else response.trials
-        y = (y + 0.5) / (trials + 1.0) if family.discrete else y
-    elif lower == 0.0:
-        y = np.where(y > 0, y, 0.1)
-    with np.errstate(all="ignore"):
-        eta = model.links[param].linkfun(y) - model.design.predictors[param].offset
+    part = replace(model.observed[0], family=mixed.means[param])
+    eta = first_eta(part, model.links[param]) - model.design.predictors[param].offset
     return np.where(np.isfinite(eta), eta, np.median(eta[np.isfinite(eta)]))
 
 

@@ -37,6 +37,8 @@ def dispersion_power(family: Family) -> float:
     """
     if family.normal:
         return 2.0
+    if family.mixed is not None:
+        raise _refused(f"the family {family.name!r} has several means")
     others, upper = family.parameters[1:], family.parameters[0].support[1]
     mu = np.array([0.2, 0.4, 0.7]) if upper == 1.0 else np.array([0.4, 1.0, 3.0])
     sizes = [{"mu": mu} | {p.name: size for p in others} for size in (1.0, 2.0, 4.0)]

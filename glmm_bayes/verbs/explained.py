@@ -180,6 +180,11 @@ LATENT = {"logit": np.pi**2 / 3, "probit": 1.0, "cloglog": np.pi**2 / 6}
 
 def _distribution_variance(model: Model) -> Callable[[Params, np.ndarray], np.ndarray | float]:
     """Give the distribution's variance on the link scale, from the parameters and log m."""
+    if "mu" not in model.links:
+        raise NotSupportedError(
+            f"The family {model.family.name!r} has several means, and no variance on a link's "
+            f"scale is known; compare fits by their AIC, or by loo()."
+        )
     family, link = model.family, model.links["mu"].name
     variance = family.variance
     if family.name in ("bernoulli", "binomial") and link in LATENT:
