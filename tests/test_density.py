@@ -218,6 +218,9 @@ FORMULAS = {
     "members": "real ~ x + (1 | mm(g, g2))",
     "members weighted": "real ~ x + (1 + x | mm(g, g2, weights=(w, w2)))",
     "spline": "real ~ bs(x, df=5) + (1 | g)",
+    "smooth": "count ~ s(x, k=6, bs='cr') + (1 | g)",
+    "smooths of levels": "real ~ s(x, k=5, by=f) + (1 | g)",
+    "surface": "count ~ t2(x, z, k=4)",
 }
 
 

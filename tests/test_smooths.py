@@ -429,6 +429,22 @@ def test_files_keep_smooths(groups, tmp_path):
     pd.testing.assert_frame_equal(again.smooths(), groups.smooths(), rtol=1e-5)
 
 
+@pytest.mark.parametrize("kind", [2, 3])
+def test_tests_of_terms_stand_beside_smooths(kind):
+    """R as above: anova(gam(log(zinc) ~ soil + s(dist, k = 6))) has F = 4.017."""
+    data = gb.load_dataset("meuse").astype({"soil": str})
+    fit = gb.Model("log(zinc) ~ soil + s(dist, k=6)", data).fit("reml")
+    assert fit.anova(type=kind).loc["soil", "statistic"] == pytest.approx(4.017, abs=5e-4)
+
+
+def test_summary_tells_smooths_from_groups(groups):
+    text = groups.summary().text()
+    ahead, smooths = text.split("Smooths")
+    assert "g (10 levels)" in ahead
+    assert "s(x)" not in ahead.split("Group-level effects")[1]
+    assert "s(x)" in smooths
+
+
 WRONG = [
     ("s()", FormulaError, "is empty"),
     ("s(x, x)", FormulaError, "has a variable twice"),

@@ -8,6 +8,8 @@ import numpy as np
 
 from glmm_bayes.smooths.bases import Basis
 
+SOME = 300  # places, by which polynomials are found in a basis
+
 
 @dataclass(frozen=True, eq=False)
 class Margin:
@@ -28,18 +30,24 @@ class Margin:
     def of(cls, basis: Basis, x: np.ndarray, places: slice) -> "Margin":
         """Turn a basis, whose variables are `x[:, places]`."""
         own = x[:, places]
-        B, wanted = basis.matrix(own), _standard(basis.smoothest(own - own.mean(axis=0)))
-        M = wanted.shape[1]
+        middle, polynomials = own.mean(axis=0), basis.smoothest
+        centre, size = _scales(polynomials(own - middle))
+        M = len(size)
         values, vectors = np.linalg.eigh(basis.penalty)
         null, others = vectors[:, :M], vectors[:, M:]
-        # The polynomials are in the span of what has no penalty.
-        free = null @ np.linalg.lstsq(B @ null, wanted)[0]
+        # The polynomials are in the span of what has no penalty: some places tell how.
+        at = np.linspace(0, len(basis.unique) - 1, min(SOME, len(basis.unique)))
+        some = basis.unique[at.round().astype(int)]
+        wanted = (polynomials(some - middle) - centre) / size
+        free = null @ np.linalg.lstsq(basis.matrix(some) @ null, wanted)[0]
         return cls(basis, places, free, others / np.sqrt(values[M:]))
 
     def parts(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Evaluate the polynomials `(m, M)` and the others `(m, r)`."""
-        B = self.basis.matrix(x[:, self.places])
-        return B @ self.free, B @ self.bent
+        # Many rows may have the same few values, such as years.
+        different, row = np.unique(x[:, self.places], axis=0, return_inverse=True)
+        B = self.basis.matrix(different)
+        return (B @ self.free)[row], (B @ self.bent)[row]
 
 
 @dataclass(frozen=True, eq=False)
@@ -81,8 +89,8 @@ def _products(parts: Sequence[np.ndarray]) -> np.ndarray:
     return found
 
 
-def _standard(columns: np.ndarray) -> np.ndarray:
-    """Let columns after the first have mean zero, and all have mean square one."""
-    centred = columns - columns.mean(axis=0)
-    centred[:, 0] = 1.0
-    return centred / np.sqrt(np.mean(centred**2, axis=0))
+def _scales(columns: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Give what to take off columns `(n, M)`, of the first nothing, and to divide them by."""
+    centre = columns.mean(axis=0)
+    centre[0] = 0.0
+    return centre, np.sqrt(np.mean((columns - centre) ** 2, axis=0))

@@ -55,6 +55,11 @@ def fixed_terms(predictor: Predictor) -> list[FixedTerm]:
     return found
 
 
+def _smooth_columns(predictor: Predictor) -> np.ndarray:
+    """Say where the columns stand that are no term's, but the smooths'."""
+    return np.arange(len(predictor.matrix.spec.column_names), len(predictor.names))
+
+
 def marginal_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
     """
     Give the weights `(r, k)` of a term's type III hypothesis: no effect on average over classes.
@@ -70,7 +75,7 @@ def marginal_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
     predictor = model.design.predictors["mu"]
     terms = fixed_terms(predictor)
     recoded = [_summing_to_zero(model, t) for t in terms]
-    X = np.column_stack(recoded)
+    X = np.column_stack([*recoded, predictor.X[:, _smooth_columns(predictor)]])
     turn, *_ = np.linalg.lstsq(predictor.X, X)
     miss = np.abs(predictor.X @ turn - X).max(initial=0.0)
     square = turn.shape[0] == turn.shape[1] and np.linalg.matrix_rank(turn) == len(turn)
@@ -118,9 +123,10 @@ def adjusted_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
         return np.eye(len(predictor.names))[term.columns]
     others = [t for t in terms if t.name != term.name and not t.holds(term)]
     order = [*others, term, *above]
-    at = np.concatenate([t.columns for t in order])
+    smooth = _smooth_columns(predictor)
+    at = np.concatenate([smooth, *(t.columns for t in order)])
     R = np.linalg.qr(predictor.X[:, at], mode="r")
-    before = sum(len(t.columns) for t in others)
+    before = len(smooth) + sum(len(t.columns) for t in others)
     found = np.zeros((len(term.columns), len(at)))
     rows = R[before : before + len(term.columns)]
     found[:, at] = rows / np.diag(rows[:, before:])[:, None]

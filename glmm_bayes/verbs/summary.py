@@ -32,6 +32,8 @@ class Summary:
         As `fit.diagnostics()` gives them.
     levels
         The number of levels by group.
+    smooths
+        The smooths' random terms, by the names that `varcorr` has for groups.
     level
         The probability of the intervals.
     """
@@ -43,12 +45,19 @@ class Summary:
     family: pd.DataFrame
     diagnostics: Any
     levels: Mapping[str, int]
+    smooths: frozenset[str]
     level: float
 
     @property
     def page(self) -> Page:
         """The printed page."""
-        grids = (self._group_grid(), self._population_grid(), self._family_grid())
+        shown = self.varcorr["group"].isin(self.smooths)
+        grids = (
+            self._group_grid("Group-level effects", self.varcorr[~shown]),
+            self._group_grid("Smooths", self.varcorr[shown]),
+            self._population_grid(),
+            self._family_grid(),
+        )
         words = Sentences("Diagnostics", tuple(repr(self.diagnostics).splitlines()))
         parts: list[Part] = [Facts(self.facts), *(g for g in grids if g.sections), words]
         return Page(self.title, tuple(parts))
@@ -68,9 +77,9 @@ class Summary:
     def _repr_html_(self) -> str:
         return self.html()
 
-    def _group_grid(self) -> Grid:
+    def _group_grid(self, title: str, parameters: pd.DataFrame) -> Grid:
         # The residual sd has no structure; it stands among the family's parameters.
-        shown = self.varcorr[self.varcorr["structure"] != ""]
+        shown = parameters[parameters["structure"] != ""]
         names = [
             f"{kind}({', '.join(filter(None, coefs))})" if coefs[0] else kind
             for kind, *coefs in shown[["kind", "coef1", "coef2"]].astype(str).to_numpy().tolist()
@@ -79,7 +88,7 @@ class Summary:
         structures = shown["structure"].where(several, "")
         parts = zip(shown["group"], shown["param"], structures, strict=True)
         headings = [self._heading(*part) for part in parts]
-        return self._grid("Group-level effects", shown, headings, names)
+        return self._grid(title, shown, headings, names)
 
     def _population_grid(self) -> Grid:
         headings = [""] * len(self.fixef)
@@ -95,7 +104,7 @@ class Summary:
         if group not in self.levels:
             return f"{group}s"  # their structure has no levels of its own
         count = self.levels[group]
-        words = f"{group} ({count} level{'s' if count > 1 else ''})"
+        words = group if group in self.smooths else f"{group} ({count} level{'s' * (count > 1)})"
         # By descent, say, and of its own: two terms of one group.
         words += f", {structure}" if structure else ""
         return words if param == "mu" else f"{words}, for {param.replace('+', ' and ')}"
@@ -135,6 +144,7 @@ def summary(fit: Fit, *, level: float = 0.95) -> Summary:
         family=constants(fit, level=level),
         diagnostics=fit.diagnostics(),
         levels={term.label: term.shown for term in model.design.terms},
+        smooths=frozenset(term.label for term in model.design.terms if term.common),
         level=level,
     )
 
