@@ -14,7 +14,7 @@ from glmm_bayes.errors import DataError, FormulaError, NotSupportedError, Unknow
 from glmm_bayes.families import FAMILIES, Family
 from glmm_bayes.families.mixture_of import family_of
 from glmm_bayes.families.several import Part, several
-from glmm_bayes.formula import Formula, PredictorPart, plain_name
+from glmm_bayes.formula import Formula, PredictorPart, plain_name, read_responses
 from glmm_bayes.formula import Response as Asked
 from glmm_bayes.observed import fitting_response, through_view
 from glmm_bayes.registry import suggestion
@@ -38,14 +38,19 @@ class Read:
 
 
 def told_apart(formula: Formula, families: Families, data: Frame) -> Formula:
-    """Move further formulas that are of responses: of columns that are no parameter's name."""
+    """Find the formulas that are of responses: of columns that are no parameter's name."""
     known = {RESCOR, "mu", *(p.name for family in _all(families) for p in family.parameters)}
-    columns, beside, predictors = column_names(data), list(formula.beside), {}
-    for name, part in formula.predictors.items():
-        if name not in known and name in columns:
-            beside.append((Asked(name, None, (), name), part))
-        else:
-            predictors[name] = part
+    columns, predictors, beside = column_names(data), dict(formula.predictors), []
+    waiting = iter(formula.beside)
+    for text in formula.texts:
+        left = text.split("~")[0].strip()
+        name, read = plain_name(left), read_responses(left)
+        if text is formula.texts[0]:
+            beside += [next(waiting) for _ in read[1:]]
+        elif name is None:
+            beside += [next(waiting) for _ in read]
+        elif name not in known and name in columns:
+            beside.append((read[0], predictors.pop(name)))
     return replace(formula, predictors=predictors, beside=tuple(beside))
 
 

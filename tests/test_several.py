@@ -9,6 +9,7 @@ from scipy.optimize import approx_fprime
 
 import glmm_bayes as gb
 from glmm_bayes.density import read_density
+from glmm_bayes.errors import DataError, FormulaError, NotSupportedError, UnknownNameError
 from glmm_bayes.families.expansion import expand
 
 N, Q = 60, 12
@@ -165,3 +166,260 @@ def test_expansions_are_those_of_differences(data, name):
             difference = (getattr(one, order) - getattr(other, order)) / (2 * h)
             slope = {"value": found.first, "first": found.second, "second": found.third}[order][a]
             np.testing.assert_allclose(slope, difference, rtol=1e-5, atol=2e-5)
+
+
+# ---- fits
+
+
+def long_logpdf(model, fit):
+    """Write the marginal density of all responses of a normal model with one group's effects."""
+    theta, design = fit.theta, model.design
+    labels = model.family.responses.labels
+    beta = {param: values[0] for param, values in fit.plug_in.beta.items()}
+    mean = np.concatenate([design.predictors[f"mu_{k}"].X @ beta[f"mu_{k}"] for k in labels])
+    sd = np.array([theta[f"sigma_{k}"] for k in labels])
+    R = np.eye(len(labels))
+    for one, other, value in model.family.responses.correlation(fit.plug_in.constants):
+        i, j = labels.index(one), labels.index(other)
+        R[i, j] = R[j, i] = value[0]
+    S = np.kron(R * np.outer(sd, sd), np.eye(design.n))
+    for term in design.terms:
+        Z = np.vstack([term.Z(f"mu_{k}").toarray() for k in labels])
+        Lambda = fit.mode.Lambdas[term.name]
+        S += Z @ np.kron(np.eye(len(term.levels)), Lambda @ Lambda.T) @ Z.T
+    y = design.y.T.ravel()
+    there = ~np.isnan(y)
+    return stats.multivariate_normal(mean[there], S[np.ix_(there, there)]).logpdf(y[there])
+
+
+FORMULAS = {
+    "joint": ["mvbind(y1, y2) ~ x + (1 |p| g)"],
+    "apart": ["y1 ~ x + (1 | g)", "y2 ~ z"],
+    "three": ["y1 ~ x + (1 |p| g)", "y2 ~ z + (1 |p| g)", "y3 ~ 1 + (1 |p| g)"],
+}
+
+
+@pytest.mark.parametrize("name", FORMULAS)
+@pytest.mark.parametrize("gaps", [False, True])
+def test_the_likelihood_is_that_of_all_responses_as_one_normal_vector(data, name, gaps):
+    table = with_gaps(data, y1=[0, 3, 4], y2=[6, 7]) if gaps else data
+    model = gb.Model([*FORMULAS[name], "rescor ~ 1"], table)
+    fit = model.fit("ml")
+    assert fit.loglik == pytest.approx(long_logpdf(model, fit), rel=1e-8)
+
+
+@pytest.fixture
+def tits(shared_data):
+    return gb.load_dataset("btdata")
+
+
+WITH_FAMILIES = "mvbind(tarsus, back) ~ sex + hatchdate + (1 |d| dam) + (1 |f| fosternest)"
+
+
+def test_blue_tits_agree_with_glmmtmb(tits):
+    """
+    glmmTMB 1.1.5 on the table made long: us(0 + trait | dam) + us(0 + trait | fosternest).
+
+    Residuals by dispformula = ~0 + trait, and, correlated, by us(0 + trait | row).
+    """
+    apart = gb.Model([WITH_FAMILIES, "rescor ~ 0"], tits).fit("ml")
+    assert apart.loglik == pytest.approx(-2168.386668, abs=1e-5)
+    fit = gb.Model(WITH_FAMILIES, tits).fit("ml")
+    assert fit.loglik == pytest.approx(-2167.362691, abs=1e-5)
+    assert fit.df == 17
+    found = fit.varcorr().set_index(["group", "kind"])["estimate"]
+    np.testing.assert_allclose(found["dam", "sd"], [0.47334, 0.25966], atol=1e-4)
+    np.testing.assert_allclose(found["dam", "corr"], [-0.547], atol=1e-3)
+    np.testing.assert_allclose(found["fosternest", "sd"], [0.26120, 0.33547], atol=1e-4)
+    np.testing.assert_allclose(found["fosternest", "corr"], [0.827], atol=1e-3)
+    np.testing.assert_allclose(found["Residual", "sd"], [0.75248, 0.89577], atol=1e-4)
+    np.testing.assert_allclose(found["Residual", "corr"], [-0.055], atol=1e-3)
+    theirs = [-0.407824, 0.770973, 0.229594, -0.042875, -0.012261, 0.008285, 0.152814, -0.090651]
+    np.testing.assert_allclose(fit.fixef()["estimate"], theirs, atol=1e-4)
+
+
+def test_without_effects_responses_agree_with_nlme(tits):
+    """nlme's gls on the long table: varIdent by trait, corSymm within a row, by ML."""
+    fit = gb.Model("mvbind(tarsus, back) ~ sex + hatchdate", tits).fit("ml")
+    assert fit.loglik == pytest.approx(-2279.732503, abs=1e-5)
+    expected = [0.9231074, 0.9231074 * 1.0793, -0.04170916]
+    np.testing.assert_allclose(fit.theta.iloc[-3:], expected, rtol=2e-4)
+
+
+def test_responses_with_nothing_in_common_are_fits_of_their_own(data):
+    gaps = with_gaps(data, y1=[0, 3], count=[5], wins=[0])
+    formulas = ["y1 ~ x + (1 | g)", "count ~ z", "wins | trials(n) ~ x"]
+    families = ["gaussian", "poisson", "binomial"]
+    together = gb.Model(formulas, gaps, family=families).fit("ml")
+    alone = []
+    for formula, family in zip(formulas, families, strict=True):
+        rows = gaps.dropna(subset=[formula.split()[0]])
+        alone.append(gb.Model(formula, rows, family=family).fit("ml"))
+    assert together.loglik == pytest.approx(sum(fit.loglik for fit in alone), abs=1e-6)
+    ours, theirs = together.fixef(), pd.concat([fit.fixef() for fit in alone])
+    np.testing.assert_allclose(ours["estimate"], theirs["estimate"], rtol=1e-4, atol=1e-5)
+    # A normal fit of its own has errors for the variances as estimated.
+    np.testing.assert_allclose(ours["std_error"], theirs["std_error"], rtol=0.03)
+    for label, fit in zip(together.model.family.responses.labels, alone, strict=True):
+        own = together.residuals("pearson", response=label).dropna()
+        np.testing.assert_allclose(own, fit.residuals("pearson"), atol=1e-3)
+        mean = together.predict(response=label)["estimate"].loc[own.index]
+        np.testing.assert_allclose(mean, fit.predict()["estimate"], rtol=1e-3, atol=1e-4)
+
+
+def test_a_shared_effect_of_counts_and_numbers_against_brute_quadrature():
+    """The integral over both effects of a group, on a fine grid."""
+    table = pd.DataFrame(
+        {
+            "g": list("aabbccddee"),
+            "y": [0.3, -0.2, 1.9, 1.2, -0.4, 0.6, 1.4, 2.2, -1.8, -0.9],
+            "count": [1, 0, 1, 3, 7, 5, 6, 3, 0, 1],
+        }
+    )
+    formulas = ["y ~ 1 + (1 |p| g)", "count ~ 1 + (1 |p| g)"]
+    model = gb.Model(formulas, table, family=["gaussian", "poisson"], priors={"sigma_y": 0.8})
+    fit = model.fit("ml", nagq=25)
+    C = (lambda L: L @ L.T)(fit.mode.Lambdas["g"])
+    m, k = fit.fixef()["estimate"]
+    nodes, weights = np.polynomial.hermite_e.hermegauss(60)
+    L = np.linalg.cholesky(C + 1e-14 * np.eye(2))
+    u = np.stack(np.meshgrid(nodes, nodes, indexing="ij")).reshape(2, -1)
+    w = np.outer(weights, weights).ravel() / (2 * np.pi)
+    b, total = L @ u, 0.0
+    for _, rows in table.groupby("g"):
+        inside = w.copy()
+        for y, count in zip(rows["y"], rows["count"], strict=True):
+            inside *= stats.norm(m + b[0], 0.8).pdf(y)
+            inside *= stats.poisson(np.exp(k + b[1])).pmf(count)
+        total += np.log(inside.sum())
+    assert fit.loglik == pytest.approx(total, abs=1e-4)
+
+
+# ---- what is asked of a fit
+
+
+@pytest.fixture(scope="module")
+def mixed(data):
+    gaps = with_gaps(data, y1=[0, 3], count=[5])
+    formulas = ["y1 ~ x + (1 |p| g)", "count ~ z + (1 |p| g)", "wins | trials(n) ~ 1"]
+    families = {"y1": "gaussian", "count": "poisson", "wins": "binomial"}
+    return gb.Model(formulas, gaps, family=families).fit("ml", seed=1)
+
+
+def test_predictions_of_all_responses_are_those_of_each(mixed):
+    every = mixed.predict(groups="population")
+    assert list(every.columns) == ["response", "estimate", "std_error", "lower", "upper"]
+    assert list(every["response"][:3]) == ["y1", "count", "wins"]
+    beta = {param: values[0] for param, values in mixed.plug_in.beta.items()}
+    X = mixed.model.design.predictors
+    expected = np.exp(X["mu_count"].X @ beta["mu_count"])
+    found = mixed.predict(groups="population", response="count")
+    np.testing.assert_allclose(found["estimate"], expected)
+    assert (found["lower"] > 0).all()
+    linear = mixed.predict(kind="linear", groups="population", response="count")
+    np.testing.assert_allclose(linear["estimate"], np.log(expected))
+
+
+def test_an_averaged_mean_is_the_closed_form_of_a_lognormal(mixed):
+    """E exp(eta + b) = exp(eta + v / 2)."""
+    eta = mixed.predict(kind="linear", groups="population", response="count")["estimate"]
+    v = (mixed.mode.Lambdas["g"] @ mixed.mode.Lambdas["g"].T)[1, 1]
+    found = mixed.predict(groups="marginal", response="count")["estimate"]
+    np.testing.assert_allclose(found, np.exp(eta + v / 2), rtol=1e-6)
+
+
+def test_new_rows_have_responses_with_their_own_trials(mixed, data):
+    new = data.head(5).assign(n=[1, 2, 3, 4, 5])
+    drawn = mixed.simulate(400, seed=2, newdata=new)
+    assert drawn.dims == ("sim", "__obs__", "response")
+    wins = drawn.sel(response="wins").to_numpy()
+    assert (wins.max(axis=0) == new["n"]).sum() >= 3
+    assert (wins <= new["n"].to_numpy()).all()
+    table = mixed.predict(new, kind="response", response="wins")
+    share = mixed.predict(new, response="wins")["estimate"]
+    np.testing.assert_allclose(table["estimate"], share * new["n"])
+
+
+def test_draws_of_correlated_residuals_have_their_covariance(data):
+    fit = gb.Model("mvbind(y1, y2, y3) ~ x", data).fit("ml", seed=1)
+    drawn = fit.simulate(20_000, seed=3).isel(__obs__=0).to_numpy()
+    sd = fit.theta[["sigma_y1", "sigma_y2", "sigma_y3"]].to_numpy()
+    R = np.corrcoef(drawn.T)
+    expected = [v[0] for _, _, v in fit.model.family.responses.correlation(fit.plug_in.constants)]
+    np.testing.assert_allclose(R[np.tril_indices(3, -1)], expected, atol=0.03)
+    np.testing.assert_allclose(drawn.std(axis=0), sd, rtol=0.03)
+    residuals = np.column_stack([fit.residuals("response", response=f"y{k}") for k in (1, 2, 3)])
+    own = np.corrcoef(residuals.T)[np.tril_indices(3, -1)]
+    np.testing.assert_allclose(own, expected, atol=1e-5)
+
+
+def test_a_missing_response_has_no_residual_and_a_prediction(mixed):
+    residuals = mixed.residuals(response="y1")
+    assert list(residuals.index[residuals.isna()]) == [0, 3]
+    assert mixed.predict(response="y1")["estimate"].notna().all()
+    assert "y1 in 58" in repr(mixed.model)
+
+
+def test_a_fit_comes_back_from_its_file_and_with_other_data(mixed, tmp_path):
+    mixed.save(tmp_path / "fit.zip")
+    again = gb.load(tmp_path / "fit.zip")
+    pd.testing.assert_frame_equal(again.predict(), mixed.predict())
+    fewer = mixed.update(data=mixed.model.data.iloc[:50])
+    assert fewer.model.nobs == 50
+
+
+@pytest.mark.parametrize("method", [pytest.param("nuts", marks=pytest.mark.slow), "posthoc"])
+def test_draws_of_the_posterior_are_about_the_mode(data, method):
+    model = gb.Model("mvbind(y1, y2) ~ x", data)
+    options = {"draws": 300, "tune": 300, "chains": 2} if method == "nuts" else {}
+    fit, mode = model.fit(method, seed=4, **options), model.fit("map", seed=4)
+    error = fit.fixef()["std_error"]
+    assert (np.abs(fit.fixef()["estimate"] - mode.fixef()["estimate"]) < 0.25 * error).all()
+    assert float(fit.idata.posterior["rho_y1_y2"].mean()) == pytest.approx(
+        mode.theta["rho_y1_y2"], abs=0.05
+    )
+    assert fit.idata.log_likelihood["y"].shape[-1] == N
+    assert fit.idata.posterior_predictive["y"].dims[-1] == "response"
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("formula", "options", "error", "words"),
+    [
+        (["y1 ~ x", "`y1` | weights(w) ~ z"], {}, FormulaError, "two formulas of the response"),
+        (["y1 ~ x", "y2 ~ x", "mu_y1 ~ z"], {}, FormulaError, "is that with the response"),
+        (["y1 ~ x", "y2 ~ x", "rescor ~ z"], {}, FormulaError, "'rescor ~ 1'"),
+        (["y1 ~ x", "y2 ~ x", "tau ~ z"], {}, UnknownNameError, "no column 'tau'"),
+        (["y1 ~ x", "tau ~ z"], {}, UnknownNameError, "'tau'"),
+        (["y1 ~ x", "y2 ~ x"], {"family": ["gaussian"]}, UnknownNameError, "1 families for 2"),
+        (["y1 ~ x", "y2 ~ x"], {"family": {"y1": "gaussian"}}, UnknownNameError, "y1, y2"),
+        (
+            ["y1 ~ x", "count ~ x", "rescor ~ 1"],
+            {"family": ["gaussian", "poisson"]},
+            NotSupportedError,
+            "gaussian, or all student",
+        ),
+        (["y1 | weights(w) ~ x", "y2 ~ x", "rescor ~ 1"], {}, NotSupportedError, "weighted"),
+        (["y1 ~ x", "yes ~ x"], {"family": ["gaussian", "categorical"]}, NotSupportedError, "yes"),
+        (["y1 ~ x", "y2 ~ x", "residual ~ ar1(x | g)"], {}, NotSupportedError, "single response"),
+        (["y1 ~ x", "count ~ x"], {"family": ["gaussian", "beta"]}, DataError, "'count'"),
+    ],
+)
+def test_what_does_not_go_together_is_said(data, formula, options, error, words):
+    with pytest.raises(error, match=words):
+        gb.Model(formula, data, **options)
+
+
+def test_answers_of_one_response_ask_for_it(mixed):
+    with pytest.raises(UnknownNameError, match="response='y1'"):
+        mixed.residuals()
+    with pytest.raises(UnknownNameError, match="no response 'y3'"):
+        mixed.predict(response="y3")
+    with pytest.raises(NotSupportedError, match="kind='param:mu_y1'"):
+        mixed.slopes("x")
+    with pytest.raises(NotSupportedError, match="is of one response"):
+        mixed.r2()
+    with pytest.raises(NotSupportedError, match="reml of several responses"):
+        mixed.model.fit("reml")

@@ -10,7 +10,7 @@ from glmm_bayes.formula.parts import (
     SpecialPart,
 )
 from glmm_bayes.formula.reader import read_formula
-from glmm_bayes.formula.response import extra_arguments
+from glmm_bayes.formula.response import extra_arguments, read_responses
 from glmm_bayes.formula.tokens import arguments, call_of, expression, plain_name, terms, variables
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "extra_arguments",
     "plain_name",
     "read_formula",
+    "read_responses",
     "terms",
     "variables",
 ]

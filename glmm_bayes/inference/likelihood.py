@@ -81,6 +81,11 @@ def reml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
             f"reml with nagq={nagq} is not built: quadrature integrates over the effects only; "
             f"use fit('ml', nagq={nagq}), or fit('reml') by Laplace's method."
         )
+    if len(model.observed) > 1:
+        raise NotSupportedError(
+            "reml of several responses is not built: use fit('ml'), or fit('map') and fit('nuts'), "
+            "whose priors keep variances off zero."
+        )
     if any(p.is_fixed for block in model.blocks if block.name == "beta" for p in block.priors):
         raise NotSupportedError(
             "reml integrates the mean's coefficients out, but a number in `priors` holds some of "

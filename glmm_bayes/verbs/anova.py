@@ -11,6 +11,7 @@ from scipy.stats import f as fisher
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
 from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.ddf import DDF, SmallSample, default_ddf, small_sample
 from glmm_bayes.verbs.fixed_terms import HYPOTHESES, difference_of, fixed_terms
 from glmm_bayes.verbs.nested import checked_pair
@@ -100,6 +101,9 @@ RATIOS: Mapping[str, Callable[..., pd.DataFrame]] = {
 
 
 def _of_terms(fit: ModeFit, test: str | None, kind: int) -> pd.DataFrame:
+    refuse_several(
+        fit.model, "A table of terms", "compare two fits, anova(other), or use hypothesis(…)"
+    )
     name = default_ddf(fit.model) if test is None else test
     if name in RATIOS:
         raise NotSupportedError(

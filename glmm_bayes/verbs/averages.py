@@ -16,6 +16,7 @@ from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.star import delta_slopes, widened
 from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.datagrid import GRIDS, datagrid, grouping_variables
 from glmm_bayes.verbs.describe import predictor_label
 from glmm_bayes.verbs.intervals import Scale
@@ -40,6 +41,12 @@ class Target:
 
     def __post_init__(self) -> None:
         check_names(self.model, self.kind, self.groups)
+        if not self.kind.startswith(PARAM):
+            refuse_several(
+                self.model,
+                f"What is averaged, of kind={self.kind!r},",
+                f"ask for kind='{PARAM}{self.model.main}', or use predict(response=…)",
+            )
         if self.kind == "response":
             raise DataError(
                 "kind='response' is random; ask for kind='mean', or use predict and simulate."

@@ -68,12 +68,12 @@ def trials_of_responses(response: Response) -> np.ndarray:
     return np.column_stack(found)
 
 
-def refuse_several(family: Family, what: str, instead: str) -> None:
+def refuse_several(model: Model, what: str, instead: str) -> None:
     """Refuse an answer that would have to be of one response: NotSupportedError."""
-    if family.responses is not None:
+    found = model.family.responses
+    if found is not None:
         raise NotSupportedError(
-            f"{what} is of one response, but there are {', '.join(family.responses.labels)}: "
-            f"{instead}."
+            f"{what} is of one response, but there are {', '.join(found.labels)}: {instead}."
         )
 
 

@@ -11,10 +11,13 @@ from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import CELLS, effects_for, in_rows, linear_predictor, parameters
 from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.intervals import LOGIT, table
 from glmm_bayes.verbs.marginal import all_factors, spread
 
 type Params = Mapping[str, np.ndarray]
+
+ALONE = "compare the parts in varcorr(), or fit one model for each response"
 
 
 def r2(fit: Fit, kind: str | None = None, *, level: float = 0.95) -> pd.DataFrame:
@@ -56,6 +59,7 @@ def r2(fit: Fit, kind: str | None = None, *, level: float = 0.95) -> pd.DataFram
         raise UnknownNameError(
             f"There is no R squared of kind {kind!r}. {suggestion(kind, R_SQUARED)}"
         )
+    refuse_several(fit.model, "R squared", ALONE)
     shares = R_SQUARED[kind](fit)
     index = pd.Index(["marginal", "conditional"], name="r2")
     return table(fit, np.column_stack(shares), level, index, LOGIT)
@@ -123,6 +127,7 @@ def icc(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     for a log link the mean over the rows of log(1 + var(m) / m^2), m the row's expectation with
     the random effects averaged out, exp(eta + v/2).
     """
+    refuse_several(fit.model, "The intra-class correlation", ALONE)
     groups = [term for term in fit.model.design.terms if not term.common]
     if not any(g.param == "mu" for term in groups for g in term.loadings):
         raise NotSupportedError(

@@ -5,6 +5,7 @@ from dataclasses import dataclass, replace
 
 from glmm_bayes.formula import RandomPart
 from glmm_bayes.model import Model
+from glmm_bayes.verbs.by_response import refuse_several
 
 
 @dataclass(frozen=True)
@@ -17,6 +18,7 @@ class Shorter:
 
 def shorter(model: Model) -> list[Shorter]:
     """List the formulas that lack one part of a random term of the mean."""
+    refuse_several(model, "What is left out", "compare two fits, anova(other)")
     parts = model.formula.predictors["mu"].random
     return [
         Shorter(lacks, _texts(model, [*parts[:k], *kept, *parts[k + 1 :]]))

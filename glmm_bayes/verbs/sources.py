@@ -127,11 +127,12 @@ def replicate(fit: Fit) -> "xr.DataTree":
     """
     import xarray as xr
 
-    from glmm_bayes.results import posterior_predictive
+    from glmm_bayes.results import posterior_predictive, response_coords
 
     model = fit.model
     draws = evenly_thinned(fit.sampled(np.random.default_rng(fit.seed)), REPLICATED)
     drawn_anew = posterior_predictive(model, draws, fit.seed)
     y = model.design.y.astype(int) if model.family.discrete else model.design.y
-    observed = xr.Dataset({"y": (["__obs__"], y)}, {"__obs__": model.design.rows.kept})
+    coords = response_coords(model)
+    observed = xr.Dataset({"y": (list(coords), y)}, coords)
     return xr.DataTree.from_dict({"posterior_predictive": drawn_anew, "observed_data": observed})

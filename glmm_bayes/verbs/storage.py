@@ -160,16 +160,18 @@ KINDS = {
 
 def _header(fit: Fit) -> dict[str, Any]:
     model, rows = fit.model, fit.model.design.rows
-    name = model.family.name
-    if not is_registered(model.family):
-        raise NotSupportedError(
-            f"A fit with the family {name!r} can be saved once it is registered: call "
-            f"gb.add_family(family) before saving, and before loading."
-        )
+    families = [part.family.origin for part in model.observed]
+    for family in families:
+        if not is_registered(family):
+            raise NotSupportedError(
+                f"A fit with the family {family.name!r} can be saved once it is registered: call "
+                f"gb.add_family(family) before saving, and before loading."
+            )
+    names = [family.name for family in families]
     return {
         "format": FORMAT,
         "formula": list(model.formula.texts),
-        "family": name,
+        "family": names if model.formula.beside else names[0],
         "links": {param: link.name for param, link in model.links.items()},
         "priors": {key: _prior_out(as_prior(v, key)) for key, v in model.user_priors.items()},
         "missing": model.missing,
@@ -235,13 +237,14 @@ def _model(
             f"The formula of the fit in {str(path)!r} names {', '.join(map(repr, absent))}, which "
             f"no file can keep: gb.load(path, context={{{absent[0]!r}: …}})."
         )
-    try:
-        family_of(header["family"])
-    except UnknownNameError as error:
-        raise UnknownNameError(
-            f"The fit in {str(path)!r} has the family {header['family']!r}, which is not "
-            f"registered: call gb.add_family(family) first."
-        ) from error
+    for name in np.atleast_1d(header["family"]):
+        try:
+            family_of(str(name))
+        except UnknownNameError as error:
+            raise UnknownNameError(
+                f"The fit in {str(path)!r} has the family {str(name)!r}, which is not "
+                f"registered: call gb.add_family(family) first."
+            ) from error
     kept = arrays.pop("kept")
     frame = _Columns(header["frame"], arrays).frame()
     model = Model(

@@ -11,6 +11,7 @@ from matplotlib.figure import Figure
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.fit import Fit
 from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.datagrid import (
     categorical,
     fixed_variables,
@@ -77,6 +78,7 @@ def plot_effects(
         the line below says. Where positive data reach far above the curves, the vertical axis
         has a logarithmic scale, asinh if there are zeros.
     """
+    refuse_several(fit.model, "This figure", "plot predict(newdata, response=…) against newdata")
     design = fit.model.design
     if groups not in GROUPS:
         raise UnknownNameError(f"groups={groups!r} is not known. {suggestion(groups, GROUPS)}")

@@ -7,6 +7,7 @@ from scipy import stats
 
 from glmm_bayes.fit import Fit
 from glmm_bayes.terms import RandomTerm
+from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.plots.look import (
     INK,
     PALE,
@@ -42,6 +43,7 @@ def plot_residuals(fit: Fit, *, seed: int | None = None) -> Figure:
     conditional on the random effects: where levels have few rows, or one each, the effects take
     up part of the scatter and the residuals are narrower than normal though nothing is wrong.
     """
+    refuse_several(fit.model, "This figure", "plot residuals(response=…) as you wish")
     residuals = fit.residuals("quantile", seed=fit.seed if seed is None else seed).to_numpy()
     fitted = fit.predict(kind="mean", groups="conditional")["estimate"].to_numpy()
     log = positive_and_unbounded(fit.model) and fitted.min() > 0
