@@ -6,15 +6,25 @@ import pytest
 from scipy import stats
 from scipy.special import gammaln, logsumexp
 from test_density import check_arrays_and_kernels, check_pymc
-from test_families import grid
 
 import glmm_bayes as gb
-from glmm_bayes.arrays import NUMPY
 from glmm_bayes.errors import DataError, FormulaError, NotSupportedError
 from glmm_bayes.families import FAMILIES
 from glmm_bayes.families.expansion import expand
 
-TAILED = [name for name, family in FAMILIES.items() if family.tails is not None]
+
+def accepts_times(family):
+    """Tell whether weeks, rounded or not, are responses of a family; not if zeros are too."""
+    times = np.array([2.0, 5.0, 60.0])
+    own = family.problem(times, None) is None and not family.atoms
+    return own and family.parameters[0].support != (0.0, 1.0)
+
+
+TAILED = [
+    name
+    for name, family in FAMILIES.items()
+    if family.tails is not None and not family.kinked and accepts_times(family)
+]
 
 # Miller (1997), Survival Analysis: weeks until relapse of acute myelogenous leukemia.
 TIME = [9, 13, 13, 18, 23, 28, 31, 34, 45, 48, 161, 5, 5, 8, 8, 12, 16, 23, 27, 30, 33, 43, 45]
@@ -92,21 +102,6 @@ def test_what_varies_beyond_the_errors_may_be_sigma():
     fit = gb.Model("yi | se(sei, sigma=True) ~ 1", BCG).fit("ml")
     assert fit.loglik == pytest.approx(-12.665076348277, abs=1e-7)
     assert fit.theta["sigma"] == pytest.approx(0.529176848765, rel=1e-5)
-
-
-@pytest.mark.parametrize("name", TAILED)
-def test_tails_are_those_of_scipy(name):
-    family = FAMILIES[name]
-    y, _, params = grid(family)
-    with np.errstate(all="ignore"):
-        frozen = family.numeric(params, None)
-        expected = frozen.logcdf(y), frozen.logsf(y)
-        found = family.tails(y, params, NUMPY)
-    for tail, known in zip(found, expected, strict=True):
-        # Far out some of scipy's are the logarithm of a rounded 1 or 0.
-        there = np.isfinite(known) & (known > -15) & (known < -1e-6)
-        assert there.mean() > 0.05
-        np.testing.assert_allclose(tail[there], known[there], rtol=1e-7)
 
 
 def expansions(model, eta, order):
@@ -252,7 +247,7 @@ def test_a_fit_is_saved_and_comes_back(tmp_path):
         ("time | se(z) ~ 1", "gaussian", DataError, "must be positive"),
         ("time | se(time) ~ 1", "weibull", NotSupportedError, "take family='gaussian'"),
         ("time | se(time, sigma=z) ~ 1", "gaussian", FormulaError, "True or False"),
-        ("time | censored(seen) ~ z", "student", NotSupportedError, "take one of gaussian"),
+        ("status | censored(seen) ~ z", "bernoulli", NotSupportedError, "take one of gaussian"),
         ("time | subset(time) ~ z", "gaussian", DataError, "True or False in every row"),
         ("time | subset(z > 2) ~ z", "gaussian", DataError, "keeps no row"),
     ],

@@ -10,6 +10,7 @@ from glmm_bayes.families.counts import MU
 from glmm_bayes.families.family import Array, Family, Params, add_family, counts
 from glmm_bayes.families.opaque import opaque
 from glmm_bayes.families.stated import Stated, stated_arguments
+from glmm_bayes.families.summed import by_arrays, count_sums
 from glmm_bayes.families.tabulated import Tabulated
 from glmm_bayes.taylor import Taylor
 
@@ -62,6 +63,11 @@ def _constant(y: Array) -> Array:
     return log_bell(y) - gammaln(y + 1)
 
 
+def _log_mass(k: Array, p: Params) -> Any:
+    some = np.maximum(k, 0.0)
+    return np.where(k < 0, -np.inf, _core(some, None, p) + _constant(some))
+
+
 def _bell(p: Params, trials: Any) -> Tabulated:
     mu = np.asarray(p["mu"], float)
     rate = lambert(mu)
@@ -87,6 +93,7 @@ BELL = add_family(
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["mu"] * (1 + lambert(p["mu"])),
         core=_core,
+        tails=by_arrays("bell", lambda y, p: count_sums(_log_mass, p["mu"], y, p), ("mu",)),
         constant=lambda y, trials: _constant(y),
         problem=counts,
         discrete=True,

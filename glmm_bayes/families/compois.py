@@ -15,6 +15,7 @@ from glmm_bayes.families.family import Array, Family, Params, add_family, counts
 from glmm_bayes.families.maxwell import Sums, distance, sums
 from glmm_bayes.families.opaque import opaque
 from glmm_bayes.families.stated import Stated, stated_arguments
+from glmm_bayes.families.summed import by_arrays, count_sums
 from glmm_bayes.families.tabulated import Tabulated
 from glmm_bayes.taylor import Taylor, expanded
 from glmm_bayes.taylor.monomials import Monomial
@@ -27,6 +28,10 @@ def _core(y: Array, trials: Array | None, p: Params) -> Any:
     found = sums(mu.value, nu.value)
     partials: dict[Monomial, Any] = {(): _log_mass(y, mu.value, found)}
     return expanded(partials | _partials(y, mu.value, found), [mu, nu])
+
+
+def _mass_of(k: Array, p: Params) -> Any:
+    return np.where(k < 0, -np.inf, _core(np.maximum(k, 0.0), None, p))
 
 
 def _log_mass(y: Array, mu: Array, found: Sums) -> Array:
@@ -92,6 +97,7 @@ COMPOIS = add_family(
         mean=lambda p: p["mu"],
         variance=lambda p, trials: sums(p["mu"], 1 / np.asarray(p["phi"])).cumulants[2, 0],
         core=_core,
+        tails=by_arrays("compois", lambda y, p: count_sums(_mass_of, p["mu"], y, p), ("mu", "phi")),
         problem=counts,
         discrete=True,
     )

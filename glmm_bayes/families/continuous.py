@@ -6,8 +6,10 @@ import numpy as np
 from scipy.special import betaln, digamma, gammaln
 
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, within
+from glmm_bayes.families.incomplete import beta_variable, student_tails
 from glmm_bayes.families.links import POSITIVE, REAL, UNIT
 from glmm_bayes.families.special import digamma_rising, log_peak, log_rising
+from glmm_bayes.families.summed import by_arrays
 from glmm_bayes.families.tails import (
     gamma_tails,
     hazard_tails,
@@ -113,6 +115,11 @@ STUDENT = add_family(
         core=_student_core,
         score=_student_score,
         problem=any_number,
+        tails=by_arrays(
+            "student",
+            lambda y, p: student_tails((y - p["mu"]) / p["sigma"], p["nu"]),
+            ("mu", "sigma", "nu"),
+        ),
     )
 )
 
@@ -300,6 +307,11 @@ BETA = add_family(
         variance=lambda p, trials: p["mu"] * (1 - p["mu"]) / (1 + p["phi"]),
         core=_beta_core,
         score=_beta_score,
+        tails=by_arrays(
+            "beta",
+            lambda y, p: beta_variable(y, p["mu"] * p["phi"], (1 - p["mu"]) * p["phi"]),
+            ("mu", "phi"),
+        ),
         problem=within(0.0, 1.0, "values must lie strictly between 0 and 1"),
     )
 )

@@ -8,8 +8,10 @@ from scipy.special import gammaln, xlog1py, xlogy
 
 from glmm_bayes.families.continuous import POSITIVE_LINKS, scipy_stats, shape
 from glmm_bayes.families.family import Array, Family, Natural, Parameter, Params, add_family, counts
+from glmm_bayes.families.incomplete import count_tails
 from glmm_bayes.families.links import POSITIVE
 from glmm_bayes.families.special import digamma_rising, log_rising
+from glmm_bayes.families.summed import by_arrays
 from glmm_bayes.families.tails import gamma_tails, hazard_tails
 
 MU = Parameter("mu", "log", POSITIVE_LINKS, POSITIVE)
@@ -100,6 +102,11 @@ NEGBINOMIAL = add_family(
         constant=lambda y, trials: -gammaln(y + 1),
         problem=counts,
         deviance=_negbinomial_deviance,
+        tails=by_arrays(
+            "negbinomial",
+            lambda y, p: count_tails(y, p["mu"], p["alpha"]),
+            ("mu", "alpha"),
+        ),
         discrete=True,
     )
 )
@@ -129,6 +136,11 @@ NBINOM1 = add_family(
         score=_nbinom1_score,
         constant=lambda y, trials: -gammaln(y + 1),
         problem=counts,
+        tails=by_arrays(
+            "nbinom1",
+            lambda y, p: count_tails(y, p["mu"], p["mu"] / p["phi"]),
+            ("mu", "phi"),
+        ),
         discrete=True,
     )
 )

@@ -12,6 +12,7 @@ from glmm_bayes.families.family import Array, Family, Parameter, Params, add_fam
 from glmm_bayes.families.links import REAL
 from glmm_bayes.families.opaque import opaque
 from glmm_bayes.families.stated import Stated, stated_arguments
+from glmm_bayes.families.summed import by_arrays, count_sums
 
 FAR = 40.0  # from here on eight terms of Debye's expansion are exact to 1e-13
 
@@ -105,6 +106,11 @@ SKELLAM = add_family(
         mean=lambda p: p["mu"],
         variance=lambda p, trials: np.hypot(p["mu"], p["phi"]),
         core=_log_mass,
+        tails=by_arrays(
+            "skellam",
+            lambda y, p: count_sums(lambda k, p: _log_mass(k, None, p), p["mu"], y, p),
+            ("mu", "phi"),
+        ),
         problem=_whole,
         discrete=True,
     )

@@ -11,10 +11,13 @@ from glmm_bayes.arrays import NUMPY, graph
 from glmm_bayes.families.continuous import UNIT_LINKS, shape
 from glmm_bayes.families.counts import MU, NEGBINOMIAL
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, counts
+from glmm_bayes.families.incomplete import count_tails
 from glmm_bayes.families.links import UNIT
 from glmm_bayes.families.special import log_complement, log_peak
 from glmm_bayes.families.stated import Stated, stated_arguments
+from glmm_bayes.families.summed import by_arrays, count_sums
 from glmm_bayes.families.tabulated import Tabulated
+from glmm_bayes.families.tails import hazard_tails
 
 # Underdispersed, the generalised Poisson ends at mu / (1 - sqrt phi); where that is farther than
 # this, its probabilities sum to 1 within 1e-13 unless phi is below 0.01.
@@ -115,6 +118,18 @@ def _genpois(p: Params, trials: Any) -> Tabulated:
     return Tabulated(of, mu, np.sqrt(mu * phi))
 
 
+def _genpois_tails(y: Array, p: Params) -> Any:
+    mu, root = p["mu"], np.sqrt(p["phi"])
+    log_mass = _genpois_log_mass(mu, root)
+
+    def of(k: Array, p: Params) -> Any:
+        some = np.maximum(k, 0.0)
+        found = _genpois_raw(some, mu, root, NUMPY) + stirling(some) - log_mass
+        return np.where(k < 0, -np.inf, found)
+
+    return count_sums(of, mu, y, p)
+
+
 GENPOIS = add_family(
     Family(
         name="genpois",
@@ -125,6 +140,7 @@ GENPOIS = add_family(
         mean=lambda p: _genpois_moments(p)[0],
         variance=lambda p, trials: _genpois_moments(p)[1],
         core=_genpois_core,
+        tails=by_arrays("genpois", _genpois_tails, ("mu", "phi")),
         constant=lambda y, trials: stirling(y),
         problem=counts,
         discrete=True,
@@ -150,6 +166,9 @@ NBINOM12 = add_family(
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["mu"] * (1 + p["phi"] + p["mu"] / p["psi"]),
         core=lambda y, trials, p: NEGBINOMIAL.core(y, trials, _as_negbinomial(p)),  # type: ignore[misc]
+        tails=by_arrays(
+            "nbinom12", lambda y, p: count_tails(y, p["mu"], _size(p)), ("mu", "phi", "psi")
+        ),
         constant=NEGBINOMIAL.constant,
         problem=counts,
         discrete=True,
@@ -237,6 +256,9 @@ DISCRETE_WEIBULL = add_family(
         mean=lambda p: _discrete_weibull(p, None).stats("mv")[0],
         variance=lambda p, trials: _discrete_weibull(p, trials).stats("mv")[1],
         core=lambda y, trials, p: _weibull_log_mass(y, p, NUMPY),
+        tails=lambda y, p, xp: hazard_tails(
+            -xp.log(p["mu"]) * xp.exp(p["alpha"] * xp.log(y + 1)), xp
+        ),
         problem=counts,
         # Of shape 1, which is geometric, the mean is mu / (1 - mu).
         working=lambda y: y / (1 + y),

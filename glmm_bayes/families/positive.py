@@ -14,7 +14,7 @@ from glmm_bayes.families.continuous import (
 )
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family
 from glmm_bayes.families.links import POSITIVE
-from glmm_bayes.families.tails import hazard_tails, logistic_tails
+from glmm_bayes.families.tails import gamma_tails, hazard_tails, logistic_tails
 from glmm_bayes.families.written import written
 from glmm_bayes.priors import Prior
 
@@ -54,6 +54,7 @@ INVERSE_GAMMA = add_family(
         mean=lambda p: p["mu"],
         variance=lambda p, trials: _where_above(2.0, p["alpha"], lambda a: p["mu"] ** 2 / (a - 2)),
         core=_inverse_core,
+        tails=lambda y, p, xp: gamma_tails(p["alpha"], p["mu"] * (p["alpha"] - 1) / y, xp)[::-1],
         constant=lambda y, trials: -np.log(y),
         problem=positive,
     )

@@ -79,8 +79,25 @@ def _beta_variance(p: Params) -> Array:
     return p["mu"] * (1 - p["mu"]) / (1 + p["phi"])
 
 
-def _family(name: str, *others: Parameter, ends: Any, core: Any, logp: Any) -> Family:
-    """Make a family of a beta density inside, and `ends(params)`: `WithEnds`'s three."""
+def _tails(y: Any, p: Params, xp: Any, logs: Any) -> Any:
+    """Give tails, of the log probabilities of 0, of the inside and of 1."""
+    at_zero, inside, at_one = logs(p, xp)
+    below, above = BETA.tails(xp.where((y > 0) & (y < 1), y, 0.5), p, xp)  # type: ignore[misc]
+    inner_below = at_zero + xp.softplus(inside + below - at_zero)
+    inner_above = at_one + xp.softplus(inside + above - at_one)
+    some, end = y > 0, y < 1
+    return (
+        xp.where(some, xp.where(end, inner_below, 0.0), at_zero),
+        xp.where(some, xp.where(end, inner_above, -np.inf), log_complement(at_zero, xp)),
+    )
+
+
+def _family(name: str, *others: Parameter, ends: Any, core: Any, logp: Any, logs: Any) -> Family:
+    """
+    Make a family of a beta density inside, and `ends(params)`: `WithEnds`'s three.
+
+    `logs(params, xp)` gives the log probabilities of 0, of the inside and of 1.
+    """
 
     def numeric(p: Params, trials: Any) -> WithEnds:
         return WithEnds(BETA.numeric(p, trials), *ends(p))  # type: ignore[misc]
@@ -97,6 +114,7 @@ def _family(name: str, *others: Parameter, ends: Any, core: Any, logp: Any) -> F
         mean=lambda p: moments(p)[0],
         variance=lambda p, trials: moments(p)[1],
         core=core,
+        tails=lambda y, p, xp: _tails(y, p, xp, logs),
         problem=_proportion,
         working=_typical,
         atoms=ENDS,
@@ -122,6 +140,11 @@ def _inflated_logp(y: Any, p: Params, trials: Any) -> Any:
     return pt.switch(inner, inside, ends)
 
 
+def _inflated_logs(p: Params, xp: Any) -> tuple[Any, Any, Any]:
+    zoi, coi = p["zoi"], p["coi"]
+    return xp.log(zoi) + xp.log1p(-coi), xp.log1p(-zoi), xp.log(zoi) + xp.log(coi)
+
+
 ZERO_ONE_INFLATED_BETA = add_family(
     _family(
         "zero_one_inflated_beta",
@@ -130,6 +153,7 @@ ZERO_ONE_INFLATED_BETA = add_family(
         ends=lambda p: (p["zoi"] * (1 - p["coi"]), p["zoi"] * p["coi"], 1 - p["zoi"]),
         core=_inflated_core,
         logp=_inflated_logp,
+        logs=_inflated_logs,
     )
 )
 
@@ -178,5 +202,6 @@ ORDBETA = add_family(
         ends=_ordered_ends,
         core=_ordered_core,
         logp=_ordered_logp,
+        logs=_log_shares,
     )
 )

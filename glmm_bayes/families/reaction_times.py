@@ -16,7 +16,8 @@ from glmm_bayes.families.continuous import (
 )
 from glmm_bayes.families.family import Parameter, Params, add_family
 from glmm_bayes.families.links import POSITIVE, REAL
-from glmm_bayes.families.special import log_mills
+from glmm_bayes.families.special import log_complement, log_mills
+from glmm_bayes.families.tails import normal_tails
 from glmm_bayes.families.written import written
 from glmm_bayes.priors import Prior
 
@@ -35,6 +36,19 @@ def _exgaussian(y: Any, p: Params, xp: Any) -> Any:
     return xp.where(left, near, far) - xp.log(nu)
 
 
+def _exgaussian_tails(y: Any, p: Params, xp: Any) -> Any:
+    rate = p["sigma"] / p["nu"]
+    x = (y - p["mu"]) / p["sigma"] + 1 / rate
+    later = 0.5 * rate * rate - rate * x + xp.log_ndtr(x - rate)
+    above = xp.log_ndtr(-x) + xp.softplus(later - xp.log_ndtr(-x))
+    left = x < 0
+    near = xp.where(left, x, 0.0)
+    # Phi(x) less what is still to come, by two ratios of Mills that stay apart far left.
+    ratio = log_mills(near, xp)
+    behind = ratio - 0.5 * near * near + log_complement(log_mills(near - rate, xp) - ratio, xp)
+    return xp.where(left, behind, log_complement(xp.where(left, -1.0, above), xp)), above
+
+
 EXGAUSSIAN = add_family(
     written(
         "exgaussian",
@@ -45,6 +59,7 @@ EXGAUSSIAN = add_family(
         ),
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["sigma"] ** 2 + p["nu"] ** 2,
+        tails=_exgaussian_tails,
         problem=any_number,
     )
 )
@@ -56,6 +71,13 @@ def _shifted(y: Any, p: Params, xp: Any) -> Any:
     r = (log_t - p["mu"]) / p["sigma"]
     found = -0.5 * r * r - xp.log(p["sigma"]) - log_t - HALF_LOG_2PI
     return xp.where(after, found, -np.inf)
+
+
+def _shifted_tails(y: Any, p: Params, xp: Any) -> Any:
+    after = y > p["ndt"]
+    log_t = xp.log(xp.where(after, y - p["ndt"], 1.0))
+    below, above = normal_tails((log_t - p["mu"]) / p["sigma"], xp)
+    return xp.where(after, below, -np.inf), xp.where(after, above, 0.0)
 
 
 SHIFTED_LOGNORMAL = add_family(
@@ -81,6 +103,7 @@ SHIFTED_LOGNORMAL = add_family(
         variance=lambda p, trials: (
             np.expm1(p["sigma"] ** 2) * np.exp(2 * p["mu"] + p["sigma"] ** 2)
         ),
+        tails=_shifted_tails,
         problem=positive,
         working=np.log,
     )

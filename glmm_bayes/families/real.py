@@ -4,7 +4,7 @@ from dataclasses import replace
 from typing import Any
 
 import numpy as np
-from scipy.special import gamma
+from scipy.special import gamma, log_ndtr
 
 from glmm_bayes.families.continuous import (
     HALF_LOG_2PI,
@@ -14,8 +14,11 @@ from glmm_bayes.families.continuous import (
     scipy_stats,
 )
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family
+from glmm_bayes.families.incomplete import plain
 from glmm_bayes.families.links import REAL, UNIT
-from glmm_bayes.families.special import log1p_ratio
+from glmm_bayes.families.special import log1p_ratio, log_complement
+from glmm_bayes.families.summed import by_arrays, integrated
+from glmm_bayes.families.tails import hazard_tails
 from glmm_bayes.families.written import written
 from glmm_bayes.priors import Prior
 
@@ -51,6 +54,18 @@ def _skew_normal_numeric(p: Params, trials: Any) -> Any:
     return scipy_stats().skewnorm(p["alpha"], xi, omega)
 
 
+def _skew_normal_tails(y: Array, p: Params) -> Any:
+    xi, omega = _skewed(p, np)
+    z, alpha = (y - xi) / omega, p["alpha"]
+
+    def log_density(z: Any) -> Any:
+        return np.log(2.0) - HALF_LOG_2PI - 0.5 * z * z + log_ndtr(alpha * z)
+
+    # Across 0 the density falls within 1 / alpha.
+    steepest = float(np.max(np.abs(plain(alpha)), initial=0.0))
+    return integrated(log_density, z, y < plain(p["mu"]), 1 + int(steepest / 6))
+
+
 SKEW_NORMAL = add_family(
     written(
         "skew_normal",
@@ -70,6 +85,7 @@ SKEW_NORMAL = add_family(
         _skew_normal_numeric,
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["sigma"] ** 2,
+        tails=by_arrays("skew_normal", _skew_normal_tails, ("mu", "sigma", "alpha")),
         problem=any_number,
     )
 )
@@ -82,6 +98,16 @@ def _extreme_value(y: Any, p: Params, xp: Any) -> Any:
     t = xp.where(inside, z, 0.0) * log1p_ratio(u, xp)
     found = -xp.log(p["sigma"]) - t - xp.log1p(u) - xp.exp(-t)
     return xp.where(inside, found, -np.inf)
+
+
+def _extreme_tails(y: Any, p: Params, xp: Any) -> Any:
+    z = (y - p["mu"]) / p["sigma"]
+    inside = 1 + p["xi"] * z > 0
+    t = xp.where(inside, z, 0.0) * log1p_ratio(xp.where(inside, p["xi"] * z, 0.0), xp)
+    above, below = hazard_tails(xp.exp(-t), xp)
+    # Beyond its end: of a positive xi below all, of a negative one above all.
+    none, whole = xp.where(p["xi"] > 0, -np.inf, 0.0), xp.where(p["xi"] > 0, 0.0, -np.inf)
+    return xp.where(inside, below, none), xp.where(inside, above, whole)
 
 
 def _extreme_mean(p: Params) -> Any:
@@ -111,9 +137,21 @@ GEN_EXTREME_VALUE = add_family(
         lambda p, trials: scipy_stats().genextreme(-np.asarray(p["xi"]), p["mu"], p["sigma"]),
         mean=_extreme_mean,
         variance=_extreme_variance,
+        tails=_extreme_tails,
         problem=any_number,
     )
 )
+
+
+def _kinked_tails(z: Any, share: Any, rise: Any, fall: Any, xp: Any) -> Any:
+    """Give tails of two exponential sides, of which the left has a share of the mass."""
+    left = z < 0
+    below = xp.log(share) + rise * xp.where(left, z, 0.0)
+    above = xp.log1p(-share) - fall * xp.where(left, 0.0, z)
+    return (
+        xp.where(left, below, log_complement(above, xp)),
+        xp.where(left, log_complement(below, xp), above),
+    )
 
 
 def _laplace_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
@@ -133,6 +171,7 @@ LAPLACE = add_family(
         variance=lambda p, trials: 2 * p["b"] ** 2,
         core=lambda y, trials, p: -np.log(2 * p["b"]) - np.abs((y - p["mu"]) / p["b"]),
         score=_laplace_score,
+        tails=lambda y, p, xp: _kinked_tails((y - p["mu"]) / p["b"], 0.5, 1.0, 1.0, xp),
         problem=any_number,
     )
 )
@@ -192,6 +231,9 @@ ASYMMETRIC_LAPLACE = add_family(
         ),
         core=_asymmetric_core,
         score=_asymmetric_score,
+        tails=lambda y, p, xp: _kinked_tails(
+            (y - p["mu"]) / p["sigma"], p["quantile"], 1 - p["quantile"], p["quantile"], xp
+        ),
         problem=any_number,
     )
 )

@@ -122,6 +122,8 @@ def _on_its_support(base: Family, view: View) -> View:
     lower, upper = view.lower, view.upper
     if base.discrete:
         lower, upper = np.ceil(lower) - 1, np.floor(upper)
+    # A value that has a probability is in the window that begins with it.
+    lower = np.where(np.isin(lower, base.atoms), np.nextafter(lower, -np.inf), lower)
     found: dict[str, Any] = {"lower": lower, "upper": upper, "low": view.low, "high": view.high}
     for name, end in found.items():
         outside = np.isfinite(end) & [base.problem(np.array([v]), None) is not None for v in end]

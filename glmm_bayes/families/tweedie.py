@@ -9,7 +9,11 @@ from scipy.special import digamma, gammainc, gammaln
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.families.continuous import POSITIVE_LINKS, SHAPE_LINKS
 from glmm_bayes.families.family import Array, Parameter, Params, add_family, first
+from glmm_bayes.families.incomplete import plain
 from glmm_bayes.families.links import POSITIVE
+from glmm_bayes.families.special import log_complement
+from glmm_bayes.families.summed import by_arrays, over_first
+from glmm_bayes.families.tails import gamma_tails
 from glmm_bayes.families.written import written
 from glmm_bayes.priors import Prior
 from glmm_bayes.taylor import Taylor, expanded, polygammas
@@ -17,6 +21,8 @@ from glmm_bayes.taylor.monomials import Monomial
 
 # Terms this many standard deviations, and a few, away from the largest are below 1e-16 of it.
 REACH, FEW = 9.0, 20.0
+# So far from its mean their number may be, where y is in a tail of 1e-100.
+FAR = 25.0
 CELLS = 200_000  # rows times terms worked on at once
 
 
@@ -169,6 +175,32 @@ def _block(j: Array, u: Array, a: Array, order: int) -> dict[Monomial, Array]:
     return found
 
 
+def _tails(y: Array, p: Params) -> Any:
+    """Sum the gamma variables' tails over their number: positive terms."""
+    below, above = 2 - p["power"], p["power"] - 1
+    log_mu = np.log(p["mu"])
+    rate = np.exp(below * log_mu) / (p["phi"] * below)
+    size, some = below / above, y > 0
+    x = np.where(some, y, 1.0) / (p["phi"] * above * np.exp(above * log_mu))
+    middle = plain(rate)
+    reach = FAR * np.sqrt(middle) + FEW
+    start = np.maximum(1.0, np.floor(middle - reach))
+    j = start + np.arange(int(np.max(2 * reach)) + 1).reshape(-1, *[1] * np.ndim(y))
+    log_j = j * np.log(rate) - rate - gammaln(j + 1)
+    low, high = gamma_tails(size * j, x + 0.0 * j, NUMPY)
+    none = -1 * rate
+    low, high = np.where(some, low, -np.inf) + log_j, np.where(some, high, 0.0) + log_j
+    tops = [np.maximum(plain(low).max(axis=0), plain(none)), plain(high).max(axis=0)]
+    more = np.log(over_first(np.exp(low - tops[0])) + np.exp(none - tops[0])) + tops[0]
+    rest = np.log(over_first(np.exp(high - tops[1]))) + tops[1]
+    # Of the larger one the last digits are lost, and it may exceed 1.
+    down = plain(more) < plain(rest)
+    return (
+        np.where(down, more, log_complement(np.where(down, -1.0, rest))),
+        np.where(down, log_complement(np.where(down, more, -1.0)), rest),
+    )
+
+
 def _not_negative(y: Array, trials: Array | None) -> tuple[int, str] | None:
     at = first(~(np.isfinite(y) & (y >= 0)))
     return None if at is None else (at, "values must be finite and not negative")
@@ -194,6 +226,7 @@ TWEEDIE = add_family(
         _compound,
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["phi"] * p["mu"] ** p["power"],
+        tails=by_arrays("tweedie", _tails, ("mu", "phi", "power")),
         problem=_not_negative,
         atoms=(0.0,),
     )

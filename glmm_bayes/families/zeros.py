@@ -25,6 +25,7 @@ from glmm_bayes.families.family import (
 from glmm_bayes.families.links import UNIT
 from glmm_bayes.families.special import log_complement, softplus
 from glmm_bayes.families.stated import Stated, stated_arguments
+from glmm_bayes.families.summed import either_or
 from glmm_bayes.priors import Prior
 
 # Below, exp(l) is 0 beside any probability, and so are its derivatives, though l's overflow.
@@ -96,6 +97,7 @@ def zero_inflated(base: Family) -> Family:
         core=kernel,
         score=_inflated_score(base),
         by_mean=_inflated_by_mean(base),
+        tails=_inflated_tails(base),
     )
 
 
@@ -121,6 +123,17 @@ def _inflated_score(base: Family) -> Any:
         return {**found, "zi": np.where(zero, by_zero, -1 / (1 - zi))}
 
     return score
+
+
+def _inflated_tails(base: Family) -> Any:
+    own = base.tails
+    if own is None or base.needs_trials:
+        return None
+
+    def tails(y: Any, p: Params, xp: Any) -> Any:
+        return either_or(xp.log(p["zi"]), xp.log1p(-p["zi"]), own(y, p, xp), xp)
+
+    return tails
 
 
 def _inflated_by_mean(base: Family) -> Any:
@@ -210,7 +223,26 @@ def truncated(base: Family) -> Family:
         score=score,
         constant=lambda y, trials: np.where(y < 1, -np.inf, base.constant(y, trials)),
         problem=positive_counts,
+        tails=_truncated_tails(base),
     )
+
+
+def _truncated_tails(base: Family) -> Any:
+    own = base.tails
+    if own is None:
+        return None
+
+    def tails(y: Any, p: Params, xp: Any) -> Any:
+        some = y > 0
+        none, whole = own(0.0 * y, p, xp)
+        below, above = own(xp.where(some, y, 1.0), p, xp)
+        between = below + log_complement(none - below, xp)
+        return (
+            xp.where(some, between - whole, -np.inf),
+            xp.where(some, above - whole, 0.0),
+        )
+
+    return tails
 
 
 def _kept(base: Family, p: Params) -> Array:
@@ -262,7 +294,23 @@ def hurdle(base: Family, *, name: str = "", parameter: str = "hu") -> Family:
         problem=lambda y, trials: base.problem(y if base.discrete else _others(y), trials),
         working=lambda y: part.working(_typical(y)),
         atoms=() if part.discrete else (0.0,),
+        tails=_hurdle_tails(part, parameter),
     )
+
+
+def _hurdle_tails(part: Family, parameter: str) -> Any:
+    own = part.tails
+    if own is None:
+        return None
+
+    def tails(y: Any, p: Params, xp: Any) -> Any:
+        some, log_zero = y > 0, xp.log(p[parameter])
+        rest = xp.log1p(-p[parameter])
+        below, above = own(xp.where(some, y, 1.0 if part.discrete else 0.5), p, xp)
+        below, above = either_or(log_zero, rest, (below, above), xp)
+        return xp.where(some, below, log_zero), xp.where(some, above, rest)
+
+    return tails
 
 
 def _others(y: Array) -> Array:

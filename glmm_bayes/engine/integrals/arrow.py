@@ -211,7 +211,7 @@ class Climb:
     def _at(self, u: Parts) -> "_Point":
         eta = self.base.copy()
         eta[self.R] += spread(self.groupings, self.J, u)
-        found = self.rows(eta, 2, self.R)
+        found = self.rows(eta, 2, list(self.R))
         height = self.groupings[0].total(found.value) - 0.5 * self._inner(u, u)
         return _Point(u, eta, found, height)
 
