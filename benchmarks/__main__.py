@@ -4,12 +4,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 
+from benchmarks.dependence import command as dependence
 from benchmarks.intervals import command as intervals
 from benchmarks.ml import command as ml
 from benchmarks.posterior import command as posterior
 from benchmarks.scaling import command as scaling
 from benchmarks.startup import command as startup
-from benchmarks.trees import command as trees
 
 COMMANDS = {
     "ml": ml,
@@ -17,7 +17,7 @@ COMMANDS = {
     "startup": startup,
     "scaling": scaling,
     "intervals": intervals,
-    "trees": trees,
+    "dependence": dependence,
 }
 
 

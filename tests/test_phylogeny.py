@@ -531,8 +531,8 @@ def test_the_benchmark_measures_and_shows() -> None:
     """Its simulated tree has the tips of its table, and a failure is a row."""
     from rich.console import Console
 
-    from benchmarks.trees.command import Point, show
-    from benchmarks.trees.simulate import simulate
+    from benchmarks.dependence.command import Point, show
+    from benchmarks.dependence.trees import simulate
 
     species = simulate(30)
     tree = gb.Tree.from_newick(species.newick)
@@ -540,9 +540,9 @@ def test_the_benchmark_measures_and_shows() -> None:
     assert tree.is_ultrametric
     console = Console(record=True, width=120)
     points = [
-        Point("gaussian", "ml", 300, 1.0, 2.0, 1e8, 0.5),
-        Point("gaussian", "ml", 600, 2.0, 4.0, 1e8, 0.5),
-        Point("poisson", "posthoc", 300, problem=">600 s"),
+        Point("tree, gaussian", "ml", 300, 1.0, 2.0, 1e8, 0.5),
+        Point("tree, gaussian", "ml", 600, 2.0, 4.0, 1e8, 0.5),
+        Point("tree, poisson", "posthoc", 300, problem=">600 s"),
     ]
     show(points, console)
     text = console.export_text()

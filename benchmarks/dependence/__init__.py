@@ -1,0 +1,1 @@
+"""What effects along time, in space and along trees cost, against their number."""

@@ -1,1 +1,0 @@
-"""What phylogenetic mixed models cost against the number of species."""
