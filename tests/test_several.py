@@ -238,6 +238,15 @@ def test_blue_tits_agree_with_glmmtmb(tits):
     np.testing.assert_allclose(fit.fixef()["estimate"], theirs, atol=1e-4)
 
 
+def test_correlated_residuals_are_tested_against_independent_ones(tits):
+    """Twice the difference of glmmTMB's log likelihoods above."""
+    larger, smaller = (gb.Model([WITH_FAMILIES, f"rescor ~ {k}"], tits).fit("ml") for k in (1, 0))
+    found = larger.anova(smaller)
+    assert found["statistic"].iloc[-1] == pytest.approx(2 * (2168.386668 - 2167.362691), abs=1e-4)
+    assert found["df"].iloc[-1] == 1
+    assert gb.compare([larger, smaller]).iloc[0]["aic"] == pytest.approx(larger.aic)
+
+
 def test_without_effects_responses_agree_with_nlme(tits):
     """nlme's gls on the long table: varIdent by trait, corSymm within a row, by ML."""
     fit = gb.Model("mvbind(tarsus, back) ~ sex + hatchdate", tits).fit("ml")

@@ -119,7 +119,7 @@ def check_restricted(fits: Mapping[str, ModeFit], first: str, other: str) -> Non
             f"{first!r} was fitted by {a.method!r} and {other!r} by {b.method!r}, whose "
             f"likelihoods cannot be compared; fit both by 'ml'."
         )
-    X, Z = (fit.model.design.predictors["mu"].X for fit in (a, b))
+    X, Z = (fit.model.design.predictors[fit.model.main].X for fit in (a, b))
     if a.method == "reml" and not np.array_equal(X, Z):
         raise DataError(
             f"{first!r} and {other!r} have different fixed effects, so that their restricted "
@@ -143,7 +143,7 @@ def check_alike(fits: Mapping[str, Fit], first: str, other: str) -> None:
             f"{first!r} has {a.nobs} rows and {other!r} {b.nobs}: fit both to the same rows."
         )
     ours, theirs = a.design.response, b.design.response
-    if not np.array_equal(ours.y, theirs.y):
+    if not np.array_equal(ours.y, theirs.y, equal_nan=True):
         raise DataError(
             f"{first!r} and {other!r} have different responses, {ours.name!r} and "
             f"{theirs.name!r}; only fits of the same numbers in the same rows can be compared."

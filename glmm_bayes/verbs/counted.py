@@ -6,12 +6,14 @@ import numpy as np
 
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import ModeFit
+from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.fixed_terms import fixed_terms
 from glmm_bayes.verbs.small_sample import JointTest, SmallSample, of_mean
 
 
 def residual(fit: ModeFit) -> SmallSample:
     """Take the number of rows less that of the mean's coefficients."""
+    refuse_several(fit.model, "This number of degrees of freedom", "use ddf='asymptotic'")
     k = len(fit.model.design.predictors["mu"].names)
     return _per_coefficient(fit, np.full(k, float(fit.nobs - k)))
 
@@ -33,6 +35,7 @@ def inner_outer(fit: ModeFit) -> SmallSample:
     -----
     Pinheiro & Bates (2000), Mixed-Effects Models in S and S-PLUS, section 2.4.2.
     """
+    refuse_several(fit.model, "This number of degrees of freedom", "use ddf='asymptotic'")
     model = fit.model
     levels = [np.zeros(model.nobs, dtype=int), *_chain(fit), np.arange(model.nobs)]
     predictor = model.design.predictors["mu"]

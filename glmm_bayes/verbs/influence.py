@@ -16,6 +16,7 @@ from glmm_bayes.modes.normal import is_marginally_normal, is_normal, read_normal
 from glmm_bayes.modes.reading import read_laplace
 from glmm_bayes.registry import suggestion
 from glmm_bayes.terms import RandomTerm
+from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.robust import moves_by_cluster
 from glmm_bayes.verbs.ttest import estimates
 
@@ -59,6 +60,7 @@ def influence(fit: ModeFit, group: str | None = None, *, method: str = "one-step
     """
     if method not in METHODS:
         raise UnknownNameError(f"method={method!r} is not known. {suggestion(method, METHODS)}")
+    refuse_several(fit.model, "Influence", "fit without a level or row, update(data=…)")
     if group is None:
         return _of_rows(fit)
     found = {t.label: t for t in fit.model.design.terms if t.index.shape[1] == 1}

@@ -57,7 +57,7 @@ def checked_pair(fit: ModeFit, other: Fit) -> tuple[ModeFit, ModeFit]:
         if not isinstance(each, ModeFit) or np.isnan(each.loglik):
             raise DataError(f"{name} is by {each.method!r}; tests compare fits by 'ml' or 'reml'.")
     assert isinstance(other, ModeFit)  # noqa: S101  just seen
-    if fit.model.family.name != other.model.family.name or fit.model.links != other.model.links:
+    if not _are_alike(fit.model, other.model):
         raise DataError(
             f"The fits have different families or links ({fit.model.family.name!r} and "
             f"{other.model.family.name!r}), so neither is a case of the other; gb.compare ranks "
@@ -75,6 +75,17 @@ def checked_pair(fit: ModeFit, other: Fit) -> tuple[ModeFit, ModeFit]:
     return larger, smaller
 
 
+def _are_alike(a: Model, b: Model) -> bool:
+    """Tell whether families and links are, but for correlations that one of the models lacks."""
+    ours, theirs = (
+        set(m.family.responses.correlations if m.family.responses else ()) for m in (a, b)
+    )
+    one, other = (
+        {name: link for name, link in m.links.items() if name not in ours ^ theirs} for m in (a, b)
+    )
+    return a.family.name == b.family.name and one == other
+
+
 def _check_residuals(larger: Model, smaller: Model) -> None:
     ours, theirs = (m.formula.residual for m in (larger, smaller))
     if theirs is not None and (ours is None or ours.text != theirs.text):
@@ -85,8 +96,7 @@ def _check_residuals(larger: Model, smaller: Model) -> None:
 
 
 def _check_fixed(larger: Model, smaller: Model) -> None:
-    for parameter in larger.family.parameters:
-        name = parameter.name
+    for name in (p.name for p in smaller.family.parameters):
         X, X0 = (_columns(m, name) for m in (larger, smaller))
         rest = X0 - X @ np.linalg.lstsq(X, X0)[0]
         if np.linalg.norm(rest) > TOLERANCE * max(np.linalg.norm(X0), 1.0):
