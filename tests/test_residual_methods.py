@@ -241,6 +241,16 @@ def test_a_row_s_density_given_the_others_is_that_of_dense_normals() -> None:
         assert found[i] == pytest.approx(dense, abs=1e-9)
 
 
+def test_the_structure_s_parameters_are_among_the_named_ones() -> None:
+    fit = gb.Model(["y ~ x + (1 | g)", "residual ~ ar1(t | g)"], series()).fit("map")
+    table = fit.varcorr().set_index(["group", "kind"])["estimate"]
+    found = fit.confint()["estimate"]
+    assert list(found.index) == ["Intercept", "x", "sd_g[Intercept]", "rho_residual", "sigma"]
+    assert found["rho_residual"] == table["Residual", "rho"] == fit.theta["rho_residual"]
+    fit = gb.Model(["distance ~ age", "residual ~ us(0 + visit | Subject)"], orthodont()).fit("ml")
+    assert "corr_residual[visit[0], visit[2]]" in fit.confint().index
+
+
 # ---- responses, and kriging
 
 

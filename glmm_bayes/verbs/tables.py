@@ -326,8 +326,16 @@ def outer_draws(fit: Fit) -> dict[str, np.ndarray]:
         predictor = fit.model.design.predictors[param]
         for k, name in enumerate(predictor.names):
             found[f"{beta_name(predictor.shown)}[{name}]"] = beta[:, k]
-    for term in fit.model.design.terms:
-        for (_, _, _, kind, *coefs), values, _ in _components(fit.draws, term):
-            inside = ", ".join(c for c in coefs if c)
-            found[f"{kind}_{term.name}" + (f"[{inside}]" if inside else "")] = values
+    parts = [
+        (term.name, part)
+        for term in fit.model.design.terms
+        for part in _components(fit.draws, term)
+    ]
+    residual = fit.model.design.residual
+    if residual is not None:
+        own = _structure_values(fit.draws, residual, ("mu", residual.label, residual.kind))
+        parts += [(residual.name, part) for part in own]
+    for owner, ((_, _, _, kind, *coefs), values, _) in parts:
+        inside = ", ".join(c for c in coefs if c)
+        found[f"{kind}_{owner}" + (f"[{inside}]" if inside else "")] = values
     return found | dict(fit.draws.constants)
