@@ -41,8 +41,8 @@ def read_centering(design: Design, asked: str | Mapping[str, str]) -> dict[str, 
     for term in design.terms:
         if _is_structured(term) and chosen.get(term.name) == "centered":
             raise NotSupportedError(
-                f"The levels of {term.text!r} depend on each other and cannot be centred: leave "
-                f"{term.name!r} out of centering."
+                f"The levels of {term.text!r} depend on each other, or are not normal, and cannot "
+                f"be centred: leave {term.name!r} out of centering."
             )
         if _is_singular(term) and chosen.get(term.name) == "centered":
             raise NotSupportedError(
@@ -57,7 +57,8 @@ def _is_singular(term: RandomTerm) -> bool:
 
 
 def _is_structured(term: RandomTerm) -> bool:
-    return term.level_structure.pairs is not None
+    structure = term.level_structure
+    return structure.pairs is not None or structure.distribution is not None
 
 
 def resolve_centering(

@@ -213,11 +213,14 @@ def _effects(model: Model, term: RandomTerm, values: Mapping[str, Any]) -> Any:
 
 def _standard(term: RandomTerm, values: Mapping[str, Any], dims: tuple[str, str]) -> Any:
     """Enter one term's effects in standard units, v `(q, p)`, of the precision of its levels."""
-    between = term.level_structure
+    between, q, p = term.level_structure, len(term.levels), term.size
+    names = [parameter.name for parameter in between.parameters(q)]
+    if between.distribution is not None:
+        own = {name: pt.atleast_1d(values[f"{name}_{term.name}"])[0] for name in names}
+        kind, arguments = between.distribution.symbolic(own, graph())
+        return getattr(pm, kind)(f"v_{term.name}", **arguments, dims=dims)
     if between.pairs is None:
         return pm.Normal(f"v_{term.name}", dims=dims)
-    q, p = len(term.levels), term.size
-    names = [parameter.name for parameter in between.parameters(q)]
     i, j = between.pairs.T
     twice = np.where(i == j, 1.0, 2.0)
 

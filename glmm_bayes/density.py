@@ -5,9 +5,10 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.covariance import LevelCovariance
 from glmm_bayes.dependents import decompositions
 from glmm_bayes.draws import ascending, beta_name
-from glmm_bayes.engine.density.joint import Between, Effects, Joint, Linear, Score, Shares
+from glmm_bayes.engine.density.joint import Between, Effects, Joint, Linear, Score, Shape, Shares
 from glmm_bayes.engine.density.outer import Dependence, Outer
 from glmm_bayes.engine.density.together import Together
 from glmm_bayes.engine.density.whitening import Whitened, Whitening
@@ -133,8 +134,16 @@ def _effects(model: Model, term: RandomTerm, start: int, centred: bool, shares: 
         parameter.name: model.layout[f"{parameter.name}_{term.name}"]
         for parameter in term.structure.parameters(p)
     }
-    at = slice(start, start + q * p)
-    return Effects(at, q, p, term.structure, theta, centred, shares, _between(model, term))
+    at, between, shape = slice(start, start + q * p), _between(model, term), _shape(model, term)
+    return Effects(at, q, p, term.structure, theta, centred, shares, between, shape)
+
+
+def _shape(model: Model, term: RandomTerm) -> Shape | None:
+    structure = term.level_structure.distribution
+    if structure is None:
+        return None
+    parameters = structure.parameters(len(term.levels))
+    return Shape(structure, {p.name: model.layout[f"{p.name}_{term.name}"] for p in parameters})
 
 
 def _between(model: Model, term: RandomTerm) -> Between | None:
@@ -256,8 +265,7 @@ def compiled_density(model: Model, joint: Joint, whitening: Whitening | None = N
     family, design = model.family, model.design
     links = {name: model.links[name].compiled for name in design.predictors}
     structures = [
-        term.structure.compiled if term.level_structure.pairs is None else None
-        for term in design.terms
+        None if _depends(term.level_structure) else term.structure.compiled for term in design.terms
     ]
     priors = [prior for block in model.blocks for prior in block.priors]
     kinds = [kind for kind in map(_kernel, priors) if kind is not None]
@@ -278,6 +286,11 @@ def compiled_density(model: Model, joint: Joint, whitening: Whitening | None = N
         weights=ones if response.weights is None else np.asarray(response.weights, dtype=float),
     )
     return compile_joint(joint, parts, whitening)
+
+
+def _depends(structure: LevelCovariance) -> bool:
+    """Tell whether v is other than independent standard normals."""
+    return structure.pairs is not None or structure.distribution is not None
 
 
 def _kernel(prior: Prior) -> tuple[str, list[float]] | None:

@@ -153,7 +153,7 @@ def new_effects(
     if term.level_structure.pairs is None:
         if rng is None:
             return np.zeros(shape)
-        return rng.standard_normal(shape) @ Lambda.transpose(0, 2, 1)
+        return _standard(term, theta, rng, shape) @ Lambda.transpose(0, 2, 1)
     found = np.empty(shape)
     for s in range(len(known)) if given.count else ():
         at = given.at({name: value[s] for name, value in theta.items()})
@@ -161,6 +161,18 @@ def new_effects(
         if rng is not None:
             found[s] += at.noise(rng.standard_normal(shape[1:])) @ Lambda[s].T
     return found
+
+
+def _standard(
+    term: RandomTerm, theta: Theta, rng: np.random.Generator, shape: tuple[int, ...]
+) -> np.ndarray:
+    """Draw v `(S, q, p)` of independent levels, normal or of another distribution."""
+    structure = term.level_structure.distribution
+    if structure is None:
+        return rng.standard_normal(shape)
+    names = [p.name for p in structure.parameters(len(term.levels))]
+    own = {name: theta[f"{name}_{term.name}"].reshape(-1, 1, 1) for name in names}
+    return structure.drawn(own, rng, shape)
 
 
 def standard_effects(term: RandomTerm, theta: Theta, rng: np.random.Generator) -> np.ndarray:

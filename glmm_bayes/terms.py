@@ -15,12 +15,15 @@ from glmm_bayes.covariance import (
     Places,
     Structure,
 )
+from glmm_bayes.covariance.shaped import shaped_levels
 from glmm_bayes.data import Rows
 from glmm_bayes.encoding import Columns, Context, Matrix
 from glmm_bayes.errors import DataError, FormulaError
 from glmm_bayes.formula import Formula, RandomPart
 from glmm_bayes.ordered import learn_ordered
 from glmm_bayes.places import Addressing, are_positions, read_arguments
+
+DIST = "dist"  # the argument of a term whose effects are not normal
 
 
 @dataclass(frozen=True, eq=False)
@@ -197,6 +200,9 @@ def _learn_term(
     addressing, places, index = addressing.addressed(frame, context)
     given = read_arguments(first, kind, context) if kind.name == first.structure else {}
     level_structure = kind.of(places, given)
+    if DIST in first.arguments and kind.name != first.structure:
+        dist = first.arguments[DIST].strip("'\"")
+        level_structure = shaped_levels(dist, places, structure.name, len(columns), first.text)
     _refuse_same_names(structure, level_structure, len(columns), first.text)
     return _placed(
         RandomTerm(
@@ -242,7 +248,7 @@ def _structure(joint: Sequence[tuple[str, RandomPart]], kind: type[LevelCovarian
         found = [COVARIANCES[name].of({}, part.text) for _, part in joint]
     else:
         name = "diag" if first.independent and first.structure == "us" else first.structure
-        found = [COVARIANCES[name].of(part.arguments, part.text) for _, part in joint]
+        found = [COVARIANCES[name].of(_of_columns(part), part.text) for _, part in joint]
     if any(dict(part.arguments) != dict(first.arguments) for _, part in joint):
         raise FormulaError(
             f"Terms that share a covariance, as {first.text!r} and {joint[1][1].text!r}, need the "
@@ -254,6 +260,10 @@ def _structure(joint: Sequence[tuple[str, RandomPart]], kind: type[LevelCovarian
             f"the id {first.id!r} out."
         )
     return found[0]
+
+
+def _of_columns(part: RandomPart) -> dict[str, str]:
+    return {name: text for name, text in part.arguments.items() if name != DIST}
 
 
 def encode_term(term: RandomTerm, frame: pd.DataFrame, context: Context) -> RandomTerm:

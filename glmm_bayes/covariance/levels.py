@@ -5,7 +5,7 @@ from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
-from typing import Any, ClassVar, override
+from typing import TYPE_CHECKING, Any, ClassVar, override
 
 import numpy as np
 
@@ -13,6 +13,9 @@ from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.structure import CovarianceParameter, Structure
 from glmm_bayes.errors import DataError, FormulaError
 from glmm_bayes.registry import Registry
+
+if TYPE_CHECKING:
+    from glmm_bayes.covariance.shaped import Shaped
 
 STEP = 1e-30  # of the complex step
 
@@ -146,6 +149,11 @@ class LevelCovariance(Structure):
     def spread(self) -> float:
         """How far levels vary in standard units, roughly: default priors of sd allow for it."""
         return 1.0
+
+    @property
+    def distribution(self) -> "Shaped | None":
+        """The distribution of v where it is not normal."""
+        return None
 
     @property
     @abstractmethod

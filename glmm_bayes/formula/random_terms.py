@@ -23,14 +23,14 @@ WITHOUT_BAR = ("gp", "hsgp")  # what may be written as brms does, of all rows
 
 
 def bare_term(text: str) -> list[RandomPart] | None:
-    """Read `(x | g)`; None if the text is not a parenthesis with a bar."""
+    """Read `(x | g)` or `(x | g, arguments)`; None if there is no parenthesis with a bar."""
     pieces = lex(text)
     if pieces[0].text != "(" or any(p.depth == 0 for p in pieces[1:-1]):
         return None
     inside = text[1:-1].strip()
     if not bars(lex(inside)):
         return None
-    return _parts("us", inside, {}, text)
+    return _parts("us", *_sides("", inside, text), text)
 
 
 def structured_term(text: str) -> list[RandomPart] | None:
@@ -47,12 +47,17 @@ def structured_term(text: str) -> list[RandomPart] | None:
             raise FormulaError(f"{text!r} has no bar: write kron(x | g, …).")
         return None
     name, inside = call
+    return _parts(name, *_sides(name, inside, text), text)
+
+
+def _sides(name: str, inside: str, text: str) -> tuple[str, dict[str, str]]:
+    """Take what is about the bar and the further arguments apart."""
     (keyword, sides), *rest = arguments(inside, text)
     if keyword is not None or not bars(lex(sides)):
         raise FormulaError(f"The bar of {text!r} should be in the first argument: {name}(x | g).")
     if any(bars(lex(item)) for _, item in rest):
         raise FormulaError(f"{text!r} has a bar in more than one argument: keep the first.")
-    return _parts(name, sides, {k or str(j): v for j, (k, v) in enumerate(rest)}, text)
+    return sides, {k or str(j): v for j, (k, v) in enumerate(rest)}
 
 
 def _process(name: str, inside: str, text: str) -> list[RandomPart]:

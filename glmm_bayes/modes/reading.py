@@ -10,6 +10,7 @@ from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.laplace import Laplace
 from glmm_bayes.engine.latent import Latent, Pattern, Term
 from glmm_bayes.engine.newton import Rows
+from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.families.categories import shares_of
 from glmm_bayes.families.expansion import RowDensity
 from glmm_bayes.families.links import Link
@@ -29,7 +30,20 @@ def centred_columns(model: Model, param: str) -> np.ndarray:
 
 
 def read_latent(model: Model) -> Latent:
-    """Collect the random terms, by the number of the family's parameter they load on."""
+    """
+    Collect the random terms, by the number of the family's parameter they load on.
+
+    Raises
+    ------
+    NotSupportedError
+        If the effects of one are not normal.
+    """
+    for term in model.design.terms:
+        if term.level_structure.distribution is not None:
+            raise NotSupportedError(
+                f"The effects of {term.text!r} are not normal, as Laplace's method and what is "
+                f"built on it take them to be: use fit('nuts'), or leave its dist= out."
+            )
     numbers = {p.name: a for a, p in enumerate(model.family.parameters)}
     terms = [_term(term, numbers) for term in model.design.terms]
     loaded = tuple(sorted({0} | {a for term in terms for a in term.Z}))

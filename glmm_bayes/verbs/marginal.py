@@ -102,6 +102,7 @@ def _averaged(
     if target is not None:
         random = tuple(param for param in random if param == target)
     _check_links(model, random)
+    _check_normal(design)
     kept = effects_for(design, draws, "marginal", None)
     eta = {param: linear_predictor(design, draws, kept, param) for param in design.predictors}
     root = _root(design, Lambda, random)
@@ -196,3 +197,12 @@ def _covariance(design: Design, Lambda: Mapping[str, np.ndarray], a: str, b: str
             right = left if a == b else spread(term, b, Lambda[term.name])
             total = total + np.einsum("snp,snp->sn", left, right)
     return total
+
+
+def _check_normal(design: Design) -> None:
+    for term in design.terms:
+        if term.level_structure.distribution is not None:
+            raise NotSupportedError(
+                f"The average over effects that are not normal, as those of {term.text!r}, is not "
+                f"built; use groups='new' with draws=True, and average."
+            )

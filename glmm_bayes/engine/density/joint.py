@@ -86,6 +86,32 @@ class Between:
 
 
 @dataclass(frozen=True, eq=False)
+class Shape:
+    """
+    A distribution of v that is not normal.
+
+    `theta` says where each of its parameters stands among the outer ones.
+    """
+
+    structure: Any
+    theta: Mapping[str, slice]
+
+    def log_density(self, v: np.ndarray, theta: np.ndarray) -> float:
+        """Give the log density of v `(q, p)`."""
+        return float(self.structure.log_density(v, self._given(theta)).sum())
+
+    def back(self, v: np.ndarray, theta: np.ndarray, grad_theta: np.ndarray) -> np.ndarray:
+        """Give its slope by v, and add those by the parameters."""
+        by_v, by_theta = self.structure.log_slopes(v, self._given(theta))
+        for name, slope in by_theta.items():
+            grad_theta[self.theta[name]] += slope
+        return by_v
+
+    def _given(self, theta: np.ndarray) -> Slopes:
+        return {name: theta[at] for name, at in self.theta.items()}
+
+
+@dataclass(frozen=True, eq=False)
 class Effects:
     """
     One random term's effects: b = v Lambda' of q levels and p columns.
@@ -94,7 +120,7 @@ class Effects:
     fixed part that is the level's own: so each level's own coefficient is sampled, which the data
     determine without regard to the other levels. `theta` says where each parameter of the
     structure stands among the outer ones; `between` is how levels that are not independent vary
-    together, in standard units only.
+    together, and `shape` their distribution where it is not normal, both in standard units only.
 
     Notes
     -----
@@ -109,6 +135,7 @@ class Effects:
     centered: bool
     shares: "Shares"
     between: Between | None = None
+    shape: Shape | None = None
 
     def factor(self, theta: np.ndarray) -> np.ndarray:
         """Give Lambda `(p, p)`."""
@@ -124,6 +151,8 @@ class Effects:
             squares = np.vdot(given, self.between.pattern.times(precision, given))
             value = 0.5 * (self.p * precision.log_determinant - squares)
             return value, given, given @ Lambda.T
+        if self.shape is not None:
+            return self.shape.log_density(given, theta), given, given @ Lambda.T
         if not self.centered:
             return -0.5 * np.vdot(given, given), given, given @ Lambda.T
         b = given - self.shares.of(theta, self.p)
@@ -145,6 +174,8 @@ class Effects:
             for k, g in self.between.back(theta, by_values, 0.5 * self.p).items():
                 grad_theta[self.between.theta[k]] += g
             return grad_b @ Lambda - pattern.times(precision, v), grad_b.T @ v
+        if self.shape is not None:
+            return grad_b @ Lambda + self.shape.back(v, theta, grad_theta), grad_b.T @ v
         if not self.centered:
             return grad_b @ Lambda - v, grad_b.T @ v
         inverse = np.linalg.inv(Lambda)
