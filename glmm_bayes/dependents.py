@@ -1,12 +1,14 @@
 """Parameters that are functions of others, and those others: coefficients that shrink together."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
+from glmm_bayes.design import Design, Predictor
 from glmm_bayes.errors import DataError, NotSupportedError
+from glmm_bayes.monotonic import CALL, MonotonicTerm
 from glmm_bayes.parameters import Block, Scale
 from glmm_bayes.priors import POSITIVE, REAL, Prior
 from glmm_bayes.priors.formulas import (
@@ -14,6 +16,7 @@ from glmm_bayes.priors.formulas import (
     Decomposed,
     Formula,
     Horseshoe,
+    Monotonic,
     stick_concentrations,
 )
 
@@ -23,13 +26,16 @@ class Dependent:
     """
     Entries of a block that are a function of other blocks, which are sampled in their place.
 
-    `formula.value` takes the blocks that are `given`, by name, each `(…, size)`.
+    `formula.value` takes the blocks that are `given`, by name, each `(…, size)`. `text` says what
+    makes them so; `own` are those of `given` that are there for them alone.
     """
 
     block: str
     entries: np.ndarray
+    own: tuple[str, ...]
     given: tuple[str, ...]
     formula: Formula
+    text: str
 
 
 @dataclass(frozen=True, eq=False)
@@ -52,11 +58,78 @@ class Circumstances:
     sigma: bool
 
 
+def monotonic_blocks(predictor: Predictor, scale: Scale) -> list[Block]:
+    """Describe what the monotonic effects of one predictor are made of: mean steps, and shares."""
+    blocks = []
+    for term in predictor.monotonic:
+        name, suffix = _monotonic_name(predictor.param, term), _suffix(predictor.param)
+        spread = float(np.std(predictor.X[:, term.columns].sum(axis=1))) or 1.0
+        prior = Prior("Normal", mu=0.0, sigma=float(f"{2.5 * scale.reach / spread:.3g}"))
+        keys = (f"beta{suffix}[{term.label}]", f"beta{suffix}")
+        block = _made(name, (), None, REAL, [prior])
+        blocks.append(replace(block, keys=(keys,), spreads=(spread,)))
+        if len(term.levels) > 1:
+            blocks.append(_shares_block(name, term))
+    return blocks
+
+
+def _monotonic_name(param: str, term: MonotonicTerm) -> str:
+    return f"{term.name}{_suffix(param)}"
+
+
+def _suffix(param: str) -> str:
+    return "" if param == "mu" else f"_{param}"
+
+
+def _shares_block(name: str, term: MonotonicTerm) -> Block:
+    size, key = len(term.levels), f"simo_{name.removeprefix('mo_')}"
+
+    def expand(prior: Prior) -> tuple[Prior, ...]:
+        a = np.asarray(prior.arguments.get("a", 1.0), dtype=float)
+        if prior.distribution != "Dirichlet" or a.shape not in ((), (size,)):
+            raise DataError(
+                f"The prior of {key!r}, {prior!r}, has to be gb.Prior('Dirichlet', a=…), a a "
+                f"number or {size} of them, for the steps up to {', '.join(term.levels)}."
+            )
+        return sticks("", np.broadcast_to(a, (size,))).priors
+
+    block = sticks(f"stick_{name}", np.ones(size))
+    keys = ((key, "simo"),) * (size - 1)
+    return replace(block, keys=keys, structure=expand, stated=Prior("Dirichlet", a=1.0))
+
+
+def _monotonic(design: Design) -> Iterator[Dependent]:
+    for param, predictor in design.predictors.items():
+        for term in predictor.monotonic:
+            name = _monotonic_name(param, term)
+            own = (name, f"stick_{name}") if len(term.levels) > 1 else (name,)
+            formula = Monotonic(len(term.levels))
+            text = f"{term.label} makes"
+            yield Dependent(f"beta{_suffix(param)}", term.columns, own, own, formula, text)
+
+
+def refuse_random_steps(design: Design) -> None:
+    """
+    Refuse monotonic effects that vary between groups.
+
+    Raises
+    ------
+    NotSupportedError
+        If a random term has such columns.
+    """
+    for term in design.terms:
+        if any(CALL in column for column in term.columns):
+            raise NotSupportedError(
+                f"Monotonic effects in {term.text!r} are not built: let the levels' numbers vary "
+                f"between groups, as (x | group), beside mo(x)."
+            )
+
+
 def with_dependents(
-    blocks: Sequence[Block], around: Circumstances
+    blocks: Sequence[Block], design: Design, around: Circumstances
 ) -> tuple[tuple[Block, ...], tuple[Dependent, ...]]:
     """
-    Add the blocks that coefficients which shrink together are a function of.
+    Mark the coefficients that are functions of other parameters, and add the blocks of these.
 
     Raises
     ------
@@ -65,7 +138,8 @@ def with_dependents(
     DataError
         If shares of a variance do not have one concentration each.
     """
-    found: list[Dependent] = []
+    refuse_random_steps(design)
+    found = list(_monotonic(design))
     added: list[Block] = []
     spoken: dict[str, str] = {}
     for block in blocks:
@@ -80,7 +154,17 @@ def with_dependents(
             found.append(dependent)
             added += own
     decompositions(blocks)  # which is to be refused now, if it is
-    return (*blocks, *added), tuple(found)
+    return (*(_marked(block, found) for block in blocks), *added), tuple(found)
+
+
+def _marked(block: Block, dependents: Sequence[Dependent]) -> Block:
+    """Let steps say that they are functions of others."""
+    priors = list(block.priors)
+    for each in dependents:
+        for k in each.entries if each.block == block.name else ():
+            if not priors[k].is_whole:
+                priors[k] = Prior.whole("Monotonic", {})
+    return replace(block, priors=tuple(priors))
 
 
 def _shrinking(block: Block) -> dict[str, list[int]]:
@@ -106,8 +190,10 @@ def _shrunk(
         around.sigma and param == "mu",
     )
     formula, own = SHRUNK[prior.distribution](prior.arguments, making)
-    given = (*(each.name for each in own), *(("sigma",) if making.scaled else ()))
-    return Dependent(block.name, entries, given, formula), own
+    names = tuple(each.name for each in own)
+    given = (*names, *(("sigma",) if making.scaled else ()))
+    text = f"The prior of {block.sources[entries[0]]!r}, {prior!r}, makes"
+    return Dependent(block.name, entries, names, given, formula, text), own
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
@@ -19,6 +20,7 @@ from glmm_bayes.data import (
 from glmm_bayes.encoding import Context, Expression, Matrix, columns_of
 from glmm_bayes.errors import DataError, FormulaError, NotSupportedError, UnknownNameError
 from glmm_bayes.formula import STRUCTURE_NAMES, Formula, PredictorPart, RandomPart
+from glmm_bayes.monotonic import MonotonicTerm, monotonic_terms
 from glmm_bayes.registry import suggestion
 from glmm_bayes.residual import Residuals, learn_residual
 from glmm_bayes.response import (
@@ -65,6 +67,16 @@ class Predictor:
     def names(self) -> tuple[str, ...]:
         """The names of the k coefficients."""
         return self.matrix.names
+
+    @cached_property
+    def monotonic(self) -> list[MonotonicTerm]:
+        """The monotonic effects among the columns."""
+        return monotonic_terms(self.names, self.matrix.spec)
+
+    @property
+    def monotonic_columns(self) -> set[int]:
+        """Where their columns stand."""
+        return {int(k) for term in self.monotonic for k in term.columns}
 
 
 @dataclass(frozen=True, eq=False)

@@ -132,6 +132,7 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
             suffix = "" if param == "mu" else f"_{param}"
             variables[f"beta{suffix}"] = ([f"coef{suffix}"], beta)
     variables |= _thresholds(model, draws.beta)
+    variables |= _shares(model, draws)
     blocks = {block.name: block for block in model.blocks}
     for name, values in draws.theta.items():
         dim = blocks[name].dim
@@ -154,6 +155,19 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
     return xr.Dataset(
         data, {**coords, **{d: v for d, v in coordinates(model).items() if d in used}}
     )
+
+
+def _shares(model: Model, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Give the shares that the steps of monotonic effects have in the whole way."""
+    found = {}
+    for param, predictor in model.design.predictors.items():
+        suffix = "" if param == "mu" else f"_{param}"
+        for term in predictor.monotonic:
+            steps, name = draws.beta[param][:, term.columns], f"{term.short}{suffix}"
+            with np.errstate(all="ignore"):
+                share = steps / steps.sum(axis=1, keepdims=True)
+            found[f"simo_{name}"] = ([f"mo_{name}__step"], share)
+    return found
 
 
 def _thresholds(
@@ -264,14 +278,27 @@ def coordinates(model: Model) -> dict[str, list[str]]:
         structure, n = residual.structures[1]
         for dim, labels in structure.coordinates(n).items():
             coords[f"{residual.name}__{dim}"] = list(labels)
-    for block in model.blocks:
-        if block.dim is not None and not block.keys[0]:
-            coords[block.dim] = list(block.labels)
+    coords |= _coordinates_of_dependents(model)
     for term in model.design.terms:
         coords[term.dim] = list(term.levels)
         coords[f"{term.name}__coef"] = coords[f"{term.name}__coef2"] = list(term.columns)
         for dim, labels in term.structure.coordinates(term.size).items():
             coords[f"{term.name}__{dim}"] = list(labels)
+    return coords
+
+
+def _coordinates_of_dependents(model: Model) -> dict[str, list[str]]:
+    """Give those of local scales, and of the steps of monotonic effects."""
+    made = {name for each in model.dependents for name in each.own}
+    coords = {
+        block.dim: list(block.labels)
+        for block in model.blocks
+        if block.dim is not None and block.name in made
+    }
+    for param, predictor in model.design.predictors.items():
+        suffix = "" if param == "mu" else f"_{param}"
+        for effect in predictor.monotonic:
+            coords[f"mo_{effect.short}{suffix}__step"] = list(effect.levels)
     return coords
 
 
@@ -302,8 +329,9 @@ def from_dataset(model: Model, data: "xr.Dataset") -> Draws:
         values = {key: flat(f"{key}_{owner}") for key in keys}
         for name, value in structure.sampled(values, k).items():
             theta[f"{name}_{owner}"] = value
+    made = {name for each in model.dependents for name in each.own}
     for block in model.blocks:
-        if not block.keys[0] and (block.dim is not None or block.scalar):
+        if block.name in made and block.name in data:
             theta[block.name] = flat(block.name).reshape(-1, block.size)
     constants = {name: flat(name) for name in model.constants}
     effects = {term.name: flat(f"b_{term.name}") for term in model.design.terms}

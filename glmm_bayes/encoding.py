@@ -18,6 +18,7 @@ from formulaic.utils.variables import Variable
 from glmm_bayes.data import is_factor, labels
 from glmm_bayes.errors import DataError
 from glmm_bayes.formula import plain_name, variables
+from glmm_bayes.monotonic import mo
 
 type Context = Mapping[str, Any]
 
@@ -29,6 +30,7 @@ FUNCTIONS = {
     "expm1": np.expm1,
     "sin": np.sin,
     "cos": np.cos,
+    "mo": mo,
 }
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from glmm_bayes.categories import in_categories, spread
 from glmm_bayes.centering import read_centering, resolve_centering
 from glmm_bayes.data import Frame, Rows
-from glmm_bayes.dependents import Circumstances, with_dependents
+from glmm_bayes.dependents import Circumstances, monotonic_blocks, with_dependents
 from glmm_bayes.design import INTERCEPT, Design, build_design, read_data
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.families import LINKS, Family, Link, Parameter
@@ -123,7 +123,7 @@ class Model:
         self.scales = scales_by_response(self.observed, self.family, self.links)
         self.defaults = tuple(self._default_blocks())
         blocks = with_user_priors(self.defaults, self.user_priors)
-        self.blocks, self.dependents = with_dependents(blocks, self._circumstances())
+        self.blocks, self.dependents = with_dependents(blocks, design, self._circumstances())
         self._centering = read_centering(self.design, centering)
 
     def _read_one(self, link: str | Mapping[str, str] | None) -> tuple[Rows, Response, Formula]:
@@ -325,6 +325,8 @@ class Model:
         for parameter in self.family.parameters:
             if parameter.name in self.constants:
                 blocks.append(self._constant_block(parameter))
+        for param, predictor in self.design.predictors.items():
+            blocks += monotonic_blocks(predictor, self.scales[param])
         return blocks
 
     def _constant_block(self, parameter: Parameter) -> Block:

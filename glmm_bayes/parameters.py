@@ -9,7 +9,7 @@ import numpy as np
 from glmm_bayes.covariance import CovarianceParameter, Structure
 from glmm_bayes.covariance.structure import refuse_prior
 from glmm_bayes.design import INTERCEPT, Design, Predictor
-from glmm_bayes.errors import DataError, UnknownNameError
+from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.families import Family, Link, Parameter
 from glmm_bayes.observed import Observed
 from glmm_bayes.priors import REAL, Prior, as_prior
@@ -153,7 +153,7 @@ def coefficient_block(predictor: Predictor, scale: Scale, user: Mapping[str, Any
     name = f"beta{suffix}"
     centred = centred_intercept(predictor, user)
     keys, priors, spreads = [], [], []
-    step = predictor.part.step
+    step, steps = predictor.part.step, predictor.monotonic_columns
     for k, label in enumerate(predictor.names):
         spreads.append(float(np.std(predictor.X[:, k])) or 1.0)
         if step is not None and k == 0:
@@ -164,7 +164,8 @@ def coefficient_block(predictor: Predictor, scale: Scale, user: Mapping[str, Any
             priors.append(Prior("StudentT", nu=3.0, mu=scale.m, sigma=scale.s))
         else:
             shown = name if step is None else "beta"
-            keys.append((f"{shown}[{label}]", shown))
+            # Steps have no prior of their own: what they are made of has.
+            keys.append(() if k in steps else (f"{shown}[{label}]", shown))
             priors.append(Prior("Normal", mu=0.0, sigma=_rounded(2.5 * scale.reach / spreads[k])))
     return Block(
         name=name,
@@ -338,7 +339,9 @@ def _overridden(block: Block, given: Mapping[str, Prior]) -> Block:
             priors[k], sources[k] = _one_of_many(given[key], block, k, key), key
             continue
         members = [j for j, other in enumerate(block.keys) if key in other]
-        _check_shape(given[key], key, [block.labels[j] for j in members] if block.labels else [key])
+        if block.stated is None:
+            names = [block.labels[j] for j in members] if block.labels else [key]
+            _check_shape(given[key], key, names)
         if len(members) == block.size:
             priors[k] = block.expand(given[key])[k]
         else:
@@ -351,7 +354,12 @@ def _overridden(block: Block, given: Mapping[str, Prior]) -> Block:
 
 def _one_of_many(prior: Prior, block: Block, k: int, key: str) -> Prior:
     """Give an entry's part of a prior of several parameters together."""
-    is_intercept = block.support == REAL and block.labels[k] == INTERCEPT
+    is_intercept = bool(block.labels) and block.labels[k] == INTERCEPT and block.support == REAL
+    if block.scalar and block.spreads and prior.is_dependent:
+        raise NotSupportedError(
+            f"{block.keys[k][0]!r} cannot be shrunk together with other coefficients, as "
+            f"{prior!r} would: give it a prior of its own."
+        )
     if not block.spreads or block.support != prior.support or is_intercept:
         of = "standard deviations, as 'sd'" if prior.support[0] == 0 else "slopes, as 'beta'"
         raise DataError(f"The prior of {key!r}, {prior!r}, is one of {of}.")

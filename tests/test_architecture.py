@@ -26,7 +26,8 @@ LAYERS: dict[str, set[str]] = {
         "view": "errors",
         "families": "arrays errors priors registry taylor view",
         "covariance": "arrays errors priors registry",
-        "encoding": "data errors formula registry",
+        "monotonic": "errors",
+        "encoding": "data errors formula monotonic registry",
         "response": "data encoding errors formula view",
         "categories": "errors families formula registry response",
         "ordered": "covariance data encoding errors formula",
@@ -35,7 +36,8 @@ LAYERS: dict[str, set[str]] = {
         "terms": "covariance data encoding errors formula ordered places",
         "smooths": "covariance data encoding errors formula places registry terms",
         "design": (
-            "covariance data encoding errors formula registry residual response smooths terms"
+            "covariance data encoding errors formula monotonic registry residual response smooths "
+            "terms"
         ),
         "observed": "design errors families response",
         "several": ("data design encoding errors families formula observed registry response view"),
@@ -43,7 +45,7 @@ LAYERS: dict[str, set[str]] = {
         "parameters": (
             "covariance design errors families observed priors registry residual response terms"
         ),
-        "dependents": "errors parameters priors",
+        "dependents": "design errors monotonic parameters priors",
         "model": (
             "arrays categories centering covariance data dependents design errors families formula "
             "observed parameters priors registry residual response several terms"

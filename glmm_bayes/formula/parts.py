@@ -13,7 +13,7 @@ STRUCTURE_NAMES = frozenset(
         *("phylo", "relmat", "precmat", "pedigree", "icar", "car", "bym2", "sar", "kron"),
     ]
 )
-SPECIAL_NAMES = frozenset(["s", "t2", "te", "ti", "mo", "me", "mi", "cs"])
+SPECIAL_NAMES = frozenset(["s", "t2", "te", "ti", "me", "mi", "cs"])
 
 
 @dataclass(frozen=True)

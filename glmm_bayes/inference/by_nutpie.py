@@ -59,6 +59,8 @@ def prepare(model: Model, seed: int, start: str) -> Prepared:
         If the mode is asked for and cannot be found.
     """
     why = "as asked for"
+    if start == "auto" and model.dependents:
+        start, why = "prior", "some coefficients are functions of other parameters"
     if start == "mode" or (start == "auto" and model.asked_centering == "auto"):
         try:
             return _around_the_mode(model)

@@ -22,6 +22,7 @@ from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.gaussian import maximise_gaussian
 from glmm_bayes.modes.laplace import maximise_laplace
 from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.monotone import maximise_monotone, refuse_against
 from glmm_bayes.modes.plain import plain
 from glmm_bayes.modes.reading import is_gaussian
 from glmm_bayes.modes.trouble import refuse_collinear
@@ -63,9 +64,11 @@ def ml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
         raise NotSupportedError(
             f"The likelihood of a Gaussian response is exact already: leave nagq={nagq} out."
         )
-    return fitted(
-        model, "ml", lambda: _maximised(model, restricted=False, nagq=nagq), seed, {"nagq": nagq}
-    )
+
+    def search() -> Mode:
+        return maximise_monotone(model, lambda m: _maximised(m, restricted=False, nagq=nagq))
+
+    return fitted(model, "ml", search, seed, {"nagq": nagq})
 
 
 def reml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
@@ -91,7 +94,13 @@ def reml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
             "reml integrates the mean's coefficients out, but a number in `priors` holds some of "
             "them fixed; use fit('ml')."
         )
-    return fitted(model, "reml", lambda: _maximised(model, restricted=True), seed)
+
+    def search() -> Mode:
+        mode = _maximised(model, restricted=True)
+        refuse_against(mode, "reml")
+        return mode
+
+    return fitted(model, "reml", search, seed)
 
 
 METHODS.add("ml", ml)
@@ -122,6 +131,8 @@ def fitted(
             mode = search()
     except np.linalg.LinAlgError as error:
         raise ConvergenceError(f"The likelihood has no maximum to be found: {error}.") from error
+    # Of steps that are to have one sign, the search may have held some.
+    model = mode.coordinates.model
     fit = ModeFit(model, mode, method, seed, time.perf_counter() - began, options)
     for words in (*mode.problems, *mode.cautions):
         warnings.warn(words, ConvergenceWarning, stacklevel=4)

@@ -4,6 +4,8 @@ from glmm_bayes.fit import ModeFit
 from glmm_bayes.inference.likelihood import fitted
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
+from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.monotone import refuse_against
 from glmm_bayes.modes.plain import plain
 from glmm_bayes.modes.pql import maximise_quasi
 from glmm_bayes.modes.trouble import refuse_collinear
@@ -59,7 +61,13 @@ def penalised_quasi_likelihood(model: Model, *, seed: int | None = None) -> Mode
     """
     model = plain(model)
     refuse_collinear(model)
-    return fitted(model, "pql", lambda: maximise_quasi(model), seed)
+
+    def search() -> Mode:
+        mode = maximise_quasi(model)
+        refuse_against(mode, "pql")
+        return mode
+
+    return fitted(model, "pql", search, seed)
 
 
 METHODS.add("pql", penalised_quasi_likelihood)

@@ -18,7 +18,12 @@ def plain(model: Model) -> Model:
     if not any(prior.is_whole for block in model.blocks for prior in block.priors):
         return model
     given = {block.name: block for block in model.blocks}
-    blocks = tuple(_plain(given[default.name], default) for default in model.defaults)
+    made = {name for each in model.dependents for name in each.own}
+    blocks = tuple(
+        _plain(given[default.name], default)
+        for default in model.defaults
+        if default.name not in made
+    )
     return changed(model, blocks=blocks, dependents=(), whole=model)
 
 
@@ -37,9 +42,7 @@ def refuse_dependents(model: Model) -> None:
         If coefficients are a function of other parameters.
     """
     for each in model.dependents:
-        block = next(block for block in model.blocks if block.name == each.block)
-        k = each.entries[0]
         raise NotSupportedError(
-            f"The prior of {block.sources[k]!r}, {block.priors[k]!r}, makes coefficients of other "
-            f"parameters, around whose common mode there is nothing like a normal; use fit('nuts')."
+            f"{each.text} coefficients functions of other parameters, around whose common mode "
+            f"there is nothing like a normal distribution; use fit('nuts')."
         )

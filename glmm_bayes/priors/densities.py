@@ -39,6 +39,13 @@ def _of_a_matrix(*arguments: Any, **named: Any) -> Any:
     )
 
 
+def _of_shares(*arguments: Any, **named: Any) -> Any:
+    raise NotSupportedError(
+        "'Dirichlet' is a distribution of all shares of a whole; give it to 'simo', the steps of "
+        "mo( ), and a single parameter another prior."
+    )
+
+
 NEEDED = np.nan
 DENSITIES: dict[str, Density] = {
     "Normal": Density(
@@ -143,6 +150,8 @@ DENSITIES: dict[str, Density] = {
     ),
     # Of a whole correlation matrix; `covariance.unstructured` says what it is there.
     "LKJCorr": Density({"eta": NEEDED}, (-1.0, 1.0), _of_a_matrix, _of_a_matrix, _of_a_matrix),
+    # Of all shares of a whole; `dependents` says what it is of the sticks they are broken from.
+    "Dirichlet": Density({"a": NEEDED}, (0.0, 1.0), _of_shares, _of_shares, _of_shares, ()),
 }
 
 
@@ -182,7 +191,7 @@ def derived_density(distribution: str, names: tuple[str, ...]) -> Density:
     if dist.owner.op.ndim_supp != 0:
         raise NotSupportedError(
             f"{distribution!r} is a distribution of several dimensions; as a prior of single "
-            f"parameters use one of {', '.join(sorted(set(DENSITIES) - {'LKJCorr'}))}."
+            f"parameters use one of {', '.join(sorted(set(DENSITIES) - {'LKJCorr', 'Dirichlet'}))}."
         )
     logp = pm.logp(dist, x)
     mode = Mode(linker="py", optimizer="fast_compile")

@@ -70,11 +70,11 @@ def _stated(model: Model) -> Iterator[tuple[str, Prior, str]]:
     """Give the priors as they are stated: of the reported values, not of the sampled."""
     shown: set[str] = set()
     for block in model.blocks:
-        if not block.keys[0]:
-            continue  # made for others, whose prior says how
-        names = [keys[0] for keys in block.keys]
-        if block.stated is None:
-            yield from zip(names, block.priors, block.sources, strict=True)
+        # What has no key is made of others, or for others, whose prior says how.
+        named = [k for k, keys in enumerate(block.keys) if keys]
+        names = [block.keys[k][0] for k in named]
+        if block.stated is None or not named:
+            yield from ((block.keys[k][0], block.priors[k], block.sources[k]) for k in named)
         elif names[0] not in shown:
             shown.add(names[0])
             yield names[0], block.stated, block.sources[0]
