@@ -11,6 +11,7 @@ from scipy.stats import multivariate_normal, norm
 
 import glmm_bayes as gb
 from glmm_bayes.density import read_density
+from glmm_bayes.engine import turning
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.laplace import LaplaceObjective
 from glmm_bayes.modes.reading import read_laplace
@@ -121,6 +122,37 @@ def test_the_gradient_by_all_parameters_is_that_of_the_value(joint: bool) -> Non
     slope, step = objective(x)[1], 1e-6 * np.eye(len(x))
     found = [(objective(x + s)[0] - objective(x - s)[0]) / 2e-6 for s in step]
     np.testing.assert_allclose(slope, found, rtol=1e-5, atol=1e-5)
+
+
+def test_bands_and_stacks_turn_alike(monkeypatch: pytest.MonkeyPatch) -> None:
+    model = gb.Model(["y ~ x", "residual ~ ar(t | g, p=3)"], series().sample(80, random_state=1))
+    residual = model.design.residual
+    found = []
+    for narrow in (8, -1):
+        monkeypatch.setattr(turning, "NARROW", narrow)
+        own = turning.Turning(turning.Pattern(model.nobs, residual.pairs), residual.rank)
+        theta = {"partial": np.array([0.6, -0.3, 0.2])}
+        Q = residual.level_structure.entries(theta)
+        Q = turning.Precision(Q.values, float(Q.log_determinant))
+        found.append(own.turned(own.roots(Q), np.eye(model.nobs)))
+        assert own.is_narrow is (narrow == 8)
+    np.testing.assert_allclose(*found, atol=1e-12)
+    dense = own.pattern.matrix(Q.values).toarray()
+    np.testing.assert_allclose(found[0].T @ found[0], dense, atol=1e-12)
+
+
+def test_a_long_series_has_the_likelihood_of_its_innovations() -> None:
+    """Of AR(1), y_t given the one before: Hamilton (1994), Time Series Analysis, 5.2."""
+    rng, n = np.random.default_rng(1), 20_000
+    y = np.zeros(n)
+    for t in range(n):
+        y[t] = 0.7 * y[t - 1] + rng.standard_normal()
+    data = pd.DataFrame({"y": y + 3, "t": np.arange(n)})
+    fit = gb.Model(["y ~ 1", "residual ~ ar1(t | 1)"], data).fit("ml")
+    sigma, rho = fit.varcorr().set_index("kind").loc[["sd", "rho"], "estimate"]
+    e = data["y"].to_numpy() - fit.fixef()["estimate"].iloc[0]
+    news = norm.logpdf(e[1:], rho * e[:-1], sigma * np.sqrt(1 - rho**2)).sum()
+    assert fit.loglik == pytest.approx(norm.logpdf(e[0], 0, sigma) + news, abs=1e-6)
 
 
 def test_normalized_residuals_are_those_of_nlme() -> None:

@@ -8,6 +8,8 @@ import numpy as np
 
 from glmm_bayes.engine.latent import Pattern, Precision
 
+NARROW = 8  # rows that those which vary together are apart at most, where a band is quicker
+
 
 @dataclass(frozen=True, eq=False)
 class Stack:
@@ -67,14 +69,35 @@ class Turning:
         return connected_components(graph, directed=False)[1]
 
     @cached_property
+    def order(self) -> np.ndarray:
+        """The rows `(n,)`, a part after the other."""
+        return np.lexsort((self.rank, self.label))
+
+    @cached_property
+    def _place(self) -> np.ndarray:
+        """Where each row `(n,)` stands in this order."""
+        found = np.empty(len(self.order), np.intp)
+        found[self.order] = np.arange(len(self.order))
+        return found
+
+    @cached_property
+    def band(self) -> int:
+        """How far apart in this order Q has entries."""
+        i, j = self._place[self.pattern.pairs.T]
+        return int(np.abs(i - j).max(initial=0))
+
+    @property
+    def is_narrow(self) -> bool:
+        """Whether Q is a band, as along time, whose roots are bands of as many rows."""
+        return self.band <= NARROW
+
+    @cached_property
     def stacks(self) -> list[Stack]:
         """The parts, those of one size together."""
-        label, (i, j) = self.label, self.pattern.pairs.T
-        order = np.lexsort((self.rank, label))
+        label, (i, j), order = self.label, self.pattern.pairs.T, self.order
         sizes = np.bincount(label)
         starts = np.cumsum(sizes) - sizes
-        local, number = np.empty(len(label), np.intp), np.empty(len(sizes), np.intp)
-        local[order] = np.arange(len(label)) - starts[label[order]]
+        local, number = self._place - starts[label], np.empty(len(sizes), np.intp)
         found = []
         for m in np.unique(sizes):
             own = np.flatnonzero(sizes == m)
@@ -89,22 +112,41 @@ class Turning:
 
     def roots(self, Q: Precision) -> list[np.ndarray]:
         """
-        Give C' of every stack's parts, `(G, m, m)`, lower triangular.
+        Give C', lower triangular: by stack `(G, m, m)`; or a band `(band + 1, n)`, by diagonals.
 
         Raises
         ------
         LinAlgError
             If Q is not positive definite.
         """
+        if self.is_narrow:
+            return [self._banded(Q.values)]
         return [
             # The last row is eliminated first, so that no row's residual is told of by later ones.
             np.linalg.cholesky(stack.filled(Q.values)[:, ::-1, ::-1])[:, ::-1, ::-1].swapaxes(1, 2)
             for stack in self.stacks
         ]
 
+    def _banded(self, values: np.ndarray) -> np.ndarray:
+        from scipy.linalg import cholesky_banded
+
+        n = self.pattern.q
+        i, j = n - 1 - self._place[self.pattern.pairs.T]
+        lower = np.zeros((self.band + 1, n))
+        lower[np.abs(i - j), np.minimum(i, j)] = values
+        found: np.ndarray = cholesky_banded(lower, lower=True, check_finite=False)[:, ::-1]
+        return found
+
     def turned(self, roots: Sequence[np.ndarray], A: np.ndarray) -> np.ndarray:
         """Give C' A of `(n, …)`."""
         found, flat = np.empty_like(A), A.reshape(len(A), -1)
+        if self.is_narrow:
+            (root,), given = roots, flat[self.order]
+            part = root[0][:, None] * given
+            for b in range(1, self.band + 1):
+                part[b:] += root[b, b:, None] * given[:-b]
+            found[self.order] = part.reshape(A.shape)
+            return found
         for stack, root in zip(self.stacks, roots, strict=True):
             part = root @ flat[stack.rows]
             found[stack.rows] = part.reshape(*stack.rows.shape, *A.shape[1:])

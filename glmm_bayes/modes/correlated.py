@@ -16,7 +16,7 @@ from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.gaussian import GaussianObjective
 from glmm_bayes.modes.reading import centred_columns, read_latent
 
-MOST_ROWS = 3000  # that vary together, whose precision is factored as a dense matrix
+MOST_ROWS = 3000  # that vary together, whose precision, if no band, is factored as a dense matrix
 MOST_ENTRIES = 20_000_000  # of the columns of effects, written out
 
 
@@ -32,10 +32,10 @@ def read_turning(model: Model) -> Turning:
     residual, size = model.design.residual, read_latent(model).size
     assert residual is not None
     turning = Turning(Pattern(model.nobs, residual.pairs), residual.rank)
-    most = int(np.bincount(turning.label).max())
+    most = 1 if turning.is_narrow else int(np.bincount(turning.label).max())
     if most > MOST_ROWS or model.nobs * size > MOST_ENTRIES:
         raise NotSupportedError(
-            f"{residual.text!r} has {most} rows that vary together, "
+            f"{residual.text!r} has {np.bincount(turning.label).max()} rows that vary together, "
             f"beside {size} effects, which is too many for the dense matrices this "
             f"takes; as a random term in the first formula it has no such limit."
         )
