@@ -367,6 +367,16 @@ def test_a_file_of_another_bootstrap_is_refused(sleepstudy, cbpp, tmp_path):
         gb.bootstrap(sleepstudy, n=4, seed=9, path=check, **QUIET)
 
 
+def test_intervals_want_enough_replicates(sleepstudy):
+    """Of 39 the ends of 95% are the least and the largest."""
+    found = gb.bootstrap(sleepstudy, n=38, seed=9, **QUIET)
+    for interval in ("percentile", "basic", "bca"):
+        with pytest.raises(DataError, match="need 39 replicates at least, and 38 were fitted"):
+            found.confint(interval=interval)
+    assert len(found.confint(interval="normal")) == len(found.confint(level=0.9)) > 0
+    assert "Too few replicates for intervals" in repr(found)
+
+
 def test_what_cannot_be_is_refused(sleepstudy, cbpp):
     with pytest.raises(UnknownNameError, match="kind='parametrik' is not known"):
         gb.bootstrap(sleepstudy, seed=1, kind="parametrik")

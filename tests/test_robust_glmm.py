@@ -4,7 +4,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from scipy.special import gammaln, logsumexp
-from scipy.stats import binom
+from scipy.stats import binom, multivariate_normal
 
 import glmm_bayes as gb
 from glmm_bayes.errors import DataError, NotSupportedError
@@ -89,6 +89,37 @@ def test_effects_of_several_parameters_make_clusters():
     fit = gb.Model(formulas, data, "zero_inflated_poisson").fit("ml")
     with pytest.raises(DataError, match="share random effects"):
         fit.vcov("CR0", cluster="site")
+
+
+def test_normal_responses_along_time_have_one_by_slopes_too():
+    """An ar1 process of each subject: multivariate normal densities, differentiated."""
+    data = gb.load_dataset("sleepstudy")
+    fit = gb.Model("Reaction ~ Days + ar1(Days | Subject)", data).fit("ml")
+    y = data["Reaction"].to_numpy().reshape(18, 10)
+    X = np.column_stack([np.ones(10), np.arange(10)])
+    lag = abs(np.subtract.outer(np.arange(10), np.arange(10)))
+
+    def logliks(p):
+        sd, rho, sigma = np.exp(p[2]), np.tanh(p[3]), np.exp(p[4])
+        V = sd**2 * rho**lag + sigma**2 * np.eye(10)
+        return multivariate_normal(np.zeros(10), V).logpdf(y - X @ p[:2])
+
+    found = fit.varcorr().set_index("kind")["estimate"]
+    sd, sigma = found["sd"]
+    p = np.array([*fit.fixef()["estimate"], np.log(sd), np.arctanh(found["rho"]), np.log(sigma)])
+    sizes = np.array([1e-2, 1e-3, 1e-4, 1e-4, 1e-4])
+    scores = np.stack([(logliks(p + s) - logliks(p - s)) / (2 * s.sum()) for s in np.diag(sizes)])
+    wide = np.diag(20 * sizes)
+
+    def bent(a, b):
+        corners = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]
+        total = sum(s * logliks(p + i * a + j * b).sum() for i, j, s in corners)
+        return total / (4 * a.sum() * b.sum())
+
+    # The coefficients' covariance is that for the variances as estimated.
+    bread = np.linalg.inv(-np.array([[bent(a, b) for b in wide[:2]] for a in wide[:2]]))
+    expected = bread @ scores[:2] @ scores[:2].T @ bread
+    np.testing.assert_allclose(fit.vcov("CR0"), expected, rtol=1e-4)
 
 
 @pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")

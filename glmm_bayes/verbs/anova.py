@@ -13,7 +13,13 @@ from glmm_bayes.fit import Fit, ModeFit
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.ddf import DDF, SmallSample, default_ddf, small_sample
-from glmm_bayes.verbs.fixed_terms import HYPOTHESES, difference_of, fixed_terms
+from glmm_bayes.verbs.fixed_terms import (
+    HYPOTHESES,
+    TERMS,
+    difference_of,
+    fixed_terms,
+    mean_predictor,
+)
 from glmm_bayes.verbs.nested import checked_pair
 from glmm_bayes.verbs.ratio import bootstrap_test, ratio_test
 from glmm_bayes.verbs.ttest import estimates
@@ -113,7 +119,7 @@ def _of_terms(fit: ModeFit, test: str | None, kind: int) -> pd.DataFrame:
     if kind not in HYPOTHESES:
         raise UnknownNameError(f"type={kind!r} is not known; it is 2 or 3.")
     tests, beta = small_sample(fit, name), estimates(fit)
-    terms = [t for t in fixed_terms(fit.model.design.predictors["mu"]) if t.classes or t.numbers]
+    terms = [t for t in fixed_terms(mean_predictor(fit.model, *TERMS)) if t.classes or t.numbers]
     rows = []
     for term in terms:
         L = np.zeros((len(term.columns), len(beta)))

@@ -112,6 +112,8 @@ class Bootstrap:
         ------
         UnknownNameError
             If the kind of interval or a name is not known.
+        DataError
+            If there are too few replicates for the level.
 
         Notes
         -----
@@ -123,6 +125,7 @@ class Bootstrap:
                 f"interval={interval!r} is not known. {suggestion(interval, INTERVALS)}"
             )
         checked_level(level)
+        self._check_enough(interval, level)
         rows = {
             name: (self.estimate[name], *INTERVALS[interval](self, name, level))
             for name in chosen_names(parm, list(self.draws.columns))
@@ -132,6 +135,18 @@ class Bootstrap:
         ).rename_axis("name")
         found.attrs["notes"] = tuple(self._notes())
         return found
+
+    def _check_enough(self, interval: str, level: float) -> None:
+        fitted = int(self.status.isin((FITTED, SINGULAR)).sum())
+        if fitted < self._least(interval, level):
+            raise DataError(
+                f"{level:.0%} intervals by {interval!r} need {self._least(interval, level)} "
+                f"replicates at least, and {fitted} were fitted; ask for a larger n."
+            )
+
+    def _least(self, interval: str, level: float) -> int:
+        """Give the replicates of which the ends are quantiles, or have a standard deviation."""
+        return 2 if interval == "normal" else int(np.ceil(2 / (1 - level) - 1 - 1e-9))
 
     def summary(self) -> pd.DataFrame:
         """Give `estimate, bias, std_error` by name: the mean less the estimate, and the spread."""
@@ -162,12 +177,13 @@ class Bootstrap:
     @property
     def page(self) -> Page:
         """The printed page."""
-        found = self.summary().join(self.confint()[["lower", "upper"]])
+        found, title = self.summary(), "Too few replicates for intervals"
+        if int(self.status.isin((FITTED, SINGULAR)).sum()) >= self._least("percentile", 0.95):
+            found = found.join(self.confint()[["lower", "upper"]])
+            title = "95% intervals by percentiles"
         columns = [right(str(c), [f"{v:.4g}" for v in found[c]]) for c in found]
         rows = zip(found.index, *(c[1:] for c in columns), strict=True)
-        grid = Grid(
-            "95% intervals by percentiles", ("", *(c[0] for c in columns)), (("", tuple(rows)),)
-        )
+        grid = Grid(title, ("", *(c[0] for c in columns)), (("", tuple(rows)),))
         facts = [("kind", self.kind), ("replicates", ""), ("seed", str(self.seed))]
         first, *others = self._notes()
         facts[1] = ("replicates", first)

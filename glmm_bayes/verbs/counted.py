@@ -7,14 +7,16 @@ import numpy as np
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.verbs.by_response import refuse_several
-from glmm_bayes.verbs.fixed_terms import fixed_terms
+from glmm_bayes.verbs.fixed_terms import fixed_terms, mean_predictor
 from glmm_bayes.verbs.small_sample import JointTest, SmallSample, of_mean
+
+COUNTED = ("degrees of freedom are counted for the coefficients", "use ddf='asymptotic'")
 
 
 def residual(fit: ModeFit) -> SmallSample:
     """Take the number of rows less that of the mean's coefficients."""
     refuse_several(fit.model, "This number of degrees of freedom", "use ddf='asymptotic'")
-    k = len(fit.model.design.predictors["mu"].names)
+    k = len(mean_predictor(fit.model, *COUNTED).names)
     return _per_coefficient(fit, np.full(k, float(fit.nobs - k)))
 
 
@@ -38,7 +40,7 @@ def inner_outer(fit: ModeFit) -> SmallSample:
     refuse_several(fit.model, "This number of degrees of freedom", "use ddf='asymptotic'")
     model = fit.model
     levels = [np.zeros(model.nobs, dtype=int), *_chain(fit), np.arange(model.nobs)]
-    predictor = model.design.predictors["mu"]
+    predictor = mean_predictor(model, *COUNTED)
     terms = fixed_terms(predictor)
     intercept = [not (t.classes or t.numbers) for t in terms]
     home = [

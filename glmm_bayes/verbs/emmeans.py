@@ -1,7 +1,7 @@
 """Marginal means: predictions on a balanced grid, averaged over what is not asked about."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -175,6 +175,12 @@ def _check_options(fit: Fit, weights: str, type: str, param: str) -> None:
             f"summary() shows it."
         )
     if param not in predictors:
+        if param == "mu":
+            first, names = next(iter(predictors)), ", ".join(predictors)
+            raise UnknownNameError(
+                f"Family {fit.model.family.name!r} has several predictors, {names}: say of which "
+                f"the means are, as param={first!r}; predictions(by=...) averages probabilities."
+            )
         raise UnknownNameError(f"param={param!r} is not known. {suggestion(param, predictors)}")
 
 
@@ -317,7 +323,9 @@ def _linear_means(
     Of smooths there are no slopes: the means move with their effects too.
     """
     own, draws = fit.model.design, fit.population_draws
-    design = own.encode(cells.frame)
+    # The effects of groups are zero, whose processes may have no place at a mean time.
+    common = tuple(term for term in own.terms if term.common)
+    design = replace(own, terms=common).encode(cells.frame)
     predictor = design.predictors[param]
     at_given = set(cells.given) & set(offset_variables(own, param))
     offset = predictor.offset if at_given else own.predictors[param].offset.mean()

@@ -11,6 +11,7 @@ from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 
 ROUNDING = 1e-8  # of a column's length
+TERMS = ("terms are tested", "fit the model without the term, and compare: anova(other)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -38,14 +39,38 @@ class FixedTerm:
         return self.numbers == other.numbers and self.classes > other.classes
 
 
+def mean_predictor(model: Model, what: str, instead: str) -> Predictor:
+    """
+    Give the one predictor of the mean, which `what` is about.
+
+    Raises
+    ------
+    NotSupportedError
+        If there are several, one a category or a response.
+    """
+    found = model.design.predictors.get("mu")
+    if found is None:
+        names = ", ".join(model.design.predictors)
+        raise NotSupportedError(
+            f"Family {model.family.name!r} has several predictors, {names}, and {what} of one; "
+            f"{instead}."
+        )
+    return found
+
+
 def fixed_terms(predictor: Predictor) -> list[FixedTerm]:
-    """List the terms of a predictor, an intercept among them as `1`."""
+    """List the terms of a predictor, an intercept among them as `1`, unless thresholds are one."""
     spec = predictor.matrix.spec
+    kept = [k for k, name in enumerate(spec.column_names) if name in predictor.names]
+    place = {k: i for i, k in enumerate(kept)}
     coded = {str(f) for f in spec.factor_contrasts}
     found = []
     for part, at in zip(spec.structure, spec.term_slices.values(), strict=True):
         factors = frozenset(str(f) for f in part.term.factors) - {"1"}
-        columns = np.arange(len(predictor.names))[at]
+        own = range(len(spec.column_names))[at]
+        if not set(own) <= set(kept):
+            continue
+        columns = np.array([place[k] for k in own], dtype=int)
         pieces = tuple(
             tuple((str(f.factor.expr), bool(f.reduced)) for f in piece.factors)
             for piece in part.scoped_terms
@@ -72,21 +97,31 @@ def marginal_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
     NotSupportedError
         If the fixed part cannot be coded so.
     """
-    predictor = model.design.predictors["mu"]
+    predictor = mean_predictor(model, *TERMS)
     terms = fixed_terms(predictor)
     recoded = [_summing_to_zero(model, t) for t in terms]
-    X = np.column_stack([*recoded, predictor.X[:, _smooth_columns(predictor)]])
-    turn, *_ = np.linalg.lstsq(predictor.X, X)
-    miss = np.abs(predictor.X @ turn - X).max(initial=0.0)
+    # Thresholds take the place of an intercept, which classes are coded beside.
+    beside, smooth = _missing_constant(predictor.X), predictor.X[:, _smooth_columns(predictor)]
+    own, X = np.column_stack([beside, predictor.X]), np.column_stack([beside, *recoded, smooth])
+    turn, *_ = np.linalg.lstsq(own, X)
+    miss = np.abs(own @ turn - X).max(initial=0.0)
     square = turn.shape[0] == turn.shape[1] and np.linalg.matrix_rank(turn) == len(turn)
     if miss > ROUNDING * max(np.abs(X).max(initial=0.0), 1.0) or not square:
         raise NotSupportedError(
             f"The fixed part {predictor.matrix.text!r} has no columns whose classes sum to zero, "
             f"as with empty cells; use type=2."
         )
-    ends = np.cumsum([0, *(part.shape[1] for part in recoded)])
+    skipped = beside.shape[1]
+    ends = np.cumsum([skipped, *(part.shape[1] for part in recoded)])
     number = next(i for i, t in enumerate(terms) if t.name == term.name)
-    return np.linalg.inv(turn)[ends[number] : ends[number + 1]]
+    return np.linalg.inv(turn)[ends[number] : ends[number + 1], skipped:]
+
+
+def _missing_constant(X: np.ndarray) -> np.ndarray:
+    """Give a column of ones `(n, 1)` where the columns do not have one among them: else none."""
+    ones = np.ones((len(X), 1))
+    rest = ones - X @ np.linalg.lstsq(X, ones)[0]
+    return ones if np.linalg.norm(rest) > ROUNDING * np.linalg.norm(ones) else ones[:, :0]
 
 
 def _summing_to_zero(model: Model, term: FixedTerm) -> np.ndarray:
@@ -116,7 +151,7 @@ def adjusted_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
 
     What of the term's columns the other terms leave is projected on, in the rows as they are.
     """
-    predictor = model.design.predictors["mu"]
+    predictor = mean_predictor(model, *TERMS)
     terms = fixed_terms(predictor)
     above = [t for t in terms if t.holds(term)]
     if not above:
@@ -135,7 +170,7 @@ def adjusted_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
 
 def difference_of(model: Model, smaller: Model) -> np.ndarray:
     """Give the weights `(r, k)` that are zero where a model is the smaller: `(0, k)` if nowhere."""
-    X, X0 = (m.design.predictors["mu"].X for m in (model, smaller))
+    X, X0 = (mean_predictor(m, *TERMS).X for m in (model, smaller))
     basis, sizes, _ = np.linalg.svd(X0, full_matrices=False)
     basis = basis[:, sizes > ROUNDING * sizes.max(initial=0.0)]
     rest = X - basis @ (basis.T @ X)

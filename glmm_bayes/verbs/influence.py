@@ -12,13 +12,16 @@ from glmm_bayes.fit import ModeFit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.clusters import clusters
 from glmm_bayes.modes.mode import Mode
-from glmm_bayes.modes.normal import is_marginally_normal, is_normal, read_normal
+from glmm_bayes.modes.normal import is_marginally_normal, read_normal
 from glmm_bayes.modes.reading import read_laplace
 from glmm_bayes.registry import suggestion
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.by_response import refuse_several
+from glmm_bayes.verbs.fixed_terms import mean_predictor
 from glmm_bayes.verbs.robust import moves_by_cluster
 from glmm_bayes.verbs.ttest import estimates
+
+MEAN = ("influence is measured on the coefficients", "compare fits without rows by fit.update()")
 
 
 def influence(fit: ModeFit, group: str | None = None, *, method: str = "one-step") -> pd.DataFrame:
@@ -71,7 +74,7 @@ def influence(fit: ModeFit, group: str | None = None, *, method: str = "one-step
 
 def _of_rows(fit: ModeFit) -> pd.DataFrame:
     h = leverages(fit.mode)
-    k = len(fit.model.design.predictors["mu"].names)
+    k = len(mean_predictor(fit.model, *MEAN).names)
     r = fit.residuals("pearson")
     with np.errstate(all="ignore"):
         cooks = r.to_numpy() ** 2 * h / ((1 - h) ** 2 * k)
@@ -119,14 +122,15 @@ def _with_coefficients(mode: Mode) -> tuple[Any, np.ndarray]:
 def _one_step(fit: ModeFit, term: RandomTerm) -> pd.DataFrame:
     """Leave each level out by algebra, with V as estimated; of other responses by one step."""
     name = f"levels of {term.label}"
-    if not is_normal(fit.model) and fit.model.design.residual is None:
+    closed = is_marginally_normal(fit.model)
+    if not closed and fit.model.design.residual is None:
         moved = moves_by_cluster(fit, term.index[:, 0], name)
-        k = len(fit.model.design.predictors["mu"].names)
+        k = len(mean_predictor(fit.model, *MEAN).names)
         return _table(fit, term, moved[:, :k], fit.coefficient_covariance()[:k, :k])
-    if not is_marginally_normal(fit.model):
+    if not closed:
         raise NotSupportedError(
-            "method='one-step' is for independent levels, without a structure of the residuals; "
-            "use method='exact'."
+            "method='one-step' is for models without a structure of the residuals; use "
+            "method='exact'."
         )
     return _least_squares(fit, term, name)
 
@@ -144,7 +148,7 @@ def _least_squares(fit: ModeFit, term: RandomTerm, name: str) -> pd.DataFrame:
 def _exact(fit: ModeFit, term: RandomTerm) -> pd.DataFrame:
     """Fit again without each level."""
     rows, moved = fit.model.design.rows, []
-    whole, k = estimates(fit), len(fit.model.design.predictors["mu"].names)
+    whole, k = estimates(fit), len(mean_predictor(fit.model, *MEAN).names)
     for level in range(len(term.levels)):
         kept = rows.frame.loc[term.index[:, 0] != level]
         with warnings.catch_warnings():
@@ -162,7 +166,7 @@ def _exact(fit: ModeFit, term: RandomTerm) -> pd.DataFrame:
 def _table(
     fit: ModeFit, term: RandomTerm, moved: np.ndarray, covariance: np.ndarray
 ) -> pd.DataFrame:
-    names = fit.model.design.predictors["mu"].names
+    names = mean_predictor(fit.model, *MEAN).names
     inverse = np.linalg.pinv(covariance, hermitian=True)
     cooks = np.einsum("lj,jk,lk->l", moved, inverse, moved) / len(names)
     found = pd.DataFrame(moved, index=pd.Index(term.levels, name="level"), columns=list(names))

@@ -11,7 +11,7 @@ from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.modes.cluster_scores import cluster_scores
 from glmm_bayes.modes.clusters import Cluster, check_apart, clusters, independent_rows
-from glmm_bayes.modes.normal import is_normal, read_normal
+from glmm_bayes.modes.normal import is_marginally_normal, is_normal, read_normal
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.small_sample import JointTest, SmallSample, check_normal, of_mean, with_mean
 from glmm_bayes.verbs.tables import vcov as model_vcov
@@ -30,8 +30,9 @@ def vcov(fit: ModeFit, kind: str = "model", *, cluster: str | None = None) -> pd
         `"model"`; or a sandwich, which holds where the distribution of the responses within
         clusters is not the model's, as long as clusters are independent: `"CR0"` of the residuals
         as they are, `"CR1"` times m / (m - 1) for m clusters, `"CR2"` adjusted so that it is
-        unbiased where the model holds, which only normal responses have. Of other responses the
-        slopes of each cluster's log likelihood, effects integrated out, stand for residuals.
+        unbiased where the model holds, which only normal responses have, with independent levels.
+        Of others the slopes of each cluster's log likelihood, effects integrated out, stand for
+        residuals.
     cluster
         The column that says which cluster a row is in, such as a group; by default rows that share
         a random effect are in one.
@@ -63,7 +64,9 @@ def vcov(fit: ModeFit, kind: str = "model", *, cluster: str | None = None) -> pd
     found = model_vcov(fit)
     if kind == "model":
         return found
-    if is_normal(fit.model) or fit.model.design.residual is not None:
+    model = fit.model
+    linear = is_normal(model) if kind == "CR2" else is_marginally_normal(model)
+    if linear or model.design.residual is not None:
         covariance = with_mean(fit, sandwiched(fit, kind, cluster).covariance)
     else:
         covariance = by_scores(fit, kind, cluster)
