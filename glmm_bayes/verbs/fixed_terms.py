@@ -82,7 +82,8 @@ def fixed_terms(predictor: Predictor) -> list[FixedTerm]:
 
 def _smooth_columns(predictor: Predictor) -> np.ndarray:
     """Say where the columns stand that are no term's, but the smooths'."""
-    return np.arange(len(predictor.matrix.spec.column_names), len(predictor.names))
+    kept = [name for name in predictor.matrix.spec.column_names if name in predictor.names]
+    return np.arange(len(kept), len(predictor.names))
 
 
 def marginal_hypothesis(model: Model, term: FixedTerm) -> np.ndarray:
