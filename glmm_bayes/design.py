@@ -30,7 +30,7 @@ from glmm_bayes.response import (
     read_response,
     response_texts,
 )
-from glmm_bayes.smooths import SMOOTHS, Smooth, learn_smooths, smooth_texts
+from glmm_bayes.smooths import SMOOTHS, Smooth, learn_smooths, smooth_groups, smooth_texts
 from glmm_bayes.terms import RandomTerm, encode_term, learn_terms
 
 INTERCEPT = "Intercept"
@@ -235,7 +235,7 @@ def _texts_of(part: PredictorPart) -> list[str]:
         texts += _texts_of_term(term)
     plain = [special for special in part.special if special.name not in SMOOTHS]
     texts += [text for special in plain for text in special.arguments]
-    return texts + smooth_texts(part)
+    return [*texts, *smooth_texts(part), *smooth_groups(part)]
 
 
 def _texts_of_term(term: RandomPart) -> list[str]:

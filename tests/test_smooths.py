@@ -45,6 +45,7 @@ def table():
             "s": np.sin(x) * np.cos(2 * z) + 0.3 * e,
             "c": poisson.ppf(counts, np.exp(0.5 + np.sin(x))).astype(int),
             "k": poisson.ppf(counts, np.exp(1 + np.sin(x) + g)).astype(int),
+            "q": np.sin(x) + g * np.cos(x) + g + 0.1 * g * (x - 5) + 0.2 * e,
             "b": (spaced(0.6457513110645906) < 1 / (1 + np.exp(-1.5 * np.sin(x)))).astype(int),
         }
     )
@@ -210,6 +211,44 @@ def test_a_surface_of_several_penalties_agrees_with_mgcv():
     np.testing.assert_allclose(found["edf"][0], 3 + found["edf"][1:].sum(), rtol=1e-12)
 
 
+GROUPED = {
+    # mgcv's own: xt = list(bs = "cc")
+    "q ~ s(x, bs='cc', k=8) + s(x, g, bs=('fs', 'cc'), k=6)": (
+        [0.555329736, 1.26173334, -0.648315737, 1.25853877, 1.17296449],
+        0.0780209542, [5.85703918, 26.8314885], 70.27415305,
+    ),
+    # by paraPen: what of the thin plates' bent functions is no straight line, that, and constants
+    "q ~ s(x, bs='cr', k=8) + s(x, g, bs='fs', k=5)": (
+        [0.599480499, 1.26538728, -0.669879187, 1.22736396, 1.17436112],
+        0.0475306075, [6.82269716, 22.5982234 + 0.5719709 + 8.7536055], None,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("formula", GROUPED, ids=str)
+def test_curves_of_groups_agree_with_mgcv(formula):
+    """R as above; what functions without a penalty mgcv takes is up to its eigenvectors."""
+    rows, scale, edf, score = GROUPED[formula]
+    fit = gb.Model(formula, DATA).fit("reml")
+    np.testing.assert_allclose(fitted(fit), rows, rtol=1e-5)
+    np.testing.assert_allclose(fit.plug_in.constants["sigma"] ** 2, scale, rtol=1e-5)
+    found = fit.smooths()
+    whole = found[found["smooth"].isin(["s(x)", "s(x,g)"])]
+    np.testing.assert_allclose(whole["edf"], edf, atol=2e-3)
+    if score is not None:
+        np.testing.assert_allclose(-fit.loglik, score, atol=1e-5)
+
+
+def test_curves_of_groups_are_not_the_populations():
+    fit = gb.Model("q ~ s(x, bs='cr', k=6) + s(x, g, bs='fs', k=4)", DATA).fit("reml")
+    population = fit.predict(NEW.drop(columns="g"), groups="population")
+    new = fit.predict(NEW.assign(g="new"))
+    np.testing.assert_allclose(new["estimate"], population["estimate"], rtol=1e-6)
+    assert (new["std_error"] > population["std_error"]).all()
+    own = fit.predict(NEW.assign(g="d"))["estimate"]
+    assert (abs(own - population["estimate"]) > 0.1).any()
+
+
 def test_laplace_of_counts_is_the_same_by_dense_algebra():
     """Maximise the Laplace approximation over coefficients and sd by general optimisers."""
     model = gb.Model("c ~ s(x, k=6, bs='cr')", DATA, family="poisson")
@@ -292,7 +331,7 @@ def test_columns_are_centred_and_of_unit_spread(text):
         for term in smooth.terms:
             columns = term.loadings[0].matrix
             whole = columns.turned.blocks(DATA[["x", "z"][: len(columns.variables)]].to_numpy())
-            Z = whole[columns.block] @ columns.into - columns.means
+            Z = columns.of(whole)
             np.testing.assert_allclose(Z.mean(axis=0), 0.0, atol=1e-10)
             np.testing.assert_allclose(np.square(Z).sum(axis=1).mean(), 1.0)
     prior = model.priors.set_index("parameter").loc[f"sd_{model.design.terms[0].name}"]
@@ -461,10 +500,12 @@ WRONG = [
     ("s(x, k=151)", DataError, "has 150 different values, fewer than the basis has functions"),
     ("s(d)", DataError, "'s(d)' has 3 different values"),
     ("s(f)", DataError, "The smoothed variable 'f' must be numbers"),
-    ("s(q)", UnknownNameError, "'q'"),
-    ("s(x, by=q)", UnknownNameError, "'q'"),
+    ("s(nope)", UnknownNameError, "'nope'"),
+    ("s(x, by=nope)", UnknownNameError, "'nope'"),
     ("s(x) + s(x, k=5)", FormulaError, "are the same smooth of mu"),
     ("(s(x) | g)", FormulaError, "'s(x)' can only be added"),
+    ("s(g, bs='fs')", FormulaError, "the factor whose levels have a curve each: s(x, g, bs='fs')"),
+    ("s(g, x, bs='fs')", DataError, "The smoothed variable 'g' must be numbers"),
     ("s(x, z, bs='re')", FormulaError, "should be a random term"),
     ("te(x, z)", NotSupportedError, "surfaces s(x, z) or t2(x, z)"),
 ]

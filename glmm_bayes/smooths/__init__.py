@@ -2,7 +2,7 @@
 
 from glmm_bayes.smooths.bases import BASES, Basis
 from glmm_bayes.smooths.learning import Smooth, learn_smooths
-from glmm_bayes.smooths.reading import SMOOTHS, SmoothPart, smooth_texts
+from glmm_bayes.smooths.reading import SMOOTHS, SmoothPart, smooth_groups, smooth_texts
 from glmm_bayes.smooths.term import SmoothTerm
 
 __all__ = [
@@ -13,5 +13,6 @@ __all__ = [
     "SmoothPart",
     "SmoothTerm",
     "learn_smooths",
+    "smooth_groups",
     "smooth_texts",
 ]

@@ -1,86 +1,25 @@
-"""A smooth with data: columns of the fixed part, and random terms; again on new data."""
+"""A smooth with data: columns of the fixed part, and random terms."""
 
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import pandas as pd
 
-from glmm_bayes.covariance import LEVEL_COVARIANCES, Covariance
+from glmm_bayes.covariance import COVARIANCES, LEVEL_COVARIANCES, Covariance
 from glmm_bayes.covariance.diagonal import HomogeneousDiagonal
 from glmm_bayes.data import Rows, is_factor, labels
 from glmm_bayes.encoding import Context, Expression
-from glmm_bayes.errors import DataError, FormulaError
-from glmm_bayes.formula import Formula, Group, plain_name
+from glmm_bayes.errors import FormulaError
+from glmm_bayes.formula import Formula, Group, expression, plain_name
 from glmm_bayes.places import Addressing
 from glmm_bayes.smooths.bases import BASES
+from glmm_bayes.smooths.columns import Multiplier, SmoothColumns, positions
 from glmm_bayes.smooths.reading import SMOOTHS, SmoothPart
 from glmm_bayes.smooths.term import SmoothTerm
 from glmm_bayes.smooths.turned import Margin, Turned
 from glmm_bayes.terms import Loading
-
-
-@dataclass(frozen=True, eq=False)
-class Multiplier:
-    """
-    What rows of a smooth are multiplied by: nothing, a number, or whether they have a level.
-
-    `known` are all levels of the variable, `level` the one that is meant; both empty for numbers.
-    """
-
-    by: Expression | None = None
-    level: str = ""
-    known: tuple[str, ...] = ()
-
-    def at(self, frame: pd.DataFrame, context: Context) -> np.ndarray:
-        """Evaluate: `(n,)`."""
-        if self.by is None:
-            return np.ones(len(frame))
-        if not self.known:
-            return self.by.numbers(frame, context, "variable after by=")
-        codes, given = labels(self.by.evaluate(frame, context))
-        unseen = sorted(set(given) - set(self.known))
-        if unseen:
-            raise DataError(
-                f"The model was not fitted with {self.by.text} = {unseen[0]!r}; it knows "
-                f"{', '.join(self.known)}."
-            )
-        return (np.array(given, dtype=object)[codes] == self.level).astype(float)
-
-
-@dataclass(frozen=True, eq=False)
-class SmoothColumns:
-    """
-    Some columns of a smooth, which encode new data as they did the first.
-
-    They are the block with this number times `into`, less `means`, times the rows' multiplier.
-    """
-
-    names: tuple[str, ...]
-    variables: tuple[Expression, ...]
-    turned: Turned
-    block: int
-    into: np.ndarray
-    means: np.ndarray
-    multiplier: Multiplier
-
-    @property
-    def levels(self) -> dict[str, pd.Series]:
-        """No factor has indicators here."""
-        return {}
-
-    @property
-    def term_names(self) -> tuple[str, ...]:
-        """Every column is a term of its own."""
-        return self.names
-
-    def encode(self, frame: pd.DataFrame, context: Context) -> np.ndarray:
-        """Encode data: `(n, k)`."""
-        x = positions(self.variables, frame, context)
-        own = self.turned.blocks(x)[self.block] @ self.into - self.means
-        return own * self.multiplier.at(frame, context)[:, None]
 
 
 @dataclass(frozen=True, eq=False)
@@ -132,7 +71,8 @@ def learn_smooths(
         for special in predictor.special:
             if special.name not in SMOOTHS:
                 continue
-            for smooth in _learn(SmoothPart.read(special), param, names, rows.frame, context):
+            workshop = _Workshop.of(SmoothPart.read(special), param, rows.frame, context)
+            for smooth in workshop.smooths(names):
                 if smooth.label in seen:
                     raise FormulaError(
                         f"{seen[smooth.label]!r} and {special.text!r} are the same smooth of "
@@ -144,33 +84,131 @@ def learn_smooths(
     return tuple(found)
 
 
-def _learn(
-    part: SmoothPart, param: str, taken: set[str], frame: pd.DataFrame, context: Context
-) -> Iterator[Smooth]:
-    variables = tuple(Expression(v) for margin in part.margins for v in margin)
-    x = positions(variables, frame, context)
-    turned = Turned(tuple(_margins(part, x)))
-    blocks = turned.blocks(x)
-    for multiplier, label in _multipliers(part, frame, context):
-        w = multiplier.at(frame, context)
+@dataclass(frozen=True, eq=False)
+class _Workshop:
+    """What the smooths of one part of a formula are made from, and how."""
+
+    part: SmoothPart
+    param: str
+    frame: pd.DataFrame
+    context: Context
+    variables: tuple[Expression, ...]
+    turned: Turned
+    blocks: list[np.ndarray]
+
+    @classmethod
+    def of(cls, part: SmoothPart, param: str, frame: pd.DataFrame, context: Context) -> "_Workshop":
+        variables = tuple(Expression(v) for margin in part.margins for v in margin)
+        x = positions(variables, frame, context)
+        turned = Turned(tuple(_margins(part, x)))
+        return cls(part, param, frame, context, variables, turned, turned.blocks(x))
+
+    def smooths(self, taken: set[str]) -> Iterator[Smooth]:
+        """Make the smooth of the part, or one for every level of its factor."""
+        if self.part.group is not None:
+            yield self._by_group(self.part.group, taken)
+            return
+        for multiplier, label in _multipliers(self.part, self.frame, self.context):
+            yield self._common(multiplier, label, taken)
+
+    def _common(self, multiplier: Multiplier, label: str, taken: set[str]) -> Smooth:
+        w = multiplier.at(self.frame, self.context)
         varies = multiplier.by is not None and not multiplier.known and np.ptp(w) > 0
         # The constant is the intercept's, but for a slope that varies along the smooth.
-        own = blocks[0] if varies else blocks[0][:, 1:]
-        keep = np.eye(blocks[0].shape[1])[:, blocks[0].shape[1] - own.shape[1] :]
-        means = np.zeros(own.shape[1]) if varies else own.mean(axis=0)
-        names = tuple(f"{label}_{j}" for j in range(1, own.shape[1] + 1))
-        fixed = SmoothColumns(names, variables, turned, 0, keep, means, multiplier)
+        kept = np.eye(self.blocks[0].shape[1])[:, 0 if varies else 1 :]
+        means = np.zeros_like(kept)
+        means[0] = 0.0 if varies else (self.blocks[0] @ kept).mean(axis=0)
+        names = tuple(f"{label}_{j}" for j in range(1, kept.shape[1] + 1))
+        fixed = SmoothColumns(names, self.variables, self.turned, 0, kept, means, multiplier)
+        several = len(self.turned.names)
         terms = []
-        for number, kind in enumerate(turned.names, start=1):
-            B, by_rows = blocks[number], w if varies else np.ones(len(w))
-            shift, into, unit = _scaled(B, by_rows)
-            named = label if len(turned.names) == 1 else f"{label}.{kind}"
-            columns = tuple(f"b{j}" for j in range(1, into.shape[1] + 1))
-            own_columns = SmoothColumns(columns, variables, turned, number, into, shift, multiplier)
-            Z = (B @ into - shift) * w[:, None]
-            structure = HomogeneousDiagonal(number - 1, len(turned.names))
-            terms.append(_term(part, param, named, own_columns, Z, structure, unit, taken))
-        yield Smooth(param, label, (own - means) * w[:, None], fixed, tuple(terms))
+        for number, kind in enumerate(self.turned.names, start=1):
+            B = self.blocks[number]
+            mean = np.zeros((self.blocks[0].shape[1], B.shape[1]))
+            mean[0] = B.mean(axis=0)
+            columns, unit = self._penalised(number, mean, w if varies else 1.0, multiplier)
+            named = label if several == 1 else f"{label}.{kind}"
+            addressing = Addressing(Group(()), (), (), (), self.part.text)
+            structure = HomogeneousDiagonal(number - 1, several)
+            terms.append(self._term(named, named, addressing, columns, structure, unit, taken))
+        X = fixed.of(self.blocks) * w[:, None]
+        return Smooth(self.param, label, X, fixed, tuple(terms))
+
+    def _by_group(self, group: str, taken: set[str]) -> Smooth:
+        """Make a curve for every level, none of which is left without a penalty."""
+        label, (free, bent) = self.part.label, self.blocks
+        factors = (Expression(group),)
+        addressing = Addressing(Group((expression(group),)), factors, (), (), self.part.text)
+        # What of the bent functions is a polynomial is the polynomials', which vary by themselves.
+        columns, unit = self._penalised(1, np.linalg.lstsq(free, bent)[0], 1.0, Multiplier())
+        wiggly = HomogeneousDiagonal()
+        found = [self._term(label, f"{label}.b", addressing, columns, wiggly, unit, taken)]
+        M = free.shape[1]
+        for j in range(M):
+            name, one = f"{label}_{j}", np.eye(M)[:, [j]]
+            own = SmoothColumns((name,), self.variables, self.turned, 0, one, np.zeros((M, 1)))
+            found.append(self._term(label, name, addressing, own, COVARIANCES["us"](), 1.0, taken))
+        none = np.zeros((M, 0))
+        fixed = SmoothColumns((), self.variables, self.turned, 0, none, none)
+        return Smooth(self.param, label, free[:, :0], fixed, tuple(found))
+
+    def _penalised(
+        self, number: int, less: np.ndarray, w: np.ndarray | float, multiplier: Multiplier
+    ) -> tuple[SmoothColumns, float]:
+        """
+        Turn a penalised block about, so that its columns of the data are orthogonal.
+
+        Returns
+        -------
+        columns, unit
+            With independent effects of variance one, what the columns make of them varies by one,
+            on average over the rows times w; the block is turned, and multiplied by the unit.
+        """
+        rest = (self.blocks[number] - self.blocks[0] @ less) * np.reshape(w, (-1, 1))
+        _, sizes, V = np.linalg.svd(rest, full_matrices=False)
+        signs = np.sign(V[np.arange(len(V)), np.abs(V).argmax(axis=1)])
+        unit = float(np.sqrt(len(rest) / np.sum(sizes**2)))
+        into = unit * (V * signs[:, None]).T
+        names = tuple(f"b{j}" for j in range(1, into.shape[1] + 1))
+        return (
+            SmoothColumns(
+                names, self.variables, self.turned, number, into, less @ into, multiplier
+            ),
+            unit,
+        )
+
+    def _term(
+        self,
+        label: str,
+        penalty: str,
+        addressing: Addressing,
+        columns: SmoothColumns,
+        structure: Covariance,
+        unit: float,
+        taken: set[str],
+    ) -> SmoothTerm:
+        prefix = "" if self.param == "mu" else f"{self.param}_"
+        name = base = prefix + re.sub(r"\W+", "_", penalty.removesuffix(".b")).strip("_")
+        k = 2
+        while name in taken:
+            name, k = f"{base}_{k}", k + 1
+        Z = columns.of(self.blocks)
+        Z *= columns.multiplier.at(self.frame, self.context)[:, None]
+        _, places, index = addressing.addressed(self.frame, self.context)
+        return SmoothTerm(
+            name=name,
+            addressing=addressing,
+            text=self.part.text,
+            columns=columns.names,
+            index=index,
+            weights=np.ones((len(Z), 1)),
+            loadings=(Loading(self.param, Z, slice(0, Z.shape[1]), columns),),
+            structure=structure,
+            level_structure=LEVEL_COVARIANCES["iid"](places),
+            called=label,
+            penalty=penalty,
+            unit=unit,
+        )
 
 
 def _margins(part: SmoothPart, x: np.ndarray) -> Iterator[Margin]:
@@ -200,60 +238,3 @@ def _multipliers(
     ordered = bool(getattr(column.dtype, "ordered", False))
     for level in known[1 if ordered else 0 :]:
         yield Multiplier(by, level, known), f"{called}{level}".replace("/", "_")
-
-
-def _scaled(B: np.ndarray, w: np.ndarray) -> tuple[np.ndarray, np.ndarray, float]:
-    """
-    Turn penalised columns about, so that those of the data are orthogonal.
-
-    Returns
-    -------
-    means, into, unit
-        With independent effects of variance one, what `B @ into - means` makes of them varies by
-        one, on average over the rows times w; `into` is orthogonal, times the unit.
-    """
-    means = B.mean(axis=0)
-    centred = (B - means) * w[:, None]
-    _, sizes, V = np.linalg.svd(centred, full_matrices=False)
-    signs = np.sign(V[np.arange(len(V)), np.abs(V).argmax(axis=1)])
-    unit = float(np.sqrt(len(B) / np.sum(sizes**2)))
-    into = unit * (V * signs[:, None]).T
-    return means @ into, into, unit
-
-
-def _term(
-    part: SmoothPart,
-    param: str,
-    label: str,
-    columns: SmoothColumns,
-    Z: np.ndarray,
-    structure: Covariance,
-    unit: float,
-    taken: set[str],
-) -> SmoothTerm:
-    prefix = "" if param == "mu" else f"{param}_"
-    name = base = prefix + re.sub(r"\W+", "_", label).strip("_")
-    k = 2
-    while name in taken:
-        name, k = f"{base}_{k}", k + 1
-    addressing = Addressing(Group(()), (), (), (), part.text)
-    _, places, index = addressing.addressed(pd.DataFrame(index=range(len(Z))), {})
-    return SmoothTerm(
-        name=name,
-        addressing=addressing,
-        text=part.text,
-        columns=columns.names,
-        index=index,
-        weights=np.ones((len(Z), 1)),
-        loadings=(Loading(param, Z, slice(0, Z.shape[1]), columns),),
-        structure=structure,
-        level_structure=LEVEL_COVARIANCES["iid"](places),
-        called=label,
-        unit=unit,
-    )
-
-
-def positions(variables: Sequence[Expression], frame: pd.DataFrame, context: Context) -> np.ndarray:
-    """Evaluate the variables of a smooth: `(n, d)`."""
-    found: list[Any] = [v.numbers(frame, context, "smoothed variable") for v in variables]
-    return np.column_stack(found)

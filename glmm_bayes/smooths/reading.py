@@ -30,6 +30,8 @@ class SmoothPart:
         What results call it, `s(x)`.
     text
         The term, in the user's words.
+    group
+        The factor each level of which has a curve of its own, about none.
     """
 
     margins: tuple[tuple[str, ...], ...]
@@ -38,6 +40,7 @@ class SmoothPart:
     by: str | None
     label: str
     text: str
+    group: str | None = None
 
     @classmethod
     def read(cls, special: SpecialPart) -> "SmoothPart":
@@ -65,6 +68,8 @@ class SmoothPart:
             raise FormulaError(
                 f"{text!r} has the unknown argument {unknown!r}. {suggestion(unknown, OPTIONS)}"
             )
+        if _is_by_group(special):
+            return cls._by_group(special)
         tensor = special.name == "t2"
         if tensor and len(variables) < 2:
             raise FormulaError(f"{text!r} needs two variables or more; of one write s(x).")
@@ -80,6 +85,38 @@ class SmoothPart:
             label=f"{special.name}({called})".replace("/", "_"),
             text=text,
         )
+
+    @classmethod
+    def _by_group(cls, special: SpecialPart) -> "SmoothPart":
+        *variables, group = special.places
+        if not variables or "by" in special.options:
+            raise FormulaError(
+                f"{special.text!r} should have variables and, last, the factor whose levels have "
+                f"a curve each: s(x, g, bs='fs')."
+            )
+        called = ",".join(plain_name(v) or v for v in special.places)
+        written = ast.literal_eval(special.options["bs"])
+        basis = "tp" if isinstance(written, str) else str(written[1])
+        return cls(
+            margins=(tuple(variables),),
+            bases=(basis,),
+            sizes=_each(special, "k", None, 1, int),
+            by=None,
+            label=f"s({called})".replace("/", "_"),
+            text=special.text,
+            group=group,
+        )
+
+
+def _is_by_group(special: SpecialPart) -> bool:
+    """Tell whether the basis is `"fs"`, or `("fs", basis)`."""
+    try:
+        written = ast.literal_eval(special.options.get("bs", "''"))
+    except (ValueError, SyntaxError):
+        return False
+    named = (written,) if isinstance(written, str) else written
+    found = isinstance(named, tuple) and named[:1] == ("fs",) and len(named) <= 2
+    return found and special.name == "s"
 
 
 def _each(special: SpecialPart, name: str, default: Any, count: int, kind: type) -> tuple[Any, ...]:
@@ -106,7 +143,16 @@ def _all_are(found: Sequence[Any], kind: type) -> bool:
 
 
 def smooth_texts(part: PredictorPart) -> list[str]:
-    """List the expressions over columns that the smooths of a predictor need."""
-    smooths = [SmoothPart.read(s) for s in part.special if s.name in SMOOTHS]
+    """List the expressions over columns that the smooths of a predictor need, groups apart."""
+    smooths = _smooths(part)
     texts = [v for smooth in smooths for margin in smooth.margins for v in margin]
     return [expression(t) for t in [*texts, *(s.by for s in smooths if s.by is not None)]]
+
+
+def smooth_groups(part: PredictorPart) -> list[str]:
+    """List the factors whose levels have curves that vary about none."""
+    return [expression(smooth.group) for smooth in _smooths(part) if smooth.group is not None]
+
+
+def _smooths(part: PredictorPart) -> list[SmoothPart]:
+    return [SmoothPart.read(special) for special in part.special if special.name in SMOOTHS]

@@ -11,17 +11,19 @@ class SmoothTerm(RandomTerm):
     """
     A random term whose effects are the weights of penalised functions, of one variance.
 
-    It is of the population: there are no other levels that it could be drawn for. `unit` is the
-    root of the penalty that a weight of one has.
+    Where it has no groups it is the population's: there are no other levels that it could be
+    drawn for. `called` is the smooth, `penalty` the part of it; `unit` is the root of the penalty
+    that a weight of one has.
     """
 
     called: str
+    penalty: str
     unit: float
 
     @property
     @override
     def common(self) -> bool:
-        return True
+        return not self.addressing.factors
 
     @property
     @override

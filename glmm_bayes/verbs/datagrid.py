@@ -14,7 +14,7 @@ from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
-from glmm_bayes.smooths import smooth_texts
+from glmm_bayes.smooths import smooth_groups, smooth_texts
 
 GRIDS = ("mean", "balanced", "counterfactual")
 
@@ -160,6 +160,7 @@ def grouping_variables(design: Design) -> set[str]:
     """List the columns that only group rows."""
     parts = design.formula.predictors.values()
     groups = {f for part in parts for term in part.random for f in term.group.factors}
+    groups |= {f for part in parts for f in smooth_groups(part)}
     fixed = {v for param in design.predictors for v in fixed_variables(design, param)}
     return (groups & set(design.predictor_columns)) - fixed
 

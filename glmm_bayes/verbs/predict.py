@@ -20,7 +20,7 @@ from glmm_bayes.predictive import effects_for, in_rows, on_own_scale, parameters
 from glmm_bayes.registry import suggestion
 from glmm_bayes.residual_draws import Expected, expected_residuals, residuals_for
 from glmm_bayes.response import Response
-from glmm_bayes.smooths import smooth_texts
+from glmm_bayes.smooths import smooth_groups, smooth_texts
 from glmm_bayes.verbs.by_response import (
     check_response,
     of_response,
@@ -344,6 +344,7 @@ def with_any_group(model: Model, newdata: Frame) -> Frame:
     fixed = [t for part in parts for t in (part.fixed, *part.offsets, *smooth_texts(part))]
     needed = columns_of(fixed, list(model.design.rows.frame.columns), model.context)
     groups = [f for part in parts for term in part.random for f in term.group.factors]
+    groups += [f for part in parts for f in smooth_groups(part)]
     present = column_names(newdata)
     absent = {name for name in map(plain_name, groups) if name} - {*needed, *present}
     if not absent:

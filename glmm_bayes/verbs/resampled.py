@@ -14,6 +14,7 @@ from glmm_bayes.predictive import linear_predictor, parameters, responses
 from glmm_bayes.registry import suggestion
 from glmm_bayes.residual import refuse_residual
 from glmm_bayes.residual_draws import fitted_residuals
+from glmm_bayes.smooths import smooth_groups
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.datagrid import grouping_variables
 
@@ -208,7 +209,9 @@ def _groups(design: Design) -> list[tuple[str, ...]]:
             "kind='parametric'."
         )
     parts = design.formula.predictors.values()
-    return list(dict.fromkeys(tuple(t.group.factors) for part in parts for t in part.random))
+    own = [(f,) for part in parts for f in smooth_groups(part)]
+    random = [tuple(t.group.factors) for part in parts for t in part.random]
+    return list(dict.fromkeys([*random, *own]))
 
 
 def _within(frame: pd.DataFrame, inner: tuple[str, ...], outer: str) -> bool:

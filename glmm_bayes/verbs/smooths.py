@@ -18,6 +18,7 @@ from glmm_bayes.smooths import Smooth, SmoothTerm
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.intervals import LOG
 
+AT_ONCE = 200  # systems of equations
 TINY = 1e-10  # of a coefficient's curvature
 DRAWS = 100  # of a posterior, over which degrees of freedom are averaged
 COLUMNS = ["param", "smooth", "columns", "edf", "sd", "lower", "upper", "lambda"]
@@ -82,7 +83,7 @@ def _rows(
     whole = {
         "param": smooth.param,
         "smooth": smooth.label,
-        "columns": free + sum(term.size for term in smooth.terms),
+        "columns": free + sum(len(term.levels) * term.size for term in smooth.terms),
         "edf": free + sum(used[term.name] for term in smooth.terms),
     }
     if not several:
@@ -90,7 +91,8 @@ def _rows(
         return
     yield whole
     for term in smooth.terms:
-        own = {"smooth": term.label, "columns": term.size, "edf": used[term.name]}
+        columns = len(term.levels) * term.size
+        own = {"smooth": term.penalty, "columns": columns, "edf": used[term.name]}
         yield whole | own | _penalty(fit, term, level)
 
 
@@ -120,10 +122,13 @@ def _used(model: Model, draws: Draws) -> list[float]:
     places = _places(model.design)
     total, coefficients = _penalised(model, draws)
     own = coefficients + np.concatenate(list(places.values()))
-    right = np.zeros((total.shape[0], len(own)))
-    right[own, np.arange(len(own))] = 1.0
-    # (H + P)^-1 H = I - (H + P)^-1 P, and a smooth's own part of P is the identity.
-    kept = 1.0 - splu(total).solve(right)[own, np.arange(len(own))]
+    factor, kept = splu(total), np.ones(len(own))
+    for start in range(0, len(own), AT_ONCE):
+        at = own[start : start + AT_ONCE]
+        right = np.zeros((total.shape[0], len(at)))
+        right[at, np.arange(len(at))] = 1.0
+        # (H + P)^-1 H = I - (H + P)^-1 P, and a smooth's own part of P is the identity.
+        kept[start : start + AT_ONCE] -= factor.solve(right)[at, np.arange(len(at))]
     ends = np.cumsum([len(at) for at in places.values()])[:-1]
     return [float(part.sum()) for part in np.split(kept, ends)]
 
