@@ -740,6 +740,30 @@ def test_whitening_by_the_mode_has_the_joint_density_and_unit_curvature() -> Non
     np.testing.assert_allclose(bends, 1.0, atol=1e-3)
 
 
+def test_whitening_sets_shared_parts_apart_with_their_volume() -> None:
+    """The density of bym2's coordinates, that of its nodes times the Jacobian by differences."""
+    rng = np.random.default_rng(2)
+    data = pd.DataFrame({"area": [*"abcde"] * 4, "n": rng.poisson(4.0, 20)})
+    model = gb.Model("n ~ bym2(1 | area, W)", data, "poisson", context={"W": MAP})
+    joint = read_density(model)
+    density = whitened_density(model, joint)
+
+    def log_volume(z: np.ndarray) -> float:
+        steps = 1e-5 * np.eye(joint.size)
+        J = [(density.place(z + s) - density.place(z - s)) / 2e-5 for s in steps]
+        return float(np.linalg.slogdet(np.array(J))[1])
+
+    none = np.zeros(joint.size)
+    gaps = []
+    for z in (none, *(0.4 * rng.standard_normal((2, joint.size)))):
+        value, gradient = density(z)
+        gaps.append(value - joint.value_and_gradient(density.place(z))[0] - log_volume(z))
+        steps = 1e-5 * np.eye(joint.size)
+        found = [(density(z + s)[0] - density(z - s)[0]) / 2e-5 for s in steps]
+        np.testing.assert_allclose(gradient, found, rtol=1e-4, atol=1e-5)
+    assert np.ptp(gaps) < 1e-6
+
+
 def test_without_variance_how_levels_hang_together_is_of_no_account() -> None:
     rng = np.random.default_rng(1)
     data = pd.DataFrame({"u": rng.uniform(0, 3, 60), "v": rng.uniform(0, 3, 60)})

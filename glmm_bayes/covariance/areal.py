@@ -8,6 +8,7 @@ from typing import Any, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
+from glmm_bayes.covariance.easing import Apart
 from glmm_bayes.covariance.graph import Graph, read_graph
 from glmm_bayes.covariance.intrinsic import Intrinsic, Part, typical_scales
 from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places, WithoutParameters
@@ -264,6 +265,11 @@ class BesagYorkMollie(Areal):
     @override
     def default_prior(self, key: str) -> Prior | None:
         return Prior("Beta", alpha=1.0, beta=1.0)
+
+    @property
+    @override
+    def easing(self) -> Apart:
+        return Apart()
 
     @override
     def start(self) -> dict[str, np.ndarray]:

@@ -104,16 +104,21 @@ class Field(DenseCovariance):
 
     # ---- distances
 
+    @property
+    @override
+    def positions(self) -> np.ndarray:
+        if self.metric == "euclidean":
+            return self.places.at
+        lon, lat = np.radians(self.places.at).T
+        return EARTH * np.column_stack(
+            [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]
+        )
+
     @cached_property
     @override
     def known(self) -> list[np.ndarray]:
         """The differences `(d, m, m)` of coordinates within each process."""
-        at = self.places.at
-        if self.metric != "euclidean":
-            lon, lat = np.radians(at).T
-            at = EARTH * np.column_stack(
-                [np.cos(lat) * np.cos(lon), np.cos(lat) * np.sin(lon), np.sin(lat)]
-            )
+        at = self.positions
         found = [(at[b][:, None] - at[b][None]).transpose(2, 0, 1) for b in self.blocks]
         if self.metric == "greatcircle":
             chords = [np.sqrt((part**2).sum(axis=0)) for part in found]

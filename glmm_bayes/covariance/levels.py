@@ -150,6 +150,26 @@ class LevelCovariance(Structure):
         """How far levels vary in standard units, roughly: default priors of sd allow for it."""
         return 1.0
 
+    finest: float = 0.0  # the shortest range that the structure resolves
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Where the places `(q, d)` are, with Euclidean distances."""
+        return self.places.at
+
+    @cached_property
+    def lengths(self) -> tuple[float, float] | None:
+        """How far places of a process lie apart at most, and from the nearest one usually."""
+        from scipy.spatial import cKDTree
+
+        extent, nearest = 0.0, [np.empty(0)]
+        for rows in self.places.processes if self.places.at.size else ():
+            at = self.positions[rows]
+            if len(at) > 1:
+                extent = max(extent, float(np.linalg.norm(np.ptp(at, axis=0))))
+                nearest.append(cKDTree(at).query(at, k=2)[0][:, 1])
+        return (extent, float(np.median(np.concatenate(nearest)))) if extent else None
+
     @property
     def distribution(self) -> "Shaped | None":
         """The distribution of v where it is not normal."""
@@ -200,6 +220,11 @@ class LevelCovariance(Structure):
                 out[k] = total / STEP
             found[name] = out
         return found
+
+    @property
+    def easing(self) -> Any:
+        """Coordinates of the nodes that depend less on the parameters, as in `easing`, or None."""
+        return None
 
     def extended(self, places: Places) -> "LevelCovariance":
         """

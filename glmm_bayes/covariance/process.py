@@ -97,6 +97,7 @@ class BasisProcess(LevelCovariance):
         if (low == high).any():
             raise DataError(f"A coordinate of {places.text!r} is the same in all rows.")
         self.middle, self.half = 0.5 * (low + high), 0.5 * (high - low)
+        self.finest = float(((self.kernel.basis or 0.0) * self.box / self.m).max())
         self._groups = _groups(places)
 
     @property
@@ -161,11 +162,6 @@ class BasisProcess(LevelCovariance):
     @override
     def start(self) -> dict[str, np.ndarray]:
         return {"range": np.full(1, max(0.3 * self._usual, 1.2 * self.finest))}
-
-    @property
-    def finest(self) -> float:
-        """The shortest length-scale that the functions resolve."""
-        return float(((self.kernel.basis or 0.0) * self.box / self.m).max())
 
     @cached_property
     def _usual(self) -> float:

@@ -9,7 +9,7 @@ from glmm_bayes.density import Evaluate, compiled_density
 from glmm_bayes.engine.algebra.lanczos import uneven_directions
 from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.engine.density.affine import Affine
-from glmm_bayes.engine.density.joint import Joint
+from glmm_bayes.engine.density.joint import Effects, Joint
 from glmm_bayes.engine.density.whitening import Front, Whitening
 from glmm_bayes.engine.newton import in_units, positive_part
 from glmm_bayes.errors import ConvergenceError, NotSupportedError
@@ -50,15 +50,30 @@ def _affine(mode: Mode, joint: Joint) -> Affine:
     if not only.spread.system.has_root:
         raise NotSupportedError("so many levels meet that effects have no root to whiten by")
 
+    easings = [term.level_structure.easing for term in c.model.design.terms]
+
+    def moved(x: np.ndarray, vs: Sequence[np.ndarray]) -> np.ndarray:
+        theta, found = c.theta(x), [np.empty(0)]
+        for own, easing, v in zip(joint.effects, easings, vs, strict=True):
+            w = v if easing is None else easing.coordinates(_between(own, theta), v)
+            found.append(w.ravel())
+        return np.concatenate(found)
+
     def standard(x: np.ndarray) -> np.ndarray:
         parts = zip(mode.effects_at(x), c.Lambdas(x), strict=True)
-        found = [np.linalg.solve(L, b.T).T.ravel() for b, L in parts]
-        return np.concatenate([np.empty(0), *found])
+        return moved(x, [np.linalg.solve(L, b.T).T for b, L in parts])
 
     sides = [(standard(mode.x + ARM * a), standard(mode.x - ARM * a)) for a in mode.axes.T]
     slopes = np.array([(up - down) / (2 * ARM) for up, down in sides]).T
     axes = _outer_moves(mode, joint).T @ mode.axes
-    return Affine(joint, joint.outer.unconstrain(mode.theta), axes, mode.u, slopes, only)
+    middle = moved(mode.x, only.spread.system.latent.split(mode.u))
+    centre = joint.outer.unconstrain(mode.theta)
+    return Affine(joint, centre, axes, middle, slopes, only, easings)
+
+
+def _between(own: Effects, theta: np.ndarray) -> dict[str, np.ndarray]:
+    """Give the parameters of what is between the levels of one term, by name."""
+    return {} if own.between is None else {k: theta[s] for k, s in own.between.theta.items()}
 
 
 def find_whitening(model: Model, joint: Joint) -> Whitening:

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 
 from glmm_bayes.fit import ModeFit, PosteriorFit
+from glmm_bayes.verbs.identified import open_ranges
 from glmm_bayes.verbs.tables import outer_draws, reliability
 
 if TYPE_CHECKING:
@@ -33,6 +34,8 @@ class Diagnostics:
         The least energy fraction over chains; NaN where the sampler gives no energy.
     problems
         One sentence a problem, with its remedy; empty where all is well.
+    remarks
+        What the data leave open, though the draws are good.
     """
 
     table: pd.DataFrame
@@ -41,6 +44,7 @@ class Diagnostics:
     tree_depth_hits: int
     e_bfmi: float
     problems: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     @property
     def ok(self) -> bool:
@@ -59,7 +63,7 @@ class Diagnostics:
                 f"depth; E-BFMI {self.e_bfmi:.2f}"
             )
         head += "."
-        return "\n".join([head, *(self.problems or ("No problem found.",))])
+        return "\n".join([head, *(self.problems or ("No problem found.",)), *self.remarks])
 
 
 def diagnostics(fit: PosteriorFit) -> Diagnostics:
@@ -90,7 +94,8 @@ def diagnostics(fit: PosteriorFit) -> Diagnostics:
         *_mixing(table, chains, total),
         *_geometry(divergences, hits, e_bfmi, total),
     )
-    return Diagnostics(table, total, divergences, hits, e_bfmi, problems)
+    remarks = open_ranges(fit.draws, fit.model.design.terms)
+    return Diagnostics(table, total, divergences, hits, e_bfmi, problems, remarks)
 
 
 def _told(stats: "xr.Dataset", key: str) -> tuple[str, ...]:
@@ -178,6 +183,8 @@ class SearchReport:
         One sentence a problem, with its remedy; empty where all is well.
     cautions
         What the maximum leaves open, though it is one.
+    remarks
+        What the data leave open of ranges and the like.
     """
 
     evaluations: int
@@ -185,6 +192,7 @@ class SearchReport:
     singular: tuple[str, ...]
     problems: tuple[str, ...]
     cautions: tuple[str, ...]
+    remarks: tuple[str, ...]
 
     @property
     def ok(self) -> bool:
@@ -199,7 +207,7 @@ class SearchReport:
             f"likelihood a standard error."
         ]
         edges = [f"At an edge: {words}, so it has no interval." for words in self.singular]
-        return "\n".join([*lines, *edges, *self.problems, *self.cautions])
+        return "\n".join([*lines, *edges, *self.problems, *self.cautions, *self.remarks])
 
 
 def search_report(fit: ModeFit) -> SearchReport:
@@ -207,4 +215,5 @@ def search_report(fit: ModeFit) -> SearchReport:
     largest = float(np.max(np.abs(fit.gradient), initial=0.0))
     edges = tuple(part.words for part in fit.singular)
     mode = fit.mode
-    return SearchReport(mode.evaluations, largest, edges, mode.problems, mode.cautions)
+    remarks = open_ranges(fit.draws, fit.model.design.terms)
+    return SearchReport(mode.evaluations, largest, edges, mode.problems, mode.cautions, remarks)

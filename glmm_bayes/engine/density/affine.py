@@ -1,5 +1,6 @@
-"""A change of variables that is linear: by the normal approximation of a whole posterior."""
+"""A change of variables by the normal approximation of a whole posterior; linear but for easing."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +16,8 @@ class Affine:
 
     The outer parameters are `centre + axes z`; the effects in standard units their mode, which
     moves with these by `slopes`, plus what they vary given them, by the factor of their negative
-    Hessian at the mode.
+    Hessian at the mode. Of terms that are *eased* this is said of other coordinates of their
+    effects, which depend less on the outer parameters.
 
     Attributes
     ----------
@@ -23,6 +25,8 @@ class Affine:
         `(d,)` and `(d, d)`, on the unconstrained scale.
     middle, slopes
         `(N,)` and `(N, d)`.
+    easings
+        By term, a structure's `easing`; None for the effects themselves.
     """
 
     joint: Joint
@@ -31,17 +35,63 @@ class Affine:
     middle: np.ndarray
     slopes: np.ndarray
     factor: Any
+    easings: Sequence[Any]
 
     def __call__(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         """Evaluate the log density at z `(size,)`, up to a constant, and its gradient."""
-        d = len(self.centre)
-        value, by_x = self.joint.value_and_gradient(self.place(z))
-        outer = self.axes.T @ by_x[:d] + self.slopes.T @ by_x[d:]
-        return value, np.concatenate([outer, self.factor.root_slopes(by_x[d:], np.empty(0))[0]])
+        d, joint = len(self.centre), self.joint
+        outer, w = self._coordinates(z)
+        theta = joint.outer.constrain(outer)
+        value, by_x = joint.value_and_gradient(self._placed(outer, w))
+        by_w, by_theta = by_x[d:].copy(), np.zeros_like(theta)
+        for own, easing, at in self._eased:
+            given = {k: theta[s] for k, s in own.between.theta.items()}
+            shape = (own.q, own.p)
+            back, moves = easing.node_slopes(given, w[at].reshape(shape), by_w[at].reshape(shape))
+            volume, pulls = easing.log_volume(given, own.q)
+            value += own.p * volume
+            by_w[at] = back.ravel()
+            for k, s in own.between.theta.items():
+                by_theta[s] += moves[k] + own.p * pulls[k]
+        slope = joint.outer.jacobian(outer, theta)[2]
+        by_outer = by_x[:d] + joint.outer.pull(by_theta, theta, slope)
+        noise = self.factor.root_slopes(self._noise_slopes(by_w), np.empty(0))[0]
+        return value, np.concatenate([self.axes.T @ by_outer + self.slopes.T @ by_w, noise])
 
     def place(self, z: np.ndarray) -> np.ndarray:
         """Give x `(size,)` of z."""
+        return self._placed(*self._coordinates(z))
+
+    @property
+    def _eased(self) -> list[tuple[Any, Any, slice]]:
+        """The terms that are eased, how, and where they stand among the effects."""
+        d = len(self.centre)
+        return [
+            (own, easing, slice(own.at.start - d, own.at.stop - d))
+            for own, easing in zip(self.joint.effects, self.easings, strict=True)
+            if easing is not None
+        ]
+
+    def _coordinates(self, z: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         d = len(self.centre)
         noise = self.factor.solve_root(z[d:], np.empty(0))[0]
-        effects = self.middle + self.slopes @ z[:d] + noise
-        return np.concatenate([self.centre + self.axes @ z[:d], effects])
+        theta = self.joint.outer.constrain(self.centre)
+        for own, easing, at in self._eased:
+            given = {k: theta[s] for k, s in own.between.theta.items()}
+            noise[at] = easing.coordinates(given, noise[at].reshape(own.q, own.p)).ravel()
+        return self.centre + self.axes @ z[:d], self.middle + self.slopes @ z[:d] + noise
+
+    def _noise_slopes(self, by_w: np.ndarray) -> np.ndarray:
+        found, theta = by_w.copy(), self.joint.outer.constrain(self.centre)
+        for own, easing, at in self._eased:
+            given = {k: theta[s] for k, s in own.between.theta.items()}
+            part = by_w[at].reshape(own.q, own.p)
+            found[at] = easing.coordinate_slopes(given, part).ravel()
+        return found
+
+    def _placed(self, outer: np.ndarray, w: np.ndarray) -> np.ndarray:
+        theta, v = self.joint.outer.constrain(outer), w.copy()
+        for own, easing, at in self._eased:
+            given = {k: theta[s] for k, s in own.between.theta.items()}
+            v[at] = easing.nodes(given, w[at].reshape(own.q, own.p)).ravel()
+        return np.concatenate([outer, v])
