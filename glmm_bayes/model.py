@@ -332,7 +332,7 @@ class Model:
     def _constant_block(self, parameter: Parameter) -> Block:
         parts = self.observed
         part = next((p for p in parts if parameter.name in p.names.values()), parts[0])
-        least = float(np.min(part.design.y))
+        least = float(np.min(np.abs(part.design.y)))
         return constant_block(parameter, self.scales[part.main], least, self.user_priors)
 
 

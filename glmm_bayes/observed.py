@@ -100,6 +100,11 @@ def fitting_response(family: Family, response: Response, index: pd.Index) -> Res
             f"The response {response.name!r} has the levels {', '.join(response.levels[:6])}; "
             f"the family {family.name!r} takes {wanted}."
         )
+    if response.decided and not family.signed:
+        raise DataError(
+            f"The family {family.name!r} has no boundaries for dec(…) of {response.name!r}; use "
+            f"family='wiener'."
+        )
     if trials is not None and not family.needs_trials:
         raise DataError(
             f"The family {family.name!r} takes no trials, but the response is {response.name!r}; "

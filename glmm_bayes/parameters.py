@@ -105,7 +105,7 @@ def default_scales(family: Family, links: Mapping[str, Link], design: Design) ->
         s = next(iter(scales.values())).s
         m = links[parameter.name].linkfun(s) if parameter.scaled else 0.0
         if parameter.below:
-            m = links[parameter.name].linkfun(0.5 * np.min(design.y))
+            m = links[parameter.name].linkfun(0.5 * np.min(np.abs(design.y)))
         scales[parameter.name] = Scale(_rounded(float(m)), 2.5, 1.0)
     return scales
 

@@ -14,6 +14,7 @@ from glmm_bayes.formula import extra_arguments, plain_name
 from glmm_bayes.view import View, Views, read_ends
 
 VIEWED = ("censored", "truncated", "se")
+SIDES = {"lower": 0.0, "upper": 1.0}
 KINDS = {"left": -1.0, "none": 0.0, "right": 1.0, "interval": 2.0}
 
 
@@ -23,7 +24,8 @@ class Response:
     The observed response `(n,)`, trials and weights if it has them, and a factor's levels.
 
     A `cbind` of K > 2 columns is `(n, K)`, with their sums as trials; R responses are `(n, R)`,
-    NaN where one is missing.
+    NaN where one is missing. Where it is `decided`, by `dec(…)`, y has a minus sign at the lower
+    boundary.
     """
 
     name: str
@@ -32,6 +34,7 @@ class Response:
     weights: np.ndarray | None = None
     levels: tuple[str, ...] | None = None
     view: View | Views | None = None
+    decided: bool = False
 
     @property
     def given(self) -> Any:
@@ -102,7 +105,33 @@ def read_response(asked: Asked, frame: pd.DataFrame, context: Context) -> Respon
         trials = y + Expression(asked.failures).numbers(frame, context, "response")
     elif "trials" in extras:
         trials = Expression(extras["trials"]).numbers(frame, context, "trials")
-    return Response(asked.text, y, trials, weights, None, _view(asked, y, frame, context))
+    view = _view(asked, y, frame, context)
+    if "dec" not in extras:
+        return Response(asked.text, y, trials, weights, None, view)
+    y = _signed(y, extras["dec"], asked, frame, context)
+    return Response(asked.text, y, trials, weights, None, view, decided=True)
+
+
+def _signed(
+    y: np.ndarray, text: str, asked: Asked, frame: pd.DataFrame, context: Context
+) -> np.ndarray:
+    """Give times a minus sign where the lower boundary was reached."""
+    column = Expression(text).evaluate(frame, context)
+    words = column.astype(str) if is_factor(column) else column
+    upper = words.map(lambda v: SIDES.get(v, np.nan) if isinstance(v, str) else float(v))
+    bad = ~upper.isin([0.0, 1.0]).to_numpy()
+    if bad.any():
+        at = int(np.argmax(bad))
+        raise DataError(
+            f"dec({text}) should be 'lower' or 'upper' (or 0, 1), but row {frame.index[at]} is "
+            f"{words.iloc[at]!r}."
+        )
+    if (y <= 0).any():
+        at = int(np.argmax(y <= 0))
+        raise DataError(
+            f"The times of {asked.text!r} must be positive, but row {frame.index[at]} is {y[at]:g}."
+        )
+    return np.where(upper.to_numpy(float) == 1, y, -y)
 
 
 def _view(asked: Asked, y: np.ndarray, frame: pd.DataFrame, context: Context) -> View | None:

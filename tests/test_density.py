@@ -33,6 +33,7 @@ RESPONSES = {
     "bernoulli": "yes",
     "von_mises": "angle",
     "shifted_lognormal": "late",
+    "wiener": "signed",
     "gen_extreme_value": "share",
 }
 # Starts where, of a distribution whose ends depend on its parameters, all rows are inside.
@@ -66,6 +67,7 @@ def data():
             "ends": np.resize([0.0, 0.4, 1.0, 0.7, 0.2], N),
             "angle": rng.uniform(-3.0, 3.0, N),
             "late": 6.0 + rng.gamma(2.0, 1.0, N),
+            "signed": np.resize([7.4, -6.3, 8.1, -6.8, 9.6], N),
         }
     )
 

@@ -62,6 +62,28 @@ def negbinomial(y, mu, a):
     return rising(y, a) - LG(y + 1) - a * np.log(1 + mu / a) - y * np.log(1 + a / mu)
 
 
+def wiener(y, mu, bs, ndt, bias):
+    """Feller (1968), An Introduction to Probability Theory I, XIV.6: images, or waves."""
+    upper = y > 0
+    t, v = np.abs(y) - ndt, np.where(upper, -mu, mu)
+    w = np.where(upper, 1 - bias, bias)
+    z = w * bs
+    short = np.real(t / bs**2) < 0.3
+    near, far = np.where(short, t, 0.3 * bs**2), np.where(short, 0.3 * bs**2, t)
+    images = sum(
+        (z + 2 * k * bs) * np.exp(-((z + 2 * k * bs) ** 2) / (2 * near)) for k in range(-4, 5)
+    ) / np.sqrt(2 * np.pi * near**3)
+    waves = (
+        np.pi
+        / bs**2
+        * sum(
+            k * np.sin(k * np.pi * w) * np.exp(-((k * np.pi / bs) ** 2) * far / 2)
+            for k in range(1, 12)
+        )
+    )
+    return np.log(np.where(short, images, waves)) - v * z - v**2 * t / 2
+
+
 def log_ndtr(x):
     """Give log Phi of complex numbers, by the scaled error function of Faddeeva's."""
     left = np.where(np.real(x) < 0, x, 0.0)
@@ -163,6 +185,7 @@ LOG_DENSITIES = {
         - np.log(special.ive(0, kappa) * np.exp(-1j * np.imag(kappa)))
     ),
     "tweedie": lambda y, n, mu, phi, power: tweedie(y, mu, phi, power),
+    "wiener": lambda y, n, mu, bs, ndt, bias: wiener(y, mu, bs, ndt, bias),
 }  # fmt: skip
 
 LOG_DENSITIES |= textbook_zeros(LOG_DENSITIES)
@@ -193,6 +216,7 @@ RESPONSES = (
         "gen_extreme_value": [0.3, 1.4],
         "tweedie": [0.0, 0.3, 4.0],
         "frechet": [0.8, 3.0, 12.0],
+        "wiener": [-1.2, 2.0],
     }
     | WITH_ZEROS
     | RESPONSES_OF_MIXTURES
@@ -203,13 +227,15 @@ MEANS |= {CIRCLE: (-1.3, 0.4, 2.5)}
 OTHERS = {POSITIVE: (0.6, 4.0), REAL: (-0.5, 1.0), (1.0, np.inf): (2.5, 30.0)}
 OTHERS |= {(1.0, 2.0): (1.2, 1.8), UNIT: (0.2, 0.7)}
 # So that a circle about each stays where there is a density.
-RADII = {"tweedie": 0.05, "exgaussian": 0.05}  # of circles without a zero of the density
+# And without a zero of the density.
+RADII = {"tweedie": 0.05, "exgaussian": 0.05, "wiener": 0.1}
 OTHERS_OF = {
     "gen_extreme_value": {"sigma": (8.0, 30.0), "xi": (-0.3, 0.3)},
     "frechet": {"nu": (2.5, 6.0)},
     "skew_normal": {"sigma": (3.0, 8.0)},
     "exgaussian": {"sigma": (4.0, 9.0), "nu": (3.0, 6.0)},
     "tweedie": {"phi": (2.0, 6.0), "power": (1.35, 1.7)},
+    "wiener": {"bs": (1.2, 3.0), "ndt": (0.3,), "bias": (0.4,)},
 }
 OTHERS_OF |= OTHERS_WITH_ZEROS | OTHERS_OF_MIXTURES
 RADII |= RADII_OF_MIXTURES
@@ -340,6 +366,7 @@ EXTREMES = {
     "gen_extreme_value": ((-3.0, 8.0), (3.0, 8.0), (-0.4, 0.4)),
     "von_mises": ((-8.0, 8.0), (-8.0, 6.0)),
     "tweedie": ((-3.0, 1.5), (0.5, 4.0), (-2.0, 0.5)),
+    "wiener": ((-6.0, 6.0), (0.6,), (-2.0,), (-1.0, 1.0)),
 }
 EXTREMES |= extremes_zeros(EXTREMES) | EXTREMES_OF_MIXTURES
 MANY = 10_000.0
@@ -508,7 +535,11 @@ def test_a_graph_without_further_derivatives_says_so(name):
         expansion(plain(family), links, *crossed(family, family.parameters[0].link))
 
 
-@pytest.mark.parametrize("name", [name for name in SMOOTH if name not in OPAQUE])
+# To third order by four parameters the graph of its sums takes minutes.
+WIDE = ["wiener"]
+
+
+@pytest.mark.parametrize("name", [name for name in SMOOTH if name not in OPAQUE + WIDE])
 def test_a_family_without_formulas_has_the_same_derivatives(name):
     """By way of the graph of its PyMC distribution."""
     family = LAWFUL[name]

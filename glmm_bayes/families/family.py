@@ -108,6 +108,8 @@ class Family:
         Whether `working(y)` is normal with mean mu and standard deviation sigma.
     kinked
         Whether the log density has a kink in mu, and so no curvature for Laplace's method.
+    signed
+        Whether a response's sign says which of two boundaries was reached, as dec(…) gives it.
     atoms
         The values of a response that is otherwise continuous which have a probability.
     tails
@@ -139,6 +141,7 @@ class Family:
     normal: bool = False
     kinked: bool = False
     discrete: bool = False
+    signed: bool = False
     atoms: tuple[float, ...] = ()
     needs_trials: bool = False
     tails: Callable[[Any, Params, Any], tuple[Any, Any]] | None = None

@@ -11,6 +11,7 @@ from glmm_bayes.formula.tokens import (
     call_of,
     expression,
     lex,
+    plain_name,
     terms,
     variables,
 )
@@ -24,6 +25,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "truncated": ("lb", "ub"),
     "se": ("s", "sigma"),
     "subset": ("s",),
+    "dec": ("d",),
 }
 
 
@@ -98,7 +100,7 @@ def _column(text: str) -> str:
     checked = expression(text)
     factors = [factor for term in terms(checked, intercept=False) for factor in term.factors]
     named = [v.root for factor in factors for v in variables(factor)]
-    if all(name in TRANSFORMS for name in named):
+    if plain_name(checked) is None and all(name in TRANSFORMS for name in named):
         raise FormulaError(f"The response {text!r} names no column.")
     return checked
 
