@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 from pointmap import pymc_logp, pymc_point
 from scipy import stats
+from scipy.linalg import block_diag
 from scipy.optimize import approx_fprime
 
 import glmm_bayes as gb
@@ -171,12 +172,21 @@ def test_expansions_are_those_of_differences(data, name):
 # ---- fits
 
 
-def long_logpdf(model, fit):
-    """Write the marginal density of all responses of a normal model with one group's effects."""
-    theta, design = fit.theta, model.design
+def long_response(model):
+    """Put the responses one below the other, without those that are missing."""
+    y = model.design.y.T.ravel()
+    return y[~np.isnan(y)]
+
+
+def long_columns(model):
     labels = model.family.responses.labels
-    beta = {param: values[0] for param, values in fit.plug_in.beta.items()}
-    mean = np.concatenate([design.predictors[f"mu_{k}"].X @ beta[f"mu_{k}"] for k in labels])
+    X = block_diag(*(model.design.predictors[f"mu_{k}"].X for k in labels))
+    return X[~np.isnan(model.design.y.T.ravel())]
+
+
+def long_covariance(model, fit):
+    """Write the covariance of all responses of a normal model, effects integrated out."""
+    theta, design, labels = fit.theta, model.design, model.family.responses.labels
     sd = np.array([theta[f"sigma_{k}"] for k in labels])
     R = np.eye(len(labels))
     for one, other, value in model.family.responses.correlation(fit.plug_in.constants):
@@ -187,9 +197,14 @@ def long_logpdf(model, fit):
         Z = np.vstack([term.Z(f"mu_{k}").toarray() for k in labels])
         Lambda = fit.mode.Lambdas[term.name]
         S += Z @ np.kron(np.eye(len(term.levels)), Lambda @ Lambda.T) @ Z.T
-    y = design.y.T.ravel()
-    there = ~np.isnan(y)
-    return stats.multivariate_normal(mean[there], S[np.ix_(there, there)]).logpdf(y[there])
+    there = ~np.isnan(design.y.T.ravel())
+    return S[np.ix_(there, there)]
+
+
+def long_logpdf(model, fit):
+    beta = np.concatenate([fit.plug_in.beta[f"mu_{k}"][0] for k in model.family.responses.labels])
+    mean = long_columns(model) @ beta
+    return stats.multivariate_normal(mean, long_covariance(model, fit)).logpdf(long_response(model))
 
 
 FORMULAS = {
@@ -245,6 +260,36 @@ def test_correlated_residuals_are_tested_against_independent_ones(tits):
     assert found["statistic"].iloc[-1] == pytest.approx(2 * (2168.386668 - 2167.362691), abs=1e-4)
     assert found["df"].iloc[-1] == 1
     assert gb.compare([larger, smaller]).iloc[0]["aic"] == pytest.approx(larger.aic)
+
+
+def test_restricted_blue_tits_agree_with_glmmtmb(tits):
+    """As above, with REML = TRUE: the coefficients of both responses are integrated out."""
+    fit = gb.Model([WITH_FAMILIES, "rescor ~ 0"], tits).fit("reml")
+    assert fit.loglik == pytest.approx(-2182.237573, abs=1e-5)
+    found = fit.varcorr().set_index(["group", "kind"])["estimate"]
+    np.testing.assert_allclose(found["dam", "sd"], [0.47796, 0.26144], atol=1e-4)
+    np.testing.assert_allclose(found["fosternest", "sd"], [0.26531, 0.34112], atol=1e-4)
+    np.testing.assert_allclose(found["fosternest", "corr"], [0.781], atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "formulas", [["y1 ~ x + (1 |p| g)", "y2 ~ z + (1 |p| g)"], ["y1 ~ x", "y2 ~ z"]]
+)
+def test_a_restricted_likelihood_is_that_of_all_coefficients_with_a_flat_prior(data, formulas):
+    """
+    log L(beta) + k / 2 log 2 pi - 1/2 log |X' V^-1 X| at the generalised least squares beta.
+
+    Harville (1974), Biometrika 61, 383-385, without his constant.
+    """
+    model = gb.Model([*formulas, "rescor ~ 1"], with_gaps(data, y1=[0, 3], y2=[5]))
+    fit = model.fit("reml")
+    loglik, X, V = long_logpdf(model, fit), long_columns(model), long_covariance(model, fit)
+    k = X.shape[1]
+    information = X.T @ np.linalg.solve(V, X)
+    expected = loglik + k / 2 * np.log(2 * np.pi) - np.linalg.slogdet(information)[1] / 2
+    assert fit.loglik == pytest.approx(expected, rel=1e-7)
+    beta = np.linalg.solve(information, X.T @ np.linalg.solve(V, long_response(model)))
+    np.testing.assert_allclose(fit.fixef()["estimate"], beta, atol=1e-5)
 
 
 def test_without_effects_responses_agree_with_nlme(tits):
@@ -430,5 +475,11 @@ def test_answers_of_one_response_ask_for_it(mixed):
         mixed.slopes("x")
     with pytest.raises(NotSupportedError, match="is of one response"):
         mixed.r2()
-    with pytest.raises(NotSupportedError, match="reml of several responses"):
-        mixed.model.fit("reml")
+
+
+def test_errors_of_a_row_are_those_of_its_own_response_s_effects(data):
+    """Where only the second response has effects, its rows vary with them given the responses."""
+    both = gb.Model(["y1 ~ 1", "y2 ~ 1 + (1 | g)", "rescor ~ 0"], data).fit("ml", seed=1)
+    alone = gb.Model(["y2 ~ 1 + (1 | g)", "sigma ~ 1"], data).fit("ml", seed=1)
+    found = both.predict(response="y2")["std_error"]
+    np.testing.assert_allclose(found, alone.predict()["std_error"], rtol=1e-3)

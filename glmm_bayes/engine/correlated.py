@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -74,6 +74,8 @@ class CorrelatedNormal:
     and C' Z / s; log |Q| / 2 - sum log s is what the change of variables adds: Pinheiro & Bates
     (2000), Mixed-Effects Models in S and S-PLUS, 5.1.
     """
+
+    means: ClassVar[int] = 1
 
     y: np.ndarray
     X: Sequence[np.ndarray]

@@ -2,10 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 
+from glmm_bayes.engine.columns import add, collect
 from glmm_bayes.engine.latent import Latent, Precision, Precisions
 from glmm_bayes.engine.newton import Ascent, Normal, Point, Rows, find_mode, in_units
 
@@ -67,6 +69,8 @@ class Laplace:
         constant left out; flat where None.
     farthest
         How far a step to the mode may move a predictor: see `newton.Ascent`.
+    means
+        How many predictors, the first ones, have their coefficients integrated out where any have.
     u
         Where Newton's method starts next: the last mode found.
 
@@ -85,11 +89,19 @@ class Laplace:
     system: Any
     prior: Normal | None = None
     farthest: float = np.inf
+    means: int = 1
     u: np.ndarray = field(init=False)
     _near: tuple[bool, Any] = field(default=(False, None), init=False)
 
     def __post_init__(self) -> None:
         self.u = np.zeros(self.system.latent.size)
+
+    @cached_property
+    def _inner(self) -> tuple[np.ndarray, np.ndarray]:
+        """The columns that are integrated out with u, and whose they are."""
+        sizes = [X.shape[1] for X in self.X[: self.means]]
+        whole = self.X[0] if self.means == 1 else np.hstack(self.X[: self.means])
+        return whole, np.repeat(np.arange(self.means), sizes)
 
     @property
     def random(self) -> list[int]:
@@ -131,7 +143,8 @@ class Laplace:
         # Where the derivatives are written out, all of them came with the mode.
         found = at.found if at.found.third is not None else self.rows(at.eta, 3)
         slopes = self._gradient(spread, found, factor, at.u, joint=joint)
-        modes = [at.gamma, *coefficients[1:]]
+        ends = np.cumsum([X.shape[1] for X in self.X[: self.means]])[:-1]
+        modes = [*np.split(at.gamma, ends), *coefficients[self.means :]]
         return Marginal(value, *slopes, at.u, modes, factor, at.eta)
 
     def effects_mode(
@@ -159,15 +172,16 @@ class Laplace:
         ascent, at, factor
             What was climbed, its mode, and its negative Hessian there, factored.
         """
-        spread, X = self.system.at(Lambdas, precisions), self.X[0]
+        spread, (X, of) = self.system.at(Lambdas, precisions), self._inner
         prior = self.prior if joint else None
         inner = X if joint else X[:, :0]
-        ascent = Ascent(self.rows, inner, spread, self.random, prior, self.farthest)
+        own = of if joint else None
+        ascent = Ascent(self.rows, inner, spread, self.random, prior, self.farthest, own)
         fixed = self.offset + np.stack([X @ c for X, c in zip(self.X, coefficients, strict=True)])
         for u in (self.u, np.zeros_like(self.u)):
             eta = fixed.copy()
             eta[self.random] += spread.eta(u)
-            at = ascent.point(u, coefficients[0], eta)
+            at = ascent.point(u, np.concatenate(coefficients[: self.means]), eta)
             if np.isfinite(at.value):
                 break
         kind, near = self._near
@@ -183,17 +197,19 @@ class Laplace:
         third = found.third[:, R][:, :, R]
         t = -0.5 * np.einsum("bcn,abcn->an", h, third)
         a, ax = factor.solve(
-            in_units(spread, spread.collect(t[R])), self.X[0].T @ t[0] if joint else np.empty(0)
+            in_units(spread, spread.collect(t[R])),
+            collect(*self._inner, t) if joint else np.empty(0),
         )
         moved = np.zeros_like(found.first)
         moved[R] = spread.eta(a)
         if joint:
-            moved[0] += self.X[0] @ ax
+            add(moved, *self._inner, ax)
         W = -found.second
         r = found.first - t + np.einsum("abn,bn->an", W, moved)
         by_coefficients = [X.T @ row for X, row in zip(self.X, r, strict=True)]
         if joint:
-            by_coefficients[0] = np.zeros_like(by_coefficients[0])
+            none = [np.zeros_like(part) for part in by_coefficients[: self.means]]
+            by_coefficients[: self.means] = none
         score, plain = spread.collect(r[R]), spread.collect(found.first[R])
         by_Lambda = [
             s.T @ v - g.T @ w - D

@@ -6,6 +6,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from glmm_bayes.engine.columns import add, collect, of_first
 from glmm_bayes.errors import ConvergenceError
 
 MOST_STEPS, HALVINGS = 100, 16
@@ -50,6 +51,8 @@ class Ascent:
         Gives the pointwise log density and its derivatives at `(P, n)` predictors.
     X
         `(n, k)` the first predictor's columns; without any, its coefficients stay as they are.
+    of
+        `(k,)` the numbers of the predictors whose columns these are, if not all the first's.
     spread
         The effects' linear algebra, Lambda given.
     random
@@ -66,6 +69,7 @@ class Ascent:
     random: Sequence[int]
     prior: Normal | None = None
     farthest: float = np.inf
+    of: np.ndarray | None = None
 
     @property
     def joint(self) -> bool:
@@ -85,7 +89,7 @@ class Ascent:
         first = at.found.first
         gu = in_units(self.spread, self.spread.collect(first[self.random]))
         gu -= self.spread.times_prior(at.u)
-        gx = self.X.T @ first[0]
+        gx = collect(self.X, of_first(self.X, self.of), first)
         return gu, gx if self.prior is None else gx + self.prior.slope(at.gamma)
 
     def factor(self, at: "Point") -> Any:
@@ -112,7 +116,7 @@ class Ascent:
         along = np.zeros_like(at.eta)
         along[self.random] = self.spread.eta(du)
         if self.joint:
-            along[0] += self.X @ dx
+            add(along, self.X, of_first(self.X, self.of), dx)
         size = min(1.0, self.farthest / max(float(np.abs(along).max(initial=0.0)), 1e-300))
         for _ in range(HALVINGS):
             gamma = at.gamma + size * dx if self.joint else at.gamma

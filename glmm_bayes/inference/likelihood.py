@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.draws import beta_name
 from glmm_bayes.engine.algebra.lapack import one_thread
 from glmm_bayes.errors import (
     ConvergenceError,
@@ -84,12 +85,8 @@ def reml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
             f"reml with nagq={nagq} is not built: quadrature integrates over the effects only; "
             f"use fit('ml', nagq={nagq}), or fit('reml') by Laplace's method."
         )
-    if len(model.observed) > 1:
-        raise NotSupportedError(
-            "reml of several responses is not built: use fit('ml'), or fit('map') and fit('nuts'), "
-            "whose priors keep variances off zero."
-        )
-    if any(p.is_fixed for block in model.blocks if block.name == "beta" for p in block.priors):
+    means = {beta_name(part.main) for part in model.observed} | {beta_name("mu")}
+    if any(p.is_fixed for block in model.blocks if block.name in means for p in block.priors):
         raise NotSupportedError(
             "reml integrates the mean's coefficients out, but a number in `priors` holds some of "
             "them fixed; use fit('ml')."

@@ -76,7 +76,7 @@ def _factor(mode: Mode, Lambdas: Sequence[np.ndarray]) -> Any:
         gaussian = _objective(mode).gaussian_at(mode.x)
         spread = gaussian.system.at(Lambdas, c.precisions(mode.x))
         return spread.factor_products(gaussian.products, joint=mode.joint)
-    laplace = read_laplace(c.model)
+    laplace = read_laplace(c.model, restricted=mode.joint)
     if c.model.design.residual is not None:
         at = c.split(mode.x), Lambdas, c.all_precisions(mode.x)
         return laplace.solved(*at, joint=mode.joint).factor
@@ -113,6 +113,6 @@ def _effects_at(mode: Mode, x: np.ndarray) -> Sequence[np.ndarray]:
     c = mode.coordinates
     if _is_quasi(mode) or _profiled(mode):
         return _objective(mode).effects_at(x)
-    laplace = read_laplace(c.model)
+    laplace = read_laplace(c.model, restricted=mode.joint)
     laplace.u = mode.u
     return LaplaceObjective(laplace, c, mode.joint).effects_at(x)

@@ -106,6 +106,10 @@ class Coordinates:
             [s.stop for s in (*self.coefficients, *self.factors, *self.between, self.residual)]
         )
 
+    def means(self, count: int = 1) -> slice:
+        """Where the coefficients of the mean, or of the means of several responses, stand in x."""
+        return slice(0, self.coefficients[count - 1].stop)
+
     @cached_property
     def mean_is_free(self) -> bool:
         """Whether none of the mean's coefficients is held fixed."""

@@ -48,6 +48,11 @@ class LaplaceObjective(Remembered):
     last: Marginal | None = field(default=None, init=False)
 
     @property
+    def means(self) -> int:
+        """How many predictors have coefficients that are integrated out where any have."""
+        return self.laplace.means
+
+    @property
     def noise(self) -> float:
         """The Monte Carlo standard error of the value last given."""
         return 0.0 if self.last is None else 0.5 * self.last.factor.log_determinant_error
@@ -65,7 +70,8 @@ class LaplaceObjective(Remembered):
         """Integrate at x, from the last mode, or from zero where that does not lead to one."""
         coefficients = self.coordinates.split(x)
         if self.joint:
-            coefficients[0] = self.gamma
+            ends = [at.stop for at in self.coordinates.coefficients[: self.means]]
+            coefficients[: self.means] = np.split(self.gamma, ends[:-1])
         prior = self.coordinates.Lambdas(x), self.coordinates.all_precisions(x)
         try:
             found = self.laplace.marginal(coefficients, *prior, joint=self.joint)
@@ -74,7 +80,7 @@ class LaplaceObjective(Remembered):
                 raise
             self.laplace.u = np.zeros_like(self.laplace.u)
             found = self.laplace.marginal(coefficients, *prior, joint=self.joint)
-        self.gamma = np.asarray(found.coefficients[0])
+        self.gamma = np.concatenate(found.coefficients[: self.means])
         return found
 
     def effects_at(self, x: np.ndarray) -> list[np.ndarray]:
@@ -107,7 +113,7 @@ def maximise_laplace(
         The nodes of quadrature in the second stage; 1 is Laplace's method.
     """
     model = coordinates.model
-    laplace = read_laplace(model)
+    laplace = read_laplace(model, restricted=restricted)
     if model.family.mixed is not None:
         laplace.farthest = NEXT_MODE
     integral = laplace if nagq == 1 else read_quadrature(model, laplace, nagq)
@@ -121,7 +127,7 @@ def maximise_laplace(
     objective = LaplaceObjective(integral, coordinates, restricted, penalty)
     begun = [_begun(objective, laplace, x, units, len(starts) - 1) for x in starts]
     highest = max(begun, key=lambda each: each.height)
-    objective.gamma = highest.x[coordinates.coefficients[0]]
+    objective.gamma = highest.x[coordinates.means(laplace.means)]
     objective.forget()
     if len(starts) > 1:
         objective.laplace.u = np.zeros_like(objective.laplace.u)
@@ -169,7 +175,7 @@ def _begun(
 ) -> Begun:
     """Go from a guess to a better start, where that can be had with less or there are rivals."""
     coordinates, axes, count = objective.coordinates, np.diag(units), 0
-    mean, height = coordinates.coefficients[0], -np.inf
+    mean, height = coordinates.means(laplace.means), -np.inf
     others = np.setdiff1d(np.arange(coordinates.size), np.arange(mean.start, mean.stop))
     laplace.u = np.zeros_like(laplace.u)
     if coordinates.model.family.mixed is not None:
@@ -194,7 +200,7 @@ def _first_stage(
     laplace: Laplace, coordinates: Coordinates, x: np.ndarray, units: np.ndarray, others: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, int, float]:
     """Integrate the mean's coefficients out: a better x, axes of spread 1, evaluations, height."""
-    mean, axes = coordinates.coefficients[0], np.diag(units)
+    mean, axes = coordinates.means(laplace.means), np.diag(units)
     objective = LaplaceObjective(laplace, coordinates, joint=True)
     objective.gamma = x[mean]
     axes = axes * coordinates.spreads
@@ -213,7 +219,7 @@ def _first_axes(
     laplace: Laplace, coordinates: Coordinates, x: np.ndarray, units: np.ndarray, penalty: Penalty
 ) -> tuple[np.ndarray, np.ndarray, int]:
     """Give the coefficients' mode at x, if that is higher; axes of their spread; evaluations."""
-    mean, axes = coordinates.coefficients[0], np.diag(units * coordinates.spreads)
+    mean, axes = coordinates.means(laplace.means), np.diag(units * coordinates.spreads)
     objective = LaplaceObjective(laplace, coordinates, joint=True)
     objective.gamma = x[mean]
     if not (coordinates.mean_is_free and np.isfinite(objective(x)[0])) or objective.last is None:
@@ -239,7 +245,7 @@ def concluded(objective: LaplaceObjective, x: np.ndarray, axes: np.ndarray, coun
     x, found, axes = frame.x(polished.y), objective.last, frame.axes
     covariance = axes @ polished.inverse @ axes.T
     if objective.joint:
-        mean = coordinates.coefficients[0]
+        mean = coordinates.means(objective.means)
         x[mean] = objective.gamma
         moves = _moves_of_gamma(objective, frame, polished)
         covariance[mean] = moves @ polished.inverse @ axes.T

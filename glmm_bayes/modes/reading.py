@@ -1,5 +1,6 @@
 """Model to the engine's marginal likelihood on arrays: latent effects, rows and linear algebra."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -60,9 +61,15 @@ def _term(term: RandomTerm, numbers: dict[str, int]) -> Term:
     return Term(len(term.levels), term.size, term.index, term.weights, Z, pattern)
 
 
-def read_system(model: Model) -> Any:
-    """Choose the effects' linear algebra."""
-    return build_system(read_latent(model), centred_columns(model, model.main))
+def read_system(model: Model, means: int = 1) -> Any:
+    """Choose the effects' linear algebra, with the columns of one mean or of several."""
+    latent = read_latent(model)
+    if means == 1:
+        return build_system(latent, centred_columns(model, model.main))
+    columns = [centred_columns(model, part.main) for part in model.observed]
+    of = np.repeat(np.arange(means), [X.shape[1] for X in columns])
+    loaded = tuple(sorted({*range(means), *latent.predictors}))
+    return build_system(replace(latent, predictors=loaded), np.hstack(columns), of)
 
 
 def read_rows(model: Model, order: Any = slice(None)) -> Rows:
@@ -79,9 +86,12 @@ def read_rows(model: Model, order: Any = slice(None)) -> Rows:
     )
 
 
-def read_laplace(model: Model) -> Any:
+def read_laplace(model: Model, *, restricted: bool = False) -> Any:
     """
     Build Laplace's approximation: predictors in the order of the family's parameters.
+
+    `restricted` is for integrating the coefficients of the means of all responses out, which are
+    the first parameters, and not the first one's only.
 
     Where residuals have a structure, what has the same methods and is exact.
     """
@@ -89,13 +99,15 @@ def read_laplace(model: Model) -> Any:
         from glmm_bayes.modes.correlated import read_correlated
 
         return read_correlated(model)
-    names, system = [p.name for p in model.family.parameters], read_system(model)
+    means = len(model.observed) if restricted else 1
+    names, system = [p.name for p in model.family.parameters], read_system(model, means)
     predictors = model.design.predictors
     offset = np.stack(
         [predictors[p].offset if p in predictors else np.zeros(model.nobs) for p in names]
     )
     X = [np.ascontiguousarray(centred_columns(model, p)[system.order]) for p in names]
-    return Laplace(read_rows(model, system.order), X, offset[:, system.order], system)
+    rows = read_rows(model, system.order)
+    return Laplace(rows, X, offset[:, system.order], system, means=means)
 
 
 def read_gaussian(model: Model) -> Gaussian:

@@ -38,7 +38,10 @@ def row_arms(mode: "Mode", design: Design, groups: str) -> dict[str, np.ndarray]
     fitted = mode.coordinates.model.design
     # With a structure of residuals the factor has turned rows.
     if groups == "conditional" and design is fitted and fitted.residual is None:
-        own = mode.factor.effects_only().leverages()
+        latent = mode.factor.spread.system.latent
+        numbers = {p.name: a for a, p in enumerate(mode.coordinates.model.family.parameters)}
+        at = [latent.predictors.index(numbers[name]) for name in names]
+        own = mode.factor.effects_only().leverages()[np.ix_(at, at)]
         cov = np.empty_like(own)
         cov[..., mode.factor.spread.system.order] = mode.scale**2 * own
     else:

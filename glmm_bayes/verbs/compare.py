@@ -119,7 +119,10 @@ def check_restricted(fits: Mapping[str, ModeFit], first: str, other: str) -> Non
             f"{first!r} was fitted by {a.method!r} and {other!r} by {b.method!r}, whose "
             f"likelihoods cannot be compared; fit both by 'ml'."
         )
-    X, Z = (fit.model.design.predictors[fit.model.main].X for fit in (a, b))
+    X, Z = (
+        np.hstack([fit.model.design.predictors[p.main].X for p in fit.model.observed])
+        for fit in (a, b)
+    )
     if a.method == "reml" and not np.array_equal(X, Z):
         raise DataError(
             f"{first!r} and {other!r} have different fixed effects, so that their restricted "

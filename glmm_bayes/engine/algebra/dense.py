@@ -7,6 +7,7 @@ from typing import ClassVar, Self
 
 import numpy as np
 
+from glmm_bayes.engine.columns import add, of_first
 from glmm_bayes.engine.latent import Latent, Precisions
 
 
@@ -15,19 +16,21 @@ class Dense:
     """
     Any terms and predictors, each predictor's Z written out: `(R, n, N)`.
 
-    `X` `(n, k)` are the first predictor's fixed columns, which may be integrated out too.
+    `X` `(n, k)` are fixed columns, which may be integrated out too: of the first predictor, or
+    else `of` `(k,)` the predictors at these positions.
     """
 
     latent: Latent
     X: np.ndarray
     Z: np.ndarray
+    of: np.ndarray | None = None
 
     order: ClassVar[slice] = slice(None)  # rows are taken and given as the model has them
     has_root: ClassVar[bool] = True
     moves_by_levels: ClassVar[bool] = False
 
     @classmethod
-    def build(cls, latent: Latent, X: np.ndarray) -> Self:
+    def build(cls, latent: Latent, X: np.ndarray, of: np.ndarray | None = None) -> Self:
         """Write Z out."""
         Z = np.zeros((len(latent.predictors), latent.n, latent.size))
         rows = np.arange(latent.n)[:, None]
@@ -36,7 +39,7 @@ class Dense:
                 for member in range(term.index.shape[1]) if predictor in term.Z else ():
                     at = begin.start + term.index[:, member, None] * term.p + np.arange(term.p)
                     np.add.at(Z[r], (rows, at), term.Z[predictor] * term.weights[:, [member]])
-        return cls(latent, np.ascontiguousarray(X), Z)
+        return cls(latent, np.ascontiguousarray(X), Z, of)
 
     def at(
         self, Lambdas: Sequence[np.ndarray], precisions: Precisions | None = None
@@ -56,7 +59,7 @@ class Dense:
     def multiply(self, products: np.ndarray, b: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         """Give Z'W (Z b + X gamma) `(N,)`, effects on their own scale."""
         eta = self.Z @ b
-        eta[0] += self.X @ gamma
+        add(eta, self.X, of_first(self.X, self.of), gamma)
         r = np.einsum("rsn,sn->rn", products, eta)
         return np.einsum("rnj,rn->j", self.Z, r)
 
@@ -110,7 +113,8 @@ class DenseSpread:
         K = self.J
         if joint:
             columns = np.zeros((len(W), *s.X.shape))
-            columns[0] = s.X
+            for c, a in enumerate(of_first(s.X, s.of)):
+                columns[a, :, c] = s.X[:, c]
             K = np.concatenate([self.J, columns], axis=2)
         WK = [sum(w[:, None] * part for w, part in zip(row, K, strict=True)) for row in W]
         H = sum(part.T @ weighted for part, weighted in zip(K, WK, strict=True))

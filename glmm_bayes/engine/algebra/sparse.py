@@ -10,6 +10,7 @@ import numpy as np
 from glmm_bayes.engine.algebra.cholesky import Factor, Symbolic, analyse
 from glmm_bayes.engine.algebra.lapack import lapack, squared_inverse
 from glmm_bayes.engine.algebra.updated import Directions, Updated
+from glmm_bayes.engine.columns import add, of_first, products
 from glmm_bayes.engine.kernels import compiled
 from glmm_bayes.engine.latent import Latent, Precisions
 
@@ -32,7 +33,9 @@ class Sparse:
     Attributes
     ----------
     X
-        `(n, k)` the first predictor's fixed columns, which may be integrated out too.
+        `(n, k)` fixed columns, which may be integrated out too.
+    of
+        `(k,)` the position of each one's predictor.
     blocks
         What the entries are.
     columns
@@ -53,6 +56,7 @@ class Sparse:
 
     latent: Latent
     X: np.ndarray
+    of: np.ndarray
     blocks: Sequence[Block]
     columns: np.ndarray
     values: np.ndarray
@@ -68,7 +72,7 @@ class Sparse:
     moves_by_levels: ClassVar[bool] = False
 
     @classmethod
-    def build(cls, latent: Latent, X: np.ndarray) -> Self:
+    def build(cls, latent: Latent, X: np.ndarray, of: np.ndarray | None = None) -> Self:
         """List the rows' entries, and analyse which effects meet."""
         blocks, columns, values, owner, at = [], [], [], [], 0
         for t, (term, begin) in enumerate(zip(latent.terms, latent.places, strict=True)):
@@ -96,6 +100,7 @@ class Sparse:
         return cls(
             latent=latent,
             X=np.ascontiguousarray(X),
+            of=of_first(X, of),
             blocks=blocks,
             columns=entries,
             values=np.ascontiguousarray(np.hstack(values)),
@@ -123,7 +128,7 @@ class Sparse:
     def multiply(self, products: np.ndarray, b: np.ndarray, gamma: np.ndarray) -> np.ndarray:
         """Give Z'W (Z b + X gamma) `(N,)`, effects on their own scale."""
         eta = _predicted(self, self.values, b)
-        eta[0] += self.X @ gamma
+        add(eta, self.X, self.of, gamma)
         r = np.einsum("rsn,sn->rn", products, eta)
         return _collected(self, self.values, r)
 
@@ -301,9 +306,9 @@ class SparseSpread:
         k = s.X.shape[1] if joint else 0
         B = np.empty((s.latent.size, k))
         for c in range(k):
-            B[:, c] = _collected(s, self.moved, W[:, 0] * s.X[:, c])
+            B[:, c] = _collected(s, self.moved, W[:, s.of[c]] * s.X[:, c])
         M = factor.solve(B) if k else B
-        S = s.X[:, :k].T @ (W[0, 0][:, None] * s.X[:, :k]) - B.T @ M
+        S = products(s.X[:, :k], s.of[:k], W) - B.T @ M
         if k and ridge is not None:
             S += ridge
         L, info = lapack().dpotrf(S, lower=0, clean=1) if k else (S, 0)
@@ -375,8 +380,8 @@ class SparseFactor:
         s, k, R = self.spread.system, len(self.L), len(self.W)
         rest = np.zeros((R, s.latent.n, k))
         if k:
-            rest[0] = s.X
             for c in range(k):
+                rest[s.of[c], :, c] = s.X[:, c]
                 rest[:, :, c] -= self.spread.eta(self.M[:, c])
         C = self.coefficient_inverse()
         T = np.ascontiguousarray(C @ self.M.T)

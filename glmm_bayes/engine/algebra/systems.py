@@ -23,25 +23,27 @@ WORTH = 400  # columns of the dense rest, which moving single levels is worth
 EXACT, TIMES = 1.0, 2.0  # seconds, and times those of products, that an exact answer is worth
 
 
-def build_system(latent: Latent, X: np.ndarray) -> Any:
+def build_system(latent: Latent, X: np.ndarray, of: np.ndarray | None = None) -> Any:
     """
     Choose by the seconds that one factorisation with its inverse takes.
 
     Matrices are exact. Without one, log determinants have a Monte Carlo standard error: that is
-    for effects that meet in too many ways.
+    for effects that meet in too many ways. With `of`, the columns X are of the predictors at these
+    positions.
     """
     columns = latent.size + X.shape[1]
-    if latent.n * columns**2 * len(latent.predictors) ** 2 < TINY:
-        return Dense.build(latent, X)
+    alone = of is not None and not latent.terms
+    if alone or latent.n * columns**2 * len(latent.predictors) ** 2 < TINY:
+        return Dense.build(latent, X, of)
     # Of rows that meet most effects there is nothing sparse.
     if _entries(latent) > FULL * columns and latent.n * columns < MOST_WRITTEN:
-        return Dense.build(latent, X)
+        return Dense.build(latent, X, of)
     # Imported where it is needed: its passes are compiled, or loaded, in some tenths of a second.
     from glmm_bayes.engine.algebra.blocked import Blocked
     from glmm_bayes.engine.algebra.sparse import Sparse
 
     if not _can_be_blocked(latent):
-        return Sparse.build(latent, X)
+        return Sparse.build(latent, X, of)
     blocks = Blocked.build(latent, X)
     if blocks.q2 <= FEW:
         return blocks

@@ -38,6 +38,11 @@ class Quadrature:
     nagq: int
 
     @property
+    def means(self) -> int:
+        """As that of the approximation it stands in for."""
+        return self.laplace.means
+
+    @property
     def system(self) -> Any:
         """The effects' linear algebra."""
         return self.laplace.system
