@@ -1,18 +1,20 @@
-"""Maxima for many responses of one model at once, where its effects are those of one grouping."""
+"""Maxima for many responses of one model at once, where few effects are crossed with a grouping."""
 
-from collections.abc import Callable
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from glmm_bayes.engine.crossed_many import CrossedMany, CrossedProfile
 from glmm_bayes.engine.gaussian_many import GaussianMany
 from glmm_bayes.engine.grouped import Grouped
 from glmm_bayes.engine.laplace_many import LaplaceMany
 from glmm_bayes.engine.search.maximise_many import Optima, maximise_many
 from glmm_bayes.families.expansion import RowDensity
 from glmm_bayes.model import Model
+from glmm_bayes.modes.another import changed
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.gaussian import growth_in
 from glmm_bayes.modes.reading import centred_columns
@@ -21,6 +23,8 @@ from glmm_bayes.modes.search import FINE, NEAR
 
 if TYPE_CHECKING:
     from glmm_bayes.modes.refits import GaussianRefitter, LaplaceRefitter, Refits
+
+MOST = 40  # effects beside the largest term, whose matrices are dense
 
 
 def grouped_rows(c: Coordinates) -> tuple[Grouped, np.ndarray] | None:
@@ -49,10 +53,11 @@ def _finished(
     value: Callable[[np.ndarray, np.ndarray], np.ndarray],
 ) -> np.ndarray:
     """Give x `(S, m)` at the tops, on the edge where that is as high."""
-    c, at = factor.coordinates, factor.coordinates.factors[0]
+    c, number = factor.coordinates, factor.number
+    at, term = c.factors[number], c.model.design.terms[number]
     moved, least = points.copy(), 30 * NEAR * units[at]
-    for s in np.flatnonzero((np.abs(points[:, at]) <= least).any(axis=1) & (not c.strict[0])):
-        structure, size = c.model.design.terms[0].structure, c.model.design.terms[0].size
+    for s in np.flatnonzero((np.abs(points[:, at]) <= least).any(axis=1) & (not c.strict[number])):
+        structure, size = term.structure, term.size
         moved[s, at] = structure.at_edge(points[s, at], size, least)
     near = np.flatnonzero((moved != points).any(axis=1))
     if len(near):
@@ -120,10 +125,78 @@ def _jacobians(model: Model, Y: np.ndarray) -> np.ndarray:
     return np.sum(gap if response.weights is None else gap * response.weights, axis=1)
 
 
-def gaussian_many(refitter: "GaussianRefitter") -> _Gaussian | None:
+@dataclass(eq=False)
+class _Crossed:
+    """Several terms: that with most levels by levels, the others dense."""
+
+    refitter: "GaussianRefitter"
+    factors: Sequence[Factor]  # the term with most levels first
+    grouped: Grouped
+    order: np.ndarray
+
+    def _many(self, Y: np.ndarray) -> CrossedMany:
+        r, model = self.refitter, self.refitter.start.coordinates.model
+        w, others = model.design.response.weights, self.factors[1:]
+        terms = [model.design.terms[f.number] for f in others]
+        Z = np.column_stack([term.Z("mu").toarray() for term in terms])
+        y = model.family.working(Y) - model.design.predictors["mu"].offset
+        return CrossedMany(
+            self.grouped,
+            Z[self.order],
+            [(len(term.levels), term.size) for term in terms],
+            np.ascontiguousarray(centred_columns(model, "mu")[self.order]),
+            y[:, self.order],
+            np.ones(len(self.order)) if w is None else w[self.order],
+            r.gaussian.count,
+        )
+
+    def __call__(self, Y: np.ndarray) -> "Refits":
+        from glmm_bayes.modes.refits import Refits
+
+        r, c, many = self.refitter, self.refitter.start.coordinates, self._many(Y)
+
+        def profiled(which: np.ndarray, x: np.ndarray) -> CrossedProfile:
+            Lambdas = [factor.Lambdas(x) for factor in self.factors]
+            return many.profile(which, Lambdas, restricted=r.restricted)
+
+        def evaluate(which: np.ndarray, t: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+            x = r.ratios + t @ r.axes.T
+            found, slope = profiled(which, x), np.zeros_like(x)
+            for factor, by in zip(self.factors, found.by_Lambda, strict=True):
+                slope[:, c.factors[factor.number]] = factor.pull(x, by)
+            return found.value, slope @ r.axes
+
+        optima = maximise_many(evaluate, np.zeros((len(Y), r.axes.shape[1])), tolerance=FINE)
+        x = r.ratios + optima.x @ r.axes.T
+        for factor in self.factors:
+            x = _finished(optima, x, factor, r.units, lambda which, at: profiled(which, at).value)
+        top = profiled(np.arange(len(Y)), x)
+        whole = x * top.sigma[:, None] ** growth_in(c)
+        whole[:, c.coefficients[0]] = top.gamma
+        whole[:, c.coefficients[1]] = np.log(top.sigma)[:, None]
+        return Refits(whole, top.value + _jacobians(c.model, Y), optima.reached)
+
+
+def _crossed(refitter: "GaussianRefitter") -> _Crossed | None:
+    """Read a model of several terms, if the smaller of them are small enough."""
+    c = refitter.start.coordinates
+    terms = c.model.design.terms
+    first = max(range(len(terms)), key=lambda t: len(terms[t].levels), default=0)
+    order = [first, *(t for t in range(len(terms)) if t != first)]
+    rest = sum(len(terms[t].levels) * terms[t].size for t in order[1:])
+    factors = [Factor(c, t) for t in order]
+    if len(terms) < 2 or rest > MOST or not all(factor.is_linear for factor in factors):
+        return None
+    alone = changed(c.model, design=replace(c.model.design, terms=(terms[first],)))
+    found = grouped_rows(replace(c, model=alone))
+    plain = all(t.index.shape[1] == 1 and t.level_structure.name == "iid" for t in terms)
+    return _Crossed(refitter, factors, *found) if plain and found is not None else None
+
+
+def gaussian_many(refitter: "GaussianRefitter") -> "_Gaussian | _Crossed | None":
     """Give what maximises for many Gaussian responses; None where the model is not for it."""
     found = grouped_rows(refitter.start.coordinates)
-    return None if found is None else _Gaussian(refitter, *found)
+    return _crossed(refitter) if found is None else _Gaussian(refitter, *found)
 
 
 @dataclass(frozen=True, eq=False)

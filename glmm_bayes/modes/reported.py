@@ -31,6 +31,11 @@ class Factor:
                 return None
         return basis
 
+    @property
+    def is_linear(self) -> bool:
+        """Whether Lambda is a linear combination of fixed matrices."""
+        return self._basis is not None
+
     def Lambdas(self, x: np.ndarray) -> np.ndarray:
         """Give `(S, p, p)` at `(S, m)`."""
         c = self.coordinates
