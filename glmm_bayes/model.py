@@ -80,6 +80,8 @@ class Model:
 
     # What this stands for in a fit by likelihood, to which priors of its own do not matter.
     whole: "Model | None" = None
+    # Coefficients at zero there, at the edge of where they may be: block and entry.
+    held: tuple[tuple[str, int], ...] = ()
 
     def __init__(
         self,

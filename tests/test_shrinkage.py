@@ -195,6 +195,68 @@ def test_the_density_of_a_decomposed_variance_is_carried_over_by_its_jacobian(da
     assert len(at) == 2
 
 
+# ---- the lasso's mode
+
+
+def coordinate_descent(X, y, penalty):
+    """Minimise |y - X beta|^2 / 2 + sum of penalty |beta|: Friedman, Hastie & Tibshirani (2010)."""
+    beta = np.zeros(X.shape[1])
+    for _ in range(5000):
+        before = beta.copy()
+        for k in range(len(beta)):
+            beta[k] = 0.0
+            rho = X[:, k] @ (y - X @ beta)
+            beta[k] = np.sign(rho) * max(abs(rho) - penalty[k], 0) / (X[:, k] @ X[:, k])
+        if abs(beta - before).max() < 1e-12:
+            return beta
+    raise AssertionError
+
+
+@pytest.mark.parametrize("scale", [0.02, 0.05, 0.3, 5.0])
+def test_the_mode_under_the_lasso_is_that_of_coordinate_descent(scale):
+    rng, n, k, sigma = np.random.default_rng(12), 50, 8, 0.9
+    X = rng.normal(size=(n, k)) @ (np.eye(k) + 0.4 * rng.normal(size=(k, k)))
+    y = X @ np.array([1.0, -0.6, 0.3, 0, 0, 0, 0, 0.05]) + sigma * rng.normal(size=n)
+    X, y = X - X.mean(axis=0), y - y.mean()  # so that the Intercept is zero
+    frame = pd.DataFrame(X, columns=[f"x{j}" for j in range(k)]).assign(y=y)
+    formula = "y ~ " + " + ".join(f"x{j}" for j in range(k))
+    priors = {"beta": gb.Prior.lasso(scale), "sigma": sigma}
+    fit = gb.Model(formula, frame, priors=priors).fit("map")
+    expected = coordinate_descent(X, y, sigma**2 * X.std(axis=0) / scale)
+    found = fit.fixef()["estimate"].to_numpy()[1:]
+    np.testing.assert_allclose(found, expected, atol=2e-6)
+    np.testing.assert_array_equal(found == 0, expected == 0)
+
+
+def test_the_mode_under_the_lasso_beside_effects_has_its_subgradient(data):
+    """Slopes of the likelihood are those of the prior off zero, and smaller at zero."""
+    formula, scale = "count ~ a + b + c + d + (1 | g)", 0.1
+    model = gb.Model(formula, data, family="poisson", priors={"beta": gb.Prior.lasso(scale)})
+    fit = model.fit("map")
+    beta = fit.fixef()["estimate"]
+    zero = [name for name in "abcd" if beta[name] == 0]
+    assert zero
+    assert f"at zero, without a standard error: {zero[0]}" in fit.mode.notes[-1]
+
+    def height(name, value):
+        """Maximise over the rest, the prior of this one coefficient left out."""
+        priors = {"beta": gb.Prior.lasso(scale), f"beta[{name}]": value}
+        found = gb.Model(formula, data, family="poisson", priors=priors).fit("map")
+        others = found.fixef()["estimate"].drop("Intercept").drop(name)
+        spread = data[list(others.index)].std(ddof=0)
+        sd = found.varcorr()["estimate"].iloc[0]
+        centred = found.fixef()["estimate"].drop("Intercept") * data[list("abcd")].mean()
+        intercept = found.fixef().loc["Intercept", "estimate"] + centred.sum()
+        prior = found.model.priors.set_index("parameter")["arguments"]
+        m = float(prior["intercept"].split("mu=")[1].split(",")[0])
+        log_prior = stats.t(3, m, 2.5).logpdf(intercept) + stats.t(3, 0, 2.5).logpdf(sd)
+        return found.loglik + log_prior + np.log(sd) - (abs(others) * spread).sum() / scale
+
+    for name in zero:
+        slope = (height(name, 1e-3) - height(name, -1e-3)) / 2e-3
+        assert abs(slope) < data[name].std(ddof=0) / scale
+
+
 # ---- what is refused and what is reported
 
 

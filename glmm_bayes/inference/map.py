@@ -6,8 +6,8 @@ from glmm_bayes.inference.likelihood import fitted
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
 from glmm_bayes.modes.chains import checked_nagq, laplace_is_exact
-from glmm_bayes.modes.coordinates import Coordinates
-from glmm_bayes.modes.penalised import maximise_penalised
+from glmm_bayes.modes.kinks import maximise_posterior
+from glmm_bayes.modes.plain import refuse_dependents
 
 
 def maximum_a_posteriori(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
@@ -52,6 +52,8 @@ def maximum_a_posteriori(model: Model, *, seed: int | None = None, nagq: int = 1
     sd, times sd. `Prior("LogNormal", mu=0, sigma=1e4)` is flat on the logarithm: it leaves a
     standard deviation to the likelihood.
 
+    A Laplace prior about zero, such as the lasso's, holds coefficients at zero.
+
     Chung, Rabe-Hesketh, Dorie, Gelman & Liu (2013), Psychometrika 78, 685-709, on keeping off zero.
     """
     nagq = checked_nagq(nagq)
@@ -59,10 +61,8 @@ def maximum_a_posteriori(model: Model, *, seed: int | None = None, nagq: int = 1
         raise NotSupportedError(
             f"The likelihood of a Gaussian response is exact already: leave nagq={nagq} out."
         )
-    coordinates = Coordinates.unconstrained(model)
-    return fitted(
-        model, "map", lambda: maximise_penalised(coordinates, nagq=nagq), seed, {"nagq": nagq}
-    )
+    refuse_dependents(model)
+    return fitted(model, "map", lambda: maximise_posterior(model, nagq=nagq), seed, {"nagq": nagq})
 
 
 METHODS.add("map", maximum_a_posteriori)

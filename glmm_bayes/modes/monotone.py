@@ -89,18 +89,13 @@ def refuse_against(mode: Mode, method: str) -> None:
 
 
 def hold(model: Model, places: Sequence[Place]) -> Model:
-    """Hold coefficients at zero."""
+    """Hold coefficients at zero, in a model whose `whole` is this one."""
     if not places:
         return model
     at = {block.name: [k for name, k in places if name == block.name] for block in model.blocks}
-    return changed(model, blocks=tuple(_held(block, at[block.name]) for block in model.blocks))
-
-
-def held_steps(model: Model) -> list[Place]:
-    """List the steps that are held at zero."""
-    blocks = {block.name: block for block in model.blocks}
-    steps = [place for group in _groups(model) for place in group]
-    return [(name, k) for name, k in steps if blocks[name].priors[k].is_fixed]
+    blocks = tuple(_held(block, at[block.name]) for block in model.blocks)
+    held = tuple((str(name), int(k)) for name, k in places)
+    return changed(model, blocks=blocks, whole=model.whole or model, held=held)
 
 
 def _held(block: Block, entries: Sequence[int]) -> Block:
@@ -150,7 +145,7 @@ def _along(model: Model, search: Search, wanted: Mapping[Place, float]) -> Mode:
 
 def _words(model: Model) -> str:
     blocks = {block.name: block for block in model.blocks}
-    names = ", ".join(blocks[name].labels[k] for name, k in held_steps(model))
+    names = ", ".join(blocks[name].labels[k] for name, k in model.held)
     return (
         f"Steps that would not be monotonic are held at zero, and have no standard error: {names}. "
         f"Those of the others are as if that were known."

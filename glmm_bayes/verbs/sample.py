@@ -41,5 +41,6 @@ def sample(
     """
     chosen = fit.seed if seed is None else seed
     model = fit.model.whole or fit.model
-    start = None if model.dependents else fit.mode.theta
+    # Where something stood in for the model, its parameters may not be all there are.
+    start = fit.mode.theta if model is fit.model else None
     return model.fit("posthoc", seed=chosen, draws=draws, chains=chains, start=start, **options)

@@ -17,7 +17,7 @@ from glmm_bayes.families.mixture_of import family_of
 from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.again import ARRAYS, NUMBERS, found_before
-from glmm_bayes.modes.monotone import held_steps, hold
+from glmm_bayes.modes.monotone import hold
 from glmm_bayes.modes.plain import plain
 from glmm_bayes.priors import WHOLE, Prior, as_prior
 
@@ -129,7 +129,7 @@ def _mode_out(fit: ModeFit) -> tuple[xr.DataTree, dict[str, Any]]:
     data = {k: ([f"{k}__{i}" for i in range(v.ndim)], v) for k, v in arrays.items()}
     tree = xr.DataTree.from_dict({"mode": xr.Dataset(data)})
     words = {name: list(getattr(mode, name)) for name in ("problems", "cautions", "notes")}
-    told = words | {"strict": list(mode.coordinates.strict), "held": held_steps(fit.model)}
+    told = words | {"strict": list(mode.coordinates.strict), "held": list(fit.model.held)}
     return tree, {"numbers": numbers | told}
 
 
@@ -141,7 +141,8 @@ def _mode_back(model: Model, tree: xr.DataTree, header: Mapping[str, Any]) -> Mo
     arrays = {str(name): a.to_numpy() for name, a in tree["mode"].data_vars.items()}
     names = [term.name for term in model.design.terms]
     if header["method"] != "map":
-        model = hold(plain(model), header["numbers"]["held"])
+        model = plain(model)
+    model = hold(model, header["numbers"]["held"])
     mode = found_before(
         model,
         header["numbers"],
