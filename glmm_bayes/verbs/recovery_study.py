@@ -17,7 +17,7 @@ from glmm_bayes.modes.another import changed
 from glmm_bayes.predictive import all_effects
 from glmm_bayes.verbs.intervals import IDENTITY, Scale, link_scale
 from glmm_bayes.verbs.prior_predictive import _prior_draws
-from glmm_bayes.verbs.tables import _components, outer_draws
+from glmm_bayes.verbs.tables import components, outer_draws
 
 EFFECTS = 3  # of a term, that are followed
 PROBE = 8  # prior draws that tell what is held fixed
@@ -127,8 +127,7 @@ def _scales(model: Model, draws: Draws) -> Iterator[Scale]:
     """Give the scales of the outer parameters' intervals, in the order of `outer_values`."""
     for beta in draws.beta.values():
         yield from [IDENTITY] * beta.shape[1]
-    for term in model.design.terms:
-        yield from (scale for _, _, scale in _components(draws, term))
+    yield from (scale for _, (_, _, scale) in components(model, draws))
     yield from (link_scale(model.links[name]) for name in draws.constants)
 
 

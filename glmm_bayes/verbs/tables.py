@@ -9,6 +9,7 @@ import pandas as pd
 
 from glmm_bayes.draws import Draws, beta_name, derived_values
 from glmm_bayes.fit import Fit
+from glmm_bayes.model import Model
 from glmm_bayes.modes.star import widened
 from glmm_bayes.residual import Residuals
 from glmm_bayes.terms import Loading, RandomTerm
@@ -98,11 +99,7 @@ def varcorr(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
         Fisher's; at an edge, a zero standard deviation or a perfect correlation, there is none,
         and what is NaN is so.
     """
-    rows = [row for term in fit.model.design.terms for row in _components(fit.draws, term)]
-    residual = fit.model.design.residual
-    if residual is not None:
-        head = ("mu", "Residual", residual.kind)
-        rows += _structure_values(fit.draws, residual, head)
+    rows = [row for _, row in components(fit.model, fit.draws)]
     if "sigma" in fit.draws.constants:
         sigma, link = fit.draws.constants["sigma"], fit.model.links["sigma"]
         rows.append((("mu", "Residual", "", "sd", "", ""), sigma, link_scale(link)))
@@ -139,6 +136,16 @@ def structure_name(term: RandomTerm) -> str:
     """Name what tells two terms of one group apart: the structure between levels, or columns."""
     between = term.level_structure
     return term.structure.name if between.pairs is None else between.name
+
+
+def components(model: Model, draws: Draws) -> Iterator[tuple[str, Component]]:
+    """Give the parameters of all structures, each with the name of what it is of, in order."""
+    for term in model.design.terms:
+        yield from ((term.name, part) for part in _components(draws, term))
+    residual = model.design.residual
+    if residual is not None:
+        head = ("mu", residual.label, residual.kind)
+        yield from ((residual.name, part) for part in _structure_values(draws, residual, head))
 
 
 def _components(draws: Draws, term: RandomTerm) -> Iterator[Component]:
@@ -326,16 +333,7 @@ def outer_draws(fit: Fit) -> dict[str, np.ndarray]:
         predictor = fit.model.design.predictors[param]
         for k, name in enumerate(predictor.names):
             found[f"{beta_name(predictor.shown)}[{name}]"] = beta[:, k]
-    parts = [
-        (term.name, part)
-        for term in fit.model.design.terms
-        for part in _components(fit.draws, term)
-    ]
-    residual = fit.model.design.residual
-    if residual is not None:
-        own = _structure_values(fit.draws, residual, ("mu", residual.label, residual.kind))
-        parts += [(residual.name, part) for part in own]
-    for owner, ((_, _, _, kind, *coefs), values, _) in parts:
+    for owner, ((_, _, _, kind, *coefs), values, _) in components(fit.model, fit.draws):
         inside = ", ".join(c for c in coefs if c)
         found[f"{kind}_{owner}" + (f"[{inside}]" if inside else "")] = values
     return found | dict(fit.draws.constants)
