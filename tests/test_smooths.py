@@ -1,5 +1,7 @@
 """Smooths: against mgcv, against their definitions, and as parts of every kind of fit."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,6 +19,7 @@ from glmm_bayes.errors import (
     UnknownNameError,
 )
 from glmm_bayes.smooths import BASES
+from glmm_bayes.verbs.smooths import smooths
 
 
 def spaced(irrational, n=150):
@@ -498,7 +501,9 @@ WRONG = [
     ("s(x, k=2)", DataError, "k=2 of 's(x, k=2)' is too small: a basis 'tp' has at least 3"),
     ("s(x, k=3, bs='cc')", DataError, "a basis 'cc' has at least 4 functions"),
     ("s(x, k=151)", DataError, "has 150 different values, fewer than the basis has functions"),
-    ("s(d)", DataError, "'s(d)' has 3 different values"),
+    ("s(d)", DataError, "'s(d)' has 3 different values, fewer than the basis has functions"),
+    ("s(0 * d)", DataError, "has 1 different values, and a basis 'tp' at least 3 functions"),
+    ("s(x) - s(z)", FormulaError, "'s(z)' can be added but not subtracted"),
     ("s(f)", DataError, "The smoothed variable 'f' must be numbers"),
     ("s(nope)", UnknownNameError, "'nope'"),
     ("s(x, by=nope)", UnknownNameError, "'nope'"),
@@ -522,6 +527,12 @@ def test_levels_of_new_data_must_be_known():
     fit = gb.Model("y ~ s(x, by=f)", DATA).fit("reml")
     with pytest.raises(DataError, match="was not fitted with f = 'c'; it knows a, b"):
         fit.predict(NEW.assign(f="c"))
+
+
+def test_no_degrees_of_freedom_where_nothing_measures_them():
+    model = gb.Model("y ~ s(x)", DATA, family="asymmetric_laplace")
+    with pytest.raises(NotSupportedError, match="has a kink"):
+        smooths(SimpleNamespace(model=model))
 
 
 def test_a_model_without_smooths_says_so():

@@ -52,10 +52,16 @@ class Basis(ABC):
                 f"The basis {self.name!r} of {text!r} is for one variable: leave bs out, or write "
                 f"t2( ), which multiplies the bases of its variables."
             )
-        if self.k < self.least(x.shape[1]):
+        least = self.least(x.shape[1])
+        if len(self.unique) < least:
             raise DataError(
-                f"k={self.k} of {text!r} is too small: a basis {self.name!r} has at least "
-                f"{self.least(x.shape[1])} functions."
+                f"{text!r} has {len(self.unique)} different values, and a basis {self.name!r} at "
+                f"least {least} functions: use C( ) for a factor, or leave it out."
+            )
+        if self.k < least:
+            raise DataError(
+                f"k={self.k} of {text!r} is too small: a basis {self.name!r} has at least {least} "
+                f"functions."
             )
         if len(self.unique) < self.k:
             raise DataError(

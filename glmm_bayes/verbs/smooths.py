@@ -8,7 +8,7 @@ import pandas as pd
 
 from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, factors
-from glmm_bayes.errors import DataError
+from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.reading import read_rows
@@ -68,6 +68,11 @@ def smooths(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
             f"ranef()."
         )
     refuse_residual(model.design.residual, "smooths()")
+    if model.family.kinked:
+        raise NotSupportedError(
+            f"The density of family {model.family.name!r} has a kink, so that no curvature "
+            f"measures degrees of freedom; varcorr() has the smooths' standard deviations."
+        )
     draws = evenly_thinned(fit.plug_in, DRAWS)
     one_by_one = [draws.thinned(np.array([s])) for s in range(draws.size)]
     used = np.mean([_used(model, draw) for draw in one_by_one], axis=0)
