@@ -8,6 +8,7 @@ from scipy.special import ndtr, ndtri
 
 from glmm_bayes.draws import Draws
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
+from glmm_bayes.families.saturated import unit_deviance
 from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import evenly_thinned, in_rows, parameters
@@ -33,7 +34,8 @@ def residuals(
         P(Y <= y). Standard normal where the model is right. Of residuals with a structure, given
         the rows before that a row varies together with: nlme's normalized residuals.
         `"pearson"`: (y - E) / sd, and `"deviance"`: the signed root of the unit deviance, both at
-        the posterior mean of the distribution's parameters and times the root of the weights.
+        the posterior mean of the distribution's parameters and times the root of the weights. Of
+        families outside of the exponential ones, deviances are from the mean that is likeliest.
         `"response"`: y less its posterior mean; with trials, the proportion less its mean.
     seed
         Of the uniform points; by default the fit's own.
@@ -104,13 +106,9 @@ def _pearson(model: Model, alone: Alone, draws: Draws, rng: np.random.Generator)
 
 
 def _deviance(model: Model, alone: Alone, draws: Draws, rng: np.random.Generator) -> np.ndarray:
-    if alone.family.deviance is None:
-        raise NotSupportedError(
-            f"The family {alone.family.name!r} has no deviance; ask for kind 'quantile'."
-        )
     response, params = alone.response, alone.own(mean_parameters(model, draws))
     n = 1.0 if response.trials is None else response.trials
-    deviance = alone.family.deviance(response.y, response.trials, params)
+    deviance = unit_deviance(alone.family, response.y, response.trials, params)
     side = np.sign(response.y - n * alone.family.expectation(params))
     return side * np.sqrt(np.maximum(deviance, 0.0)) * _root_weights(alone)
 
