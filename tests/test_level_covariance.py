@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
+from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
@@ -723,6 +724,65 @@ def test_a_process_by_many_basis_functions_has_the_likelihood_of_the_exact_one()
 def test_bad_input_is_one_clear_error(formula: str, error: type[Exception], words: str) -> None:
     with pytest.raises(error, match=words):
         gb.Model(formula, series())
+
+
+def square(**changed: Any) -> Any:
+    """Make a mesh of two triangles over the data of `series`, or a broken one."""
+    points = np.array([[-60.0, -60.0], [60.0, -60.0], [-60.0, 60.0], [60.0, 60.0]])
+    return SimpleNamespace(**{"points": points, "triangles": [[0, 1, 2], [1, 2, 3]], **changed})
+
+
+def neighbours(changes: Mapping[tuple[str, str], float]) -> pd.DataFrame:
+    """Give a chain of areas as a matrix, with some entries changed."""
+    W = pd.DataFrame(np.eye(3, k=1) + np.eye(3, k=-1), [*"uvw"], [*"uvw"])
+    for (i, j), value in changes.items():
+        W.loc[i, j] = value
+    return W
+
+
+BROKEN_MAPS = {
+    "its own neighbour": {("v", "v"): 1.0},
+    "not symmetric": {("u", "v"): 0.0},
+    "negative, missing": {("u", "v"): np.nan},
+    "No area has a neighbour": dict.fromkeys([*zip("uvvw", "vuwv", strict=True)], 0.0),
+}
+BROKEN_MESHES = {
+    "lies outside": {"points": 0.01 * square().points},
+    "three of its points": {"triangles": [[0, 1, 7]]},
+    "without an area": {"triangles": [[0, 1, 2], [1, 2, 3], [0, 3, 3]]},
+    "in no triangle, number 3": {"triangles": [[0, 1, 2]]},
+}
+
+
+@pytest.mark.parametrize("words", BROKEN_MAPS)
+@pytest.mark.parametrize("name", ["icar", "bym2", "car"])
+def test_a_broken_map_is_one_clear_error(name: str, words: str) -> None:
+    W = neighbours(BROKEN_MAPS[words])
+    with pytest.raises(DataError, match=words):
+        gb.Model(f"y ~ {name}(1 | g, W)", series(), context={"W": W})
+
+
+@pytest.mark.parametrize("words", BROKEN_MESHES)
+def test_a_broken_mesh_is_one_clear_error(words: str) -> None:
+    mesh = square(**BROKEN_MESHES[words])
+    with pytest.raises(DataError, match=words):
+        gb.Model("y ~ spde(t + x | 1, mesh)", series(), context={"mesh": mesh})
+
+
+def test_an_area_alone_is_said_and_stands() -> None:
+    W = neighbours({("v", "w"): 0.0, ("w", "v"): 0.0})
+    with pytest.warns(gb.DataWarning, match="1 area without neighbours"):
+        model = gb.Model("y ~ icar(1 | g, W)", series(), context={"W": W})
+    assert precision(model.design.terms[0].level_structure, {})[2, 2] == 1.0
+
+
+@pytest.mark.parametrize(
+    ("entries", "words"), [([1.0, 1.0], "not positive definite"), ([0.4, 0.0], "not symmetric")]
+)
+def test_a_broken_relationship_matrix_is_one_clear_error(entries: list[float], words: str) -> None:
+    K = pd.DataFrame([[1.0, entries[0]], [entries[1], 1.0]], [*"uv"], [*"uv"])
+    with pytest.raises(DataError, match=words):
+        gb.Model("y ~ relmat(1 | g, K)", series(), context={"K": K})
 
 
 def test_whitening_by_the_mode_has_the_joint_density_and_unit_curvature() -> None:

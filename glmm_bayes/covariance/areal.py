@@ -41,7 +41,7 @@ class Areal(LevelCovariance):
     def _warn_of_islands(self, meaning: str) -> None:
         sizes = np.bincount(self.graph.parts)
         alone = int((sizes == 1).sum())
-        words = [f"{alone} areas without neighbours"] if alone else []
+        words = [f"{alone} area{'s' * (alone > 1)} without neighbours"] if alone else []
         if (sizes > 1).sum() > 1:
             words.append(f"{int((sizes > 1).sum())} parts that do not touch")
         if words:

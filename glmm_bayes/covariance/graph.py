@@ -178,7 +178,15 @@ def _of_matrix(W: Any, levels: Sequence[str], text: str) -> tuple[tuple[str, ...
 def _checked(names: tuple[str, ...], W: Any, text: str) -> Graph:
     W.eliminate_zeros()
     if not np.isfinite(W.data).all() or (W.data < 0).any():
-        raise DataError(f"The weights of the neighbourhoods of {text!r} must not be negative.")
+        raise DataError(
+            f"The weights of the neighbourhoods of {text!r} must not be negative, missing or "
+            f"infinite."
+        )
+    if not W.nnz:
+        raise DataError(
+            f"No area has a neighbour in {text!r}: independent areas are (1 | area), and a matrix "
+            f"of distances is not one of neighbourhoods."
+        )
     own = np.flatnonzero(W.diagonal())
     if len(own):
         raise DataError(

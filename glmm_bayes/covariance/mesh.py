@@ -10,6 +10,7 @@ from glmm_bayes.errors import DataError
 
 CHUNK = 2_000_000  # places times triangles looked at at once
 ACROSS = 28  # triangles across the longer side of the data, by default
+FLAT = 1e-12  # of the largest area: none
 INSIDE = -1e-9  # of a barycentric coordinate: on an edge counts as within
 
 
@@ -67,9 +68,35 @@ class Mesh:
         if points is None or triangles is None:
             raise DataError(
                 f"The mesh of {text!r} should have `points` (N, 2) and `triangles` (T, 3), as "
-                f"gb.Mesh and meshio's meshes do."
+                f"meshio's meshes do."
             )
-        return cls(np.asarray(points, float)[:, :2], np.asarray(triangles, dtype=np.intp))
+        found = cls(np.asarray(points, float)[:, :2], np.asarray(triangles, dtype=np.intp))
+        wrong = found._problem()
+        if wrong:
+            raise DataError(f"The mesh of {text!r} {wrong}.")
+        return found
+
+    def _problem(self) -> str | None:
+        """Say what is wrong with the triangles, if anything is; continues a sentence."""
+        N, corners = len(self.points), self.triangles
+        if corners.ndim != 2 or corners.shape[1] != 3 or corners.min() < 0 or corners.max() >= N:
+            return f"has triangles whose corners are not three of its points, 0 to {N - 1}"
+        if not np.isfinite(self.points).all():
+            return "has points that are missing or infinite"
+        flat = np.flatnonzero(self.areas <= FLAT * self.areas.max())
+        if len(flat):
+            return f"has a triangle without an area, number {flat[0]}: take it out"
+        alone = np.setdiff1d(np.arange(N), corners)
+        if len(alone):
+            return f"has a point that is in no triangle, number {alone[0]}: take it out"
+        return None
+
+    @property
+    def areas(self) -> np.ndarray:
+        """Of the triangles `(T,)`."""
+        a, b, c = (self.points[self.triangles[:, k]] for k in range(3))
+        (x1, y1), (x2, y2) = (b - a).T, (c - a).T
+        return 0.5 * np.abs(x1 * y2 - x2 * y1)
 
     def located(self, at: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """
@@ -107,7 +134,7 @@ class Mesh:
         N, corners = len(self.points), self.points[self.triangles]
         # Each corner's edge lies opposite to it.
         e = corners[:, [2, 0, 1]] - corners[:, [1, 2, 0]]
-        area = 0.5 * np.abs(e[:, 0, 0] * e[:, 1, 1] - e[:, 0, 1] * e[:, 1, 0])
+        area = self.areas
         mass = np.bincount(self.triangles.ravel(), np.repeat(area / 3, 3), N)
         values = np.einsum("tid,tjd->tij", e, e) / (4 * area[:, None, None])
         i = np.repeat(self.triangles, 3, axis=1).ravel()
