@@ -250,10 +250,7 @@ def refuse_unbuilt(formula: Formula) -> None:
         for special in part.special:
             if special.name == SPECIFIC or special.name in SMOOTHS:
                 continue
-            raise NotSupportedError(
-                f"{special.text!r} is not built yet; smooth curves are s(x), surfaces s(x, z) or "
-                f"t2(x, z)."
-            )
+            raise NotSupportedError(f"{special.text!r} is not built yet; {_instead(special.name)}.")
         for term in part.random:
             _check_structure(term)
             if not term.group.factors and not _has_positions(term):
@@ -261,6 +258,16 @@ def refuse_unbuilt(formula: Formula) -> None:
                     f"{term.text!r} has no group: `| 1` needs a structure along time or in space, "
                     f"such as ar1(time | 1)."
                 )
+
+
+def _instead(name: str) -> str:
+    """Say what there is in place of a term that is not built."""
+    if name in ("me", "mi"):
+        return (
+            "put the expected value of the predictor given what was observed in its place "
+            "(regression calibration), or extend model.pymc by its distribution"
+        )
+    return "smooth curves are s(x), surfaces s(x, z) or t2(x, z)"
 
 
 def _refuse_specific(formula: Formula) -> None:

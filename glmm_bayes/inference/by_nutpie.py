@@ -16,6 +16,7 @@ from glmm_bayes.modes.whitening import whitened_density
 
 # What a search may meet with, in which case there is sampling without it.
 NO_MODE = (ConvergenceError, NotSupportedError, ArithmeticError, ValueError, MemoryError)
+CAREFUL = 0.95  # acceptance, where scales of scales make the posterior narrow in places
 STATISTICS = {
     "diverging": "diverging",
     "depth": "tree_depth",
@@ -142,6 +143,8 @@ def sample(
     prepared = prepare(model, seed, settings["start"])
     size = prepared.joint.size
     compiled = nutpie_model(size, prepared.evaluate, by_chain(prepared.initial))
+    if model.dependents and settings["target_accept"] is None:
+        settings = {**settings, "target_accept": CAREFUL}
     x, statistics = run(compiled, seed, settings, options)
     statistics.attrs["notes"] = prepared.note
     return from_unconstrained(model, prepared.joint, x.reshape(-1, size), len(x)), statistics

@@ -52,7 +52,8 @@ def nuts(
     chains, cores
         How many chains, and how many of them run at once.
     target_accept
-        The mean acceptance that the step size aims at, in (0, 1); the sampler's own by default.
+        The mean acceptance that the step size aims at, in (0, 1); by default the sampler's own, and
+        0.95 of our own density where coefficients shrink together or are monotonic.
     sampler
         `"nutpie"` (also `"auto"`) draws from our own density, compiled once for all models;
         `"pymc"`, `"numpyro"` and `"blackjax"` from `model.pymc`, which is compiled each time.
