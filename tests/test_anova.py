@@ -1,6 +1,7 @@
 """Tests of terms and of two fits against lme4, pbkrtest and what is known of chi-squared."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from references import cbpp, table
 from scipy.stats import chi2
@@ -68,6 +69,25 @@ def test_two_variances_draw_the_mixture():
     expected = 0.5 * chi2.sf(statistic, 1) + 0.25 * chi2.sf(statistic, 2)
     assert statistic > 1
     assert abs(found["p_value"].iloc[1] - expected) < 5 * found["mc_error"].iloc[1] + 0.002
+
+
+@pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")
+def test_compound_symmetry_has_two_edges():
+    """
+    Balanced: the mean's variance and that of what is left of it are estimated independently.
+
+    So 1/4 chi-squared(0) + 1/2 (1) + 1/4 (2), by the two eigenvalues of the covariance.
+    """
+    rng = np.random.default_rng(5)
+    g, f, _ = (part.ravel() for part in np.indices((40, 3, 4)))
+    y = rng.normal(size=480) + 0.25 * rng.normal(size=40)[g] + 0.2 * rng.normal(size=120)[3 * g + f]
+    frame = pd.DataFrame({"y": y, "g": g.astype(str), "f": np.array(list("abc"))[f]})
+    larger = gb.Model("y ~ f + homcs(0 + f | g)", frame).fit("reml")
+    found = larger.anova(gb.Model("y ~ f", frame).fit("reml"), seed=3)
+    statistic = found["statistic"].iloc[1]
+    expected = 0.5 * chi2.sf(statistic, 1) + 0.25 * chi2.sf(statistic, 2)
+    assert statistic > 0.5
+    assert abs(found["p_value"].iloc[1] - expected) < 5 * found["mc_error"].iloc[1] + 0.003
 
 
 def test_orthant_cones_have_known_weights():

@@ -131,6 +131,14 @@ def test_means_where_groups_have_processes_in_time(rows, fixed):
     assert len(fit.comparisons(variables="f")) == 480
 
 
+def test_grids_put_processes_at_a_time_that_was_seen(rows):
+    fit = gb.Model("y ~ x + f + ar1(t | g)", rows).fit("ml")
+    beta = fit.fixef()["estimate"]
+    found = fit.comparisons(variables="f", newdata="mean", groups="population")["estimate"]
+    np.testing.assert_allclose(found, [beta["f[T.b]"], beta["f[T.c]"]], rtol=1e-8)
+    assert fit.plot_effects() is not None
+
+
 def test_posteriors_have_the_means_of_their_draws(rows):
     model = gb.Model("count ~ x + f + (1 | g)", rows, "zero_inflated_poisson")
     fit = model.fit("posthoc", seed=1, draws=1000, **QUIET)

@@ -75,14 +75,14 @@ def datagrid(of: Fit | Model, *, grid: str = "mean", **values: Any) -> pd.DataFr
 def crossed(design: Design, varied: Mapping[str, Sequence[Any]]) -> pd.DataFrame:
     """Give every combination of some columns' values, the first slowest, the others typical."""
     data, labels_only = design.rows.frame, grouping_variables(design)
-    rows = list(product(*varied.values()))
+    steps, rows = step_variables(design), list(product(*varied.values()))
     frame = {}
     for name in design.predictor_columns:
         if name in varied:
             place = list(varied).index(name)
             frame[name] = like(data[name], [row[place] for row in rows])
         else:
-            by_label = name in labels_only or is_factor_somewhere(design, name)
+            by_label = name in {*labels_only, *steps} or is_factor_somewhere(design, name)
             frame[name] = repeated(data[name], typical(data[name], by_label), len(rows))
     return pd.DataFrame(frame)
 
@@ -163,6 +163,19 @@ def grouping_variables(design: Design) -> set[str]:
     groups |= {f for part in parts for f in smooth_groups(part)}
     fixed = {v for param in design.predictors for v in fixed_variables(design, param)}
     return (groups & set(design.predictor_columns)) - fixed
+
+
+def step_variables(design: Design) -> set[str]:
+    """
+    List the columns of whole numbers that only random terms use, such as times.
+
+    A process of whole steps has no place at their mean; they stand at their most common value.
+    """
+    known = {v for p in design.predictors for v in fixed_variables(design, p)}
+    known |= {v for p in design.predictors for v in offset_variables(design, p)}
+    rest = set(design.predictor_columns) - known - grouping_variables(design)
+    data = design.rows.frame
+    return {name for name in rest if pd.api.types.is_integer_dtype(data[name].dtype)}
 
 
 def factor_variables(design: Design, param: str = "mu") -> set[str]:

@@ -45,10 +45,12 @@ def small_sample(fit: ModeFit, ddf: str | None = None) -> SmallSample:
 
 def asymptotic(fit: ModeFit) -> SmallSample:
     """Take the estimates for normal: infinite degrees of freedom."""
+    few = "Estimates are taken for normal, as they are with many groups: of few p is too small."
     return SmallSample(
         fit.coefficient_covariance(),
         lambda L: np.full(len(L), np.inf),
         lambda L: JointTest(1.0, np.inf),
+        (few,) if fit.model.design.terms else (),
     )
 
 

@@ -116,26 +116,55 @@ def _size(entries: int) -> int:
     return round((np.sqrt(8 * entries + 1) - 1) / 2)
 
 
-def _cones(place: Place) -> list[list[tuple[int, int]]]:
-    """List, by cone, the entries of the covariances that are zero in the smaller model."""
-    at = [int(k) for k in place.open]
+def _cones(place: Place) -> list[list[np.ndarray]]:
+    """
+    List, by cone, what is zero in the smaller model and lies in it: weights `(p, p)` of entries.
+
+    A cone's are those of the lower triangle of a matrix that is positive semidefinite.
+    """
+    at, p = [int(k) for k in place.open], place.term.size
     between = place.term.level_structure
     if at and between.parameters(len(place.term.levels)):
         raise _undescribed(
             f"what is between the levels of {place.term.text!r} means nothing without a variance"
         )
+
+    def entry(a: int, b: int) -> np.ndarray:
+        return np.outer(np.eye(p)[a], np.eye(p)[b])
+
     if len(at) <= 1:
-        return [[(k, k)] for k in at]
+        return [[entry(k, k)] for k in at]
     images = np.stack([part[np.ix_(at, at)] for part in _basis(place)])
     rank = np.linalg.matrix_rank(images.reshape(len(images), -1), tol=1e-8)
-    off = np.abs(images * (1 - np.eye(len(at)))).max()
     if rank == len(at) * (len(at) + 1) // 2:
-        return [[(a, b) for i, a in enumerate(at) for b in at[: i + 1]]]
-    if rank == len(at) and off < 1e-8:
-        return [[(k, k)] for k in at]
-    if rank == 1:
-        return [[(at[0], at[0])]]
-    raise _undescribed(f"the covariances of {place.term.text!r} are no cone that is built")
+        return [[entry(a, b) for i, a in enumerate(at) for b in at[: i + 1]]]
+    spaces = _eigenspaces(images)
+    if spaces is None or len(spaces) != rank:
+        raise _undescribed(f"the covariances of {place.term.text!r} are no cone that is built")
+    found = []
+    for P in spaces:
+        weights = np.zeros((p, p))
+        weights[np.ix_(at, at)] = P / np.trace(P)
+        found.append([weights])
+    return found
+
+
+def _eigenspaces(images: np.ndarray) -> list[np.ndarray] | None:
+    """
+    Give projections on the eigenspaces that all matrices `(m, d, d)` share; None if they do not.
+
+    Where there are as many as dimensions, each space's eigenvalue is a variance of its own, as
+    those of the mean and of what is left of it in `homcs`.
+    """
+    mixed = np.tensordot(np.random.default_rng(0).uniform(1, 2, len(images)), images, axes=1)
+    values, vectors = np.linalg.eigh(mixed)
+    parts = np.split(np.arange(len(values)), np.flatnonzero(np.diff(values) > 1e-6) + 1)
+    spaces = [vectors[:, own] @ vectors[:, own].T for own in parts]
+    for image in images:
+        rest = image - sum(np.sum(P * image) / np.trace(P) * P for P in spaces)
+        if np.abs(rest).max() > 1e-8:
+            return None
+    return spaces
 
 
 def _basis(place: Place) -> list[np.ndarray]:
@@ -189,8 +218,8 @@ def _at_edge(
     information = 0.5 * np.array([[cross(i, j) for j in directions] for i in directions])
     covariance = np.linalg.inv(information)
     for t, place in enumerate(found):
-        for a, b in (entry for entries in _cones(place) for entry in entries):
-            own = [part[a, b] if s == t else 0.0 for s, part in basis]
+        for weights in (weights for cone in _cones(place) for weights in cone):
+            own = [float(np.sum(weights * part)) if s == t else 0.0 for s, part in basis]
             rows.append(np.array([0.0, *own]))
     A = np.stack(rows)
     spread = A @ covariance @ A.T

@@ -17,6 +17,7 @@ from glmm_bayes.verbs.datagrid import (
     grouping_variables,
     like,
     repeated,
+    step_variables,
     typical,
     values_of,
 )
@@ -67,7 +68,8 @@ def make_grid(design: Design, x: str, by: str | None) -> Grid:
             )
     data = design.rows.frame
     grouping = grouping_variables(design)
-    held_at = {c: _typical(data[c], c in grouping) for c in design.predictor_columns}
+    by_label = grouping | step_variables(design)
+    held_at = {c: _typical(data[c], c in by_label) for c in design.predictor_columns}
     curves = () if by is None else _curves(data[by], grouped=by in grouping)
     places = _places(data[x])
     rows = [(place, curve) for curve in curves or (None,) for place in places]
