@@ -70,7 +70,7 @@ LAYERS: dict[str, set[str]] = {
         ),
         "modes": (
             "covariance density design draws engine errors families kriging model observed "
-            "parameters priors residual response terms"
+            "parameters priors residual response taylor terms"
         ),
         "posthoc": (
             "covariance design draws engine errors families model modes parameters predictive "

@@ -10,6 +10,11 @@ import glmm_bayes as gb
 from glmm_bayes.covariance import Places
 from glmm_bayes.covariance.shaped import DISTRIBUTIONS
 from glmm_bayes.density import read_density
+from glmm_bayes.engine.integrals.shaped import ShapedIntegral
+from glmm_bayes.modes.coordinates import Coordinates
+from glmm_bayes.modes.laplace import LaplaceObjective
+from glmm_bayes.modes.reading import read_laplace
+from glmm_bayes.modes.shaped import density_of, with_normal_effects
 
 VALUES = {"student": [2.3, 5.0, 80.0], "skew_normal": [-6.0, 0.0, 0.8, 20.0]}
 
@@ -172,13 +177,133 @@ def test_new_levels_are_of_the_distribution(data):
         fit.predict(groups="marginal")
 
 
+# ---- maxima, by quadrature
+
+
+def brute(fit, data, frozen):
+    """Integrate every level's effect by itself, at the fit's parameters."""
+    theta, total = fit.theta, 0.0
+    sd, at = theta["sd_g[Intercept]"], theta["beta[Intercept]"] + theta["beta[x]"] * data["x"]
+    for _, rows in data.assign(at=at).groupby("g"):
+
+        def density(u, rows=rows):
+            eta = rows["at"] + sd * u
+            if "sigma" in theta:
+                log = stats.norm.logpdf(rows["y"], eta, theta["sigma"])
+            else:
+                log = stats.poisson.logpmf(rows["c"], np.exp(eta))
+            return np.exp(log.sum() + frozen.logpdf(u))
+
+        total += np.log(integrate.quad(density, -14, 14, limit=400, points=[-3, -1, 0, 1, 3])[0])
+    return total
+
+
+@pytest.mark.parametrize("response", ["c", "y"])
+@pytest.mark.parametrize("dist", ["student", "skew_normal"])
+def test_the_likelihood_is_the_product_of_the_integrals(data, response, dist):
+    """Up to what nodes that fall off as a normal density leave of heavy tails."""
+    family = {"c": "poisson", "y": "gaussian"}[response]
+    priors = {"nu_g": 3.0} if dist == "student" else {"alpha_g": 3.0}
+    formula = f'{response} ~ x + (1 | g, dist="{dist}")'
+    fit = gb.Model(formula, data, family=family, priors=priors).fit("ml", nagq=41)
+    assert fit.converged
+    frozen = SCIPYS[dist](3.0)
+    lost = 5e-4 if dist == "student" else 1e-5
+    assert fit.loglik == pytest.approx(brute(fit, data, frozen), abs=lost)
+    assert fit.df == (3 if response == "c" else 4)
+
+
+def test_the_gradient_of_the_quadrature_is_its_slope(data):
+    for dist in ("student", "skew_normal"):
+        model = gb.Model(f'c ~ x + (1 | g, dist="{dist}")', data, family="poisson")
+        objective, x = objective_of(model, 5)
+        _, slope = objective(x)
+        for k, step in enumerate(1e-5 * np.eye(len(x))):
+            rise = objective(x + step)[0] - objective(x - step)[0]
+            assert slope[k] == pytest.approx(rise / 2e-5, rel=2e-6, abs=2e-6)
+
+
+def objective_of(model, nagq):
+    normal = with_normal_effects(model)
+    (term,) = model.design.terms
+    density = density_of(term.level_structure.distribution)
+    integral = ShapedIntegral(read_laplace(normal), density, nagq)
+    coordinates = Coordinates.unconstrained(model)
+    start = coordinates.start([np.array([0.6])])
+    x = coordinates.join([np.array([0.7, 0.2])], start)
+    return LaplaceObjective(integral, coordinates, joint=False), x
+
+
+@pytest.mark.parametrize("dist", ["student", "skew_normal"])
+def test_near_the_normal_the_maximum_is_the_normals(data, dist):
+    held = {"student": {"nu_g": 1e7}, "skew_normal": {"alpha_g": 1e-7}}[dist]
+    near = gb.Model(f'c ~ x + (1 | g, dist="{dist}")', data, family="poisson", priors=held)
+    fit, normal = (
+        m.fit("ml", nagq=11) for m in (near, gb.Model("c ~ x + (1 | g)", data, "poisson"))
+    )
+    assert fit.loglik == pytest.approx(normal.loglik, abs=1e-5)
+    np.testing.assert_allclose(fit.fixef()["estimate"], normal.fixef()["estimate"], atol=1e-5)
+    np.testing.assert_allclose(fit.fixef()["std_error"], normal.fixef()["std_error"], rtol=1e-3)
+    found, expected = fit.ranef(), normal.ranef()
+    np.testing.assert_allclose(found["estimate"], expected["estimate"], atol=1e-4)
+    np.testing.assert_allclose(found["std_error"], expected["std_error"], rtol=1e-2)
+
+
+def test_heavy_tails_are_recovered():
+    rng, q = np.random.default_rng(4), 200
+    g = np.repeat(np.arange(q), 4)
+    b = 1.5 * student(3.0).rvs(q, random_state=rng)
+    table = pd.DataFrame({"g": [f"g{k}" for k in g], "y": b[g] + rng.normal(0, 0.5, 4 * q)})
+    fit = gb.Model('y ~ 1 + (1 | g, dist="student")', table).fit("ml", nagq=9)
+    found = fit.varcorr().set_index("kind")
+    assert found.loc["nu", "lower"] > 2
+    assert found.loc["nu", "lower"] < 3 < found.loc["nu", "upper"]
+    normal = gb.Model("y ~ 1 + (1 | g)", table).fit("ml")
+    assert fit.loglik > normal.loglik + 5
+
+
+def test_effects_of_a_slope_and_of_sigma():
+    """One column, whatever it is, in whichever predictor."""
+    rng, q = np.random.default_rng(2), 30
+    g, x = np.repeat(np.arange(q), 12), rng.normal(size=12 * q)
+    b = 0.6 * student(4.0).rvs(q, random_state=rng)
+    table = pd.DataFrame({"g": [f"g{k:02d}" for k in g], "x": x})
+    table["y"] = 1 + (0.5 + b[g]) * x + rng.normal(0, 1, 12 * q)
+    table["z"] = 1 + 0.5 * x + rng.normal(0, np.exp(b[g]))
+    for formula in ('y ~ x + (0 + x | g, dist="student")',
+                    ["z ~ x", 'sigma ~ 1 + (1 | g, dist="student")']):  # fmt: skip
+        fit = gb.Model(formula, table).fit("ml", nagq=21)
+        normal = gb.Model(
+            [f.replace(', dist="student"', "") for f in np.atleast_1d(formula)], table
+        )
+        assert fit.converged
+        assert fit.loglik > normal.fit("ml").loglik - 0.5
+        found = fit.varcorr().set_index("kind")["estimate"]["sd"]
+        assert 0.35 < float(np.atleast_1d(found)[0]) < 1.0
+
+
+def test_what_quadrature_of_other_effects_cannot(data):
+    two = gb.Model('c ~ x + (1 | g, dist="student") + (1 | h)', data, family="poisson")
+    with pytest.raises(gb.NotSupportedError, match="one random term of one column"):
+        two.fit("ml", nagq=9)
+
+
+def test_verbs_of_a_maximum(data):
+    fit = gb.Model('y ~ x + (1 | g, dist="student")', data, priors={"nu_g": 4.0}).fit("ml", nagq=15)
+    assert np.isfinite(fit.predict()["estimate"]).all()
+    assert fit.simulate(3, seed=1, groups="new").shape == (3, len(data))
+    assert len(fit.confint()) > 0
+    with pytest.raises(gb.NotSupportedError, match="groups='new' with draws=True"):
+        fit.predict(groups="marginal")
+
+
 # ---- what is refused
 
 
 @pytest.mark.parametrize("method", ["ml", "reml", "map", "pql", "nested_laplace"])
 def test_methods_for_normal_effects_say_so(data, method):
     model = gb.Model('c ~ x + (1 | g, dist="student")', data, family="poisson")
-    with pytest.raises(gb.NotSupportedError, match=r"are not normal.*use fit\('nuts'\)"):
+    with pytest.raises(gb.NotSupportedError, match=r"are not normal.*fit\('ml', nagq=15\)"):
         model.fit(method)
     with pytest.raises(gb.NotSupportedError, match="are not normal"):
         model.fit("nuts", sampler="collapsed")

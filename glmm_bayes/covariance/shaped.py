@@ -60,7 +60,14 @@ class Shaped(LevelCovariance):
 
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
-        return Entries(np.ones(len(self.nodes)), 0.0)
+        # In the place of a precision: the parameters, for what integrates over v.
+        return Entries(theta[self.parameter.name], 0.0)
+
+    @override
+    def slopes(
+        self, theta: Theta, by_values: np.ndarray, by_log_determinant: float
+    ) -> dict[str, np.ndarray]:
+        return {self.parameter.name: by_values}
 
     @override
     def extended(self, places: Places) -> LevelCovariance:

@@ -26,6 +26,7 @@ from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.monotone import maximise_monotone, refuse_against
 from glmm_bayes.modes.plain import plain
 from glmm_bayes.modes.reading import is_gaussian
+from glmm_bayes.modes.shaped import is_shaped, maximise_shaped
 from glmm_bayes.modes.trouble import refuse_collinear
 
 
@@ -106,6 +107,8 @@ METHODS.add("reml", reml)
 
 def _maximised(model: Model, *, restricted: bool, nagq: int = 1) -> Mode:
     refuse_collinear(model)
+    if is_shaped(model) and not restricted:
+        return maximise_shaped(model, nagq)
     if is_gaussian(model):
         return maximise_gaussian(model, restricted=restricted)
     return maximise_laplace(Coordinates.of(model), restricted=restricted, nagq=nagq)

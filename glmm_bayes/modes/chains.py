@@ -36,6 +36,8 @@ def checked_nagq(nagq: Any) -> int:
 
 def laplace_is_exact(model: Model) -> bool:
     """Tell whether the joint density is Gaussian in the effects: they shift a normal mean."""
+    if any(term.level_structure.distribution is not None for term in model.design.terms):
+        return False
     loaded = {loading.param for term in model.design.terms for loading in term.loadings}
     means = [part.main for part in model.observed]
     normal = all(part.family.normal for part in model.observed)

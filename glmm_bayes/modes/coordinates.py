@@ -136,10 +136,14 @@ class Coordinates:
         ]
 
     def precisions(self, x: np.ndarray) -> list[Precision | None]:
-        """Give the precision between every term's levels; None where they are independent."""
+        """
+        Give the precision between every term's levels; None where they are independent.
+
+        Of effects that are not normal, their distribution's parameters in its place.
+        """
         found: list[Precision | None] = []
         for term, at in zip(self.model.design.terms, self.between, strict=True):
-            if term.level_structure.pairs is None:
+            if term.level_structure.pairs is None and term.level_structure.distribution is None:
                 found.append(None)
                 continue
             Q = term.level_structure.entries(self._strict_theta(term, LEVELS, x[at]))

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field, replace
 import numpy as np
 
 from glmm_bayes.engine.integrals.quadrature import Quadrature
+from glmm_bayes.engine.integrals.shaped import ShapedIntegral
 from glmm_bayes.engine.laplace import Laplace, Marginal
 from glmm_bayes.model import Model
 from glmm_bayes.modes.chains import read_quadrature
@@ -40,7 +41,7 @@ type Penalty = Callable[[np.ndarray], tuple[float, np.ndarray]]
 class LaplaceObjective(Remembered):
     """The marginal likelihood by Laplace's method as a function of x, plus a penalty if any."""
 
-    laplace: Laplace | Quadrature
+    laplace: Laplace | Quadrature | ShapedIntegral
     coordinates: Coordinates
     joint: bool
     penalty: Penalty | None = None

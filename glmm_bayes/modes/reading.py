@@ -43,7 +43,8 @@ def read_latent(model: Model) -> Latent:
         if term.level_structure.distribution is not None:
             raise NotSupportedError(
                 f"The effects of {term.text!r} are not normal, as Laplace's method and what is "
-                f"built on it take them to be: use fit('nuts'), or leave its dist= out."
+                f"built on it take them to be: use fit('nuts') or, for one term of one column, "
+                f"quadrature, fit('ml', nagq=15)."
             )
     numbers = {p.name: a for a, p in enumerate(model.family.parameters)}
     terms = [_term(term, numbers) for term in model.design.terms]

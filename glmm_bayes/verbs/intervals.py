@@ -45,6 +45,8 @@ def scale_of(support: tuple[float, float]) -> Scale:
     lower, upper = support
     if np.isfinite(lower) and np.isfinite(upper):
         return between(lower, upper)
+    if np.isfinite(lower) and lower != 0.0:
+        return Scale(lambda x: np.log(x - lower), lambda z: lower + np.exp(z))
     return LOG if support == (0.0, np.inf) else IDENTITY
 
 
