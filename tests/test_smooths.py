@@ -166,6 +166,18 @@ def test_packaged_tables_agree_with_mgcv(name, formula):
     np.testing.assert_allclose(-fit.loglik, score, atol=1e-4)
 
 
+def test_smooths_beside_correlated_residuals_agree_with_gamm():
+    """As above, by nlme 3.1-162: gamm(…, list(Mare = ~1), corAR1(form = ~1 | Mare))."""
+    data = gb.load_dataset("ovary")
+    data["seen"] = data.groupby("Mare").cumcount()
+    formulas = ["follicles ~ s(Time, bs='cc') + (1 | Mare)", "residual ~ ar1(seen | Mare)"]
+    fit = gb.Model(formulas, data).fit("reml")
+    assert fit.loglik == pytest.approx(-780.8400133, abs=1e-5)
+    rows = fit.predict(groups="population")["estimate"].iloc[[0, 49, 99]]
+    np.testing.assert_allclose(rows, [11.300686, 14.962084, 15.064231], rtol=1e-6)
+    np.testing.assert_allclose(fit.smooths()["edf"], [4.7968181], atol=1e-4)
+
+
 def test_maximum_likelihood_agrees_with_mgcv():
     """As above, with method = "ML"."""
     fit = gb.Model("y ~ z + s(x, bs='cr')", DATA).fit("ml")

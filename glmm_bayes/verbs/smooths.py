@@ -12,8 +12,8 @@ from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.reading import read_rows
-from glmm_bayes.predictive import evenly_thinned, linear_predictor
-from glmm_bayes.residual import refuse_residual
+from glmm_bayes.predictive import evenly_thinned, linear_predictor, parameters
+from glmm_bayes.residual_draws import precision_at
 from glmm_bayes.smooths import Smooth, SmoothTerm
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.intervals import LOG
@@ -43,7 +43,7 @@ def smooths(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     DataError
         If the model has no smooths.
     NotSupportedError
-        If residuals have a structure, or the density has a kink, where nothing measures edf.
+        If the density has a kink, where no curvature measures edf.
 
     Notes
     -----
@@ -67,7 +67,6 @@ def smooths(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
             f"There is no smooth in {model.formula.texts[0]!r}, such as s(x); see fixef() and "
             f"ranef()."
         )
-    refuse_residual(model.design.residual, "smooths()")
     if model.family.kinked:
         raise NotSupportedError(
             f"The density of family {model.family.name!r} has a kink, so that no curvature "
@@ -142,31 +141,48 @@ def _penalised(model: Model, draws: Draws) -> tuple[Any, int]:
     """Give H + P, sparse, by coefficients and effects in standard units, and how many former."""
     from scipy.sparse import block_diag, csc_array, csr_array, diags_array, eye_array, hstack, kron
 
-    design, names = model.design, [p.name for p in model.family.parameters]
+    design, W = model.design, _curvatures(model, draws)
+    names = list(dict.fromkeys(a for a, _ in W))
+    X = block_diag([csr_array(design.predictors[name].X) for name in names], format="csr")
+    Lambdas = [
+        kron(eye_array(len(term.levels)), factors(term, draws.theta)[0]) for term in design.terms
+    ]
+    J = {}
+    for k, name in enumerate(names):
+        own = [csr_array(term.Z(name)) @ L for term, L in zip(design.terms, Lambdas, strict=True)]
+        J[name] = hstack([X[k * design.n : (k + 1) * design.n], *own], format="csr")
+    H = sum(J[a].T @ w @ J[b] for (a, b), w in W.items())
+    # Columns that others make up have no curvature of their own.
+    held = diags_array(TINY * csc_array(H).diagonal()[: X.shape[1]])
+    P = block_diag([held, *(_prior(term, draws) for term in design.terms)])
+    return csc_array(H + P), X.shape[1]
+
+
+def _curvatures(model: Model, draws: Draws) -> dict[tuple[str, str], Any]:
+    """Give minus the second derivatives of the log density by two predictors, sparse `(n, n)`."""
+    from scipy.sparse import csc_array, diags_array, tril
+
+    design, residual = model.design, model.design.residual
+    if residual is not None:
+        sigma = parameters(model, design, draws, draws.effects)["sigma"][0]
+        theta = {name: value[0] for name, value in draws.theta.items()}
+        shape, at = (design.n, design.n), tuple(residual.pairs.T)
+        lower = csc_array((precision_at(residual, theta).values, at), shape=shape)
+        over = diags_array(np.broadcast_to(1 / sigma, design.n))
+        return {(model.main, model.main): over @ (lower + tril(lower, -1).T) @ over}
+    names = [p.name for p in model.family.parameters]
     eta = [
         linear_predictor(design, draws, draws.effects, name)[0]
         if name in design.predictors
         else np.broadcast_to(model.links[name].linkfun(draws.constants[name][0]), design.n)
         for name in names
     ]
-    W = -read_rows(model)(np.stack(eta), 2).second
-    X = block_diag([csr_array(p.X) for p in design.predictors.values()], format="csr")
-    Lambdas = [
-        kron(eye_array(len(term.levels)), factors(term, draws.theta)[0]) for term in design.terms
-    ]
-    J = {}
-    for k, name in enumerate(design.predictors):
-        own = [csr_array(term.Z(name)) @ L for term, L in zip(design.terms, Lambdas, strict=True)]
-        J[name] = hstack([X[k * design.n : (k + 1) * design.n], *own], format="csr")
-    H = sum(
-        A.T @ diags_array(W[names.index(a), names.index(b)]) @ B
-        for a, A in J.items()
-        for b, B in J.items()
-    )
-    # Columns that others make up have no curvature of their own.
-    held = diags_array(TINY * csc_array(H).diagonal()[: X.shape[1]])
-    P = block_diag([held, *(_prior(term, draws) for term in design.terms)])
-    return csc_array(H + P), X.shape[1]
+    second = read_rows(model)(np.stack(eta), 2).second
+    return {
+        (a, b): diags_array(-second[names.index(a), names.index(b)])
+        for a in design.predictors
+        for b in design.predictors
+    }
 
 
 def _prior(term: RandomTerm, draws: Draws) -> Any:
