@@ -213,6 +213,9 @@ def test_what_cannot_be_compared_says_why(slopes):
         slopes.anova(test="lrt")
     with pytest.raises(NotSupportedError, match="fixed part alone"):
         slopes.anova(sleep_fit("Reaction ~ Days + (1 | Subject)"), test="kenward-roger")
+    penalised = slopes.model.fit("map")
+    with pytest.raises(DataError, match="the other is by 'map'; tests compare fits by 'ml' or"):
+        slopes.anova(penalised)
 
 
 @pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")

@@ -235,6 +235,18 @@ def test_crossed_clusters_have_to_be_named():
     assert found.draws.notna().all(axis=None)
 
 
+def test_few_clusters_or_replicates_are_refused(sleepstudy):
+    data = gb.load_dataset("sleepstudy").assign(h=[f"h{k % 4}" for k in range(180)])
+    fit = fitted("Reaction ~ Days + (1 | h)", data)
+    with pytest.raises(DataError, match="There are 4 levels of 'h'"):
+        gb.bootstrap(fit, n=50, seed=1, kind="cases", **QUIET)
+    smaller = fitted("Reaction ~ Days + (1 | Subject)", "sleepstudy", method="reml")
+    with pytest.raises(DataError, match="nsim=18 is too few"):
+        sleepstudy.anova(smaller, test="bootstrap", nsim=18)
+    with pytest.raises(UnknownNameError, match="nsim=0 must be a whole number"):
+        sleepstudy.anova(smaller, test="bootstrap", nsim=0)
+
+
 # ---- intervals
 
 

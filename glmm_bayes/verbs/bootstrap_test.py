@@ -18,6 +18,7 @@ from glmm_bayes.verbs.profile import of_likelihood
 from glmm_bayes.verbs.recovery import refuse_weights
 from glmm_bayes.verbs.resampled import Source, problems_of
 
+FEWEST = 19  # replicates: 1 / 20 is then the least p
 BELOW = 1e-6  # of a statistic that cannot be negative, by how much a search may fall short
 
 
@@ -96,7 +97,8 @@ def compare_by_bootstrap(
     Raises
     ------
     DataError
-        If the fits are not of the same responses, or the smaller has no fewer parameters.
+        If the fits are not of the same responses, the smaller has no fewer parameters, or there
+        are fewer than 19 responses to be made.
     NotSupportedError
         If a fit has no likelihood or no proper maximum, or rows have weights.
     ConvergenceError
@@ -108,6 +110,11 @@ def compare_by_bootstrap(
     have. A p value is (1 + r) / (1 + n), r of n simulated statistics being as large.
     """
     check_counts(1, nsim=nsim)
+    if nsim < FEWEST:
+        raise DataError(
+            f"nsim={nsim} is too few: p is at least 1 / (1 + nsim), and {FEWEST} replicates are "
+            f"the fewest by which it can be 0.05."
+        )
     larger, smaller = of_likelihood(larger), of_likelihood(smaller)
     _check_nested(larger, smaller)
     refuse_weights(smaller.model)

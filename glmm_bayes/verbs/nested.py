@@ -12,6 +12,7 @@ from glmm_bayes.modes.normal import span
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.compare import check_alike
 
+LIKELIHOODS = ("ml", "reml")
 TOLERANCE = 1e-8  # of the length of what should lie in a span
 
 
@@ -54,7 +55,7 @@ def checked_pair(fit: ModeFit, other: Fit) -> tuple[ModeFit, ModeFit]:
     named: dict[str, Fit] = {"this fit": fit, "the other": other}
     check_alike(named, *named)
     for name, each in named.items():
-        if not isinstance(each, ModeFit) or np.isnan(each.loglik):
+        if not isinstance(each, ModeFit) or each.method not in LIKELIHOODS:
             raise DataError(f"{name} is by {each.method!r}; tests compare fits by 'ml' or 'reml'.")
     assert isinstance(other, ModeFit)  # noqa: S101  just seen
     if not _are_alike(fit.model, other.model):

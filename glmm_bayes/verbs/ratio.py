@@ -11,6 +11,7 @@ from glmm_bayes.engine.cones import cone_gains
 from glmm_bayes.engine.directions import Direction
 from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.fit import ModeFit
+from glmm_bayes.inference.checks import check_counts
 from glmm_bayes.modes.normal import is_marginally_normal, read_sums, span
 from glmm_bayes.verbs.bootstrap_test import compare_by_bootstrap
 from glmm_bayes.verbs.compare import check_restricted
@@ -24,9 +25,10 @@ FALLEN = 1e-4  # of log likelihood: by so much the larger may end below the smal
 
 def ratio_test(larger: ModeFit, smaller: ModeFit, *, nsim: int | None, seed: int) -> pd.DataFrame:
     """Compare twice the difference in log likelihood with what it is under the smaller model."""
+    check_counts(1, nsim=DRAWS if nsim is None else nsim)
     statistic = checked_statistic(larger, smaller)
     found = places(larger.model, smaller.model)
-    null = _null(larger, smaller, found, nsim or DRAWS, seed)
+    null = _null(larger, smaller, found, DRAWS if nsim is None else nsim, seed)
     p, error = null.p_value(statistic)
     columns = {"df": [np.nan, null.df], "p_value": [np.nan, p]}
     if np.isfinite(error):
@@ -233,13 +235,14 @@ def bootstrap_test(
 ) -> pd.DataFrame:
     """Compare the ratio with those of responses drawn from the smaller fit: by likelihood."""
     larger, smaller = of_likelihood(larger), of_likelihood(smaller)
-    found = compare_by_bootstrap(larger, smaller, nsim or REPLICATES, seed=seed)
-    tests, count = found.table["p_value"], int(found.statistics.notna().sum())
+    count = REPLICATES if nsim is None else nsim
+    found = compare_by_bootstrap(larger, smaller, count, seed=seed)
+    tests, used = found.table["p_value"], int(found.statistics.notna().sum())
     table = pair_table(larger, smaller, float(found.table["statistic"].loc["PBtest"])).assign(
         df=[np.nan, larger.df - smaller.df],
         p_value=[np.nan, tests["PBtest"]],
         mc_error=[np.nan, found.std_error],
     )
     others = ", ".join(f"{name} {tests[name]:.4g}" for name in ("LRT", "Bartlett", "Gamma", "F"))
-    table.attrs["notes"] = [f"By {count} responses drawn from the smaller fit; else {others}."]
+    table.attrs["notes"] = [f"By {used} responses drawn from the smaller fit; else {others}."]
     return table

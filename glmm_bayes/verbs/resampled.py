@@ -19,6 +19,7 @@ from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.datagrid import grouping_variables
 
 KINDS = ("parametric", "semiparametric", "cases")
+FEWEST = 5  # clusters, of which there are 126 different samples; of four 35
 LARGEST = 1e15  # counts above are no longer exact as floats
 
 
@@ -160,6 +161,8 @@ class Clusters:
             If `name` groups no rows of the model.
         NotSupportedError
             If groupings are crossed and none is asked for, or the clusters have a fixed effect.
+        DataError
+            If there are fewer than five.
         """
         groups = _groups(model.design)
         known = list(dict.fromkeys(column for group in groups for column in group))
@@ -183,6 +186,12 @@ class Clusters:
             raise NotSupportedError(
                 f"{name!r} is in the fixed part too, so that a level drawn twice cannot be two "
                 f"levels; use kind='parametric'."
+            )
+        count = frame[name].nunique()
+        if count < FEWEST:
+            raise DataError(
+                f"There are {count} levels of {name!r}: drawn with replacement, fewer than "
+                f"{FEWEST} make too few different samples for 95% intervals; use kind='parametric'."
             )
         return cls(name, tuple(c for c in known if c != name and _within(frame, (c,), name)))
 
