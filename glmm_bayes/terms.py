@@ -198,10 +198,10 @@ def _learn_term(
     if problem:
         raise DataError(f"The random term {first.text!r} {problem}.")
     addressing, places, index = addressing.addressed(frame, context)
-    given = read_arguments(first, kind, context) if kind.name == first.structure else {}
-    level_structure = kind.of(places, given)
-    if DIST in first.arguments and kind.name != first.structure:
-        dist = first.arguments[DIST].strip("'\"")
+    if kind.name == first.structure:
+        level_structure = kind.of(places, read_arguments(first, kind, context))
+    else:
+        dist = first.arguments.get(DIST, "normal").strip("'\"")
         level_structure = shaped_levels(dist, places, structure.name, len(columns), first.text)
     _refuse_same_names(structure, level_structure, len(columns), first.text)
     return _placed(

@@ -142,7 +142,7 @@ def test_effects_have_the_posterior_of_the_integral(dist):
     key, value = {"student": ("nu", 3.0), "skew_normal": ("alpha", 5.0)}[dist]
     priors = {"sd_g": 1.2, "sigma": 0.8, f"{key}_g": value}
     model = gb.Model(f'y ~ 0 + (1 | g, dist="{dist}")', table, priors=priors)
-    fit = model.fit("nuts", seed=3, draws=2000, tune=500, chains=2, progressbar=False)
+    fit = model.fit("nuts", seed=3, draws=1000, tune=300, chains=2, progressbar=False)
     prior, found = SCIPYS[dist](value), fit.ranef().set_index("level")
     for level, y in table.groupby("g")["y"]:
 

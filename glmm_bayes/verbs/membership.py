@@ -5,13 +5,16 @@ import pandas as pd
 
 from glmm_bayes.data import Frame
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
+from glmm_bayes.families.mixture_of import Components
 from glmm_bayes.fit import Fit
+from glmm_bayes.model import Model
 from glmm_bayes.predictive import in_rows, on_own_scale
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.intervals import LOGIT
 from glmm_bayes.verbs.predict import rows_of, with_any_group
 
 KINDS = ("posterior", "prior")
+GROUPS = ("conditional", "population")
 CERTAIN = 1e-12
 
 
@@ -52,20 +55,8 @@ def membership(
     NotSupportedError
         If the family is no mixture, or new rows have no response to be known by.
     """
-    model = fit.model
-    mixed = model.family.mixed
-    if mixed is None:
-        raise NotSupportedError(
-            f"The family {model.family.name!r} has no components that rows could belong to; "
-            f"gb.mixture makes families that have."
-        )
-    if kind not in KINDS:
-        raise UnknownNameError(f"kind={kind!r} is not known. {suggestion(str(kind), KINDS)}")
-    if groups not in ("conditional", "population"):
-        raise UnknownNameError(
-            f"groups={groups!r} is not for memberships. "
-            f"{suggestion(str(groups), ('conditional', 'population'))}"
-        )
+    model, mixed = fit.model, _components(fit.model)
+    _check_names(kind, groups)
     if kind == "posterior" and newdata is not None:
         raise NotSupportedError(
             "The response of new rows is not read, so that they have no kind='posterior': "
@@ -88,6 +79,24 @@ def membership(
         shape = (source.size, part.n, len(mixed.labels))
         tables.append(fit.summarise(np.broadcast_to(found, shape), level, LOGIT))
     return _table(tables, design.rows.frame.index, mixed.labels)
+
+
+def _components(model: Model) -> Components:
+    if model.family.mixed is None:
+        raise NotSupportedError(
+            f"The family {model.family.name!r} has no components that rows could belong to; "
+            f"gb.mixture makes families that have."
+        )
+    return model.family.mixed
+
+
+def _check_names(kind: str, groups: str) -> None:
+    if kind not in KINDS:
+        raise UnknownNameError(f"kind={kind!r} is not known. {suggestion(str(kind), KINDS)}")
+    if groups not in GROUPS:
+        raise UnknownNameError(
+            f"groups={groups!r} is not for memberships. {suggestion(str(groups), GROUPS)}"
+        )
 
 
 def _table(
