@@ -44,11 +44,13 @@ class Model:
     ----------
     formula
         A formula such as `"reaction ~ days + (1 + days | subject)"`, or a list of them: the
-        first has the response, each further one a parameter of the family, `"sigma ~ days"`.
+        first has the response, each further one a parameter of the family, `"sigma ~ days"`, or
+        a response of its own; `"mvbind(y1, y2) ~ x"` has several.
     data
         A pandas, polars or pyarrow data frame (anything that narwhals reads).
     family
         A name in `gb.FAMILIES`, or a `gb.Family`, such as `gb.mixture("poisson", "poisson")`.
+        Of several responses one for all, a list, or a mapping from their names.
     link
         The link of the mean, or a mapping from parameters to links; by default the family's. Of
         several responses that of all means, or a mapping from responses or parameters.

@@ -1,22 +1,19 @@
 """One family made of those of several responses, independent or with correlated residuals."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-from scipy.special import gammaln
 
 from glmm_bayes.arrays import NUMPY, graph
-from glmm_bayes.families.continuous import HALF_LOG_2PI
+from glmm_bayes.families.correlated import TAILS, Correlated, pairs, product
 from glmm_bayes.families.family import Array, Family, Parameter, Params
 from glmm_bayes.families.links import CORRELATION
 from glmm_bayes.families.stated import Stated, stated_arguments
 from glmm_bayes.priors import Prior
 from glmm_bayes.taylor import NoRuleError, Taylor
 from glmm_bayes.view import Views
-
-TAILS = "nu"  # of a multivariate t, whose responses have their tails in common
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,13 +52,18 @@ class Responses:
     ----------
     parts
         The R responses.
-    correlations
-        The names of the residuals' partial correlations, of the pairs (i, j), j < i, by rows:
-        given the responses before j. None where residuals are independent.
+    correlated
+        Where residuals are correlated, how: by partial correlations of the pairs (i, j), j < i,
+        by rows, given the responses before j.
     """
 
     parts: tuple[Part, ...]
-    correlations: tuple[str, ...] = ()
+    correlated: Correlated | None = None
+
+    @property
+    def correlations(self) -> tuple[str, ...]:
+        """The names of the partial correlations."""
+        return () if self.correlated is None else tuple(self.correlated.correlations)
 
     def expectation(self, params: Params) -> Array:
         """Give the mean of each response, `(…, R)`."""
@@ -79,21 +81,12 @@ class Responses:
 
     def correlation(self, params: Params) -> list[tuple[str, str, Array]]:
         """Give the residuals' correlation of every pair of responses."""
-        if not self.correlations:
+        if self.correlated is None:
             return []
-        L = _root(self.partial(params), len(self.parts), NUMPY)
+        L = self.correlated.root(params)
         return [
-            (self.labels[j], self.labels[i], _product(L, i, j))
-            for i in range(len(L))
-            for j in range(i)
+            (self.labels[j], self.labels[i], product(L, i, j)) for i, j in pairs(len(self.parts))
         ]
-
-    def partial(self, params: Params) -> dict[tuple[int, int], Any]:
-        """Give the residuals' partial correlations by pair."""
-        return {
-            pair: params[name]
-            for pair, name in zip(_pairs(len(self.parts)), self.correlations, strict=True)
-        }
 
 
 def several(parts: Sequence[Part], views: Views, present: Array, *, shared: str = "") -> Family:
@@ -118,15 +111,16 @@ def several(parts: Sequence[Part], views: Views, present: Array, *, shared: str 
     2177-2189. A missing response has no part in its row's density; others have their marginal.
     """
     named = tuple(replace(part, names=_names(part, shared)) for part in parts)
-    correlations = _correlation_names([part.label for part in named]) if shared else ()
-    responses = Responses(named, correlations)
-    density = _correlated(responses, shared) if shared else _independent(responses)
+    correlations = _correlation_names([part.label for part in named])
+    correlated = Correlated(named, correlations, shared) if shared else None
+    responses = Responses(named, correlated)
+    density = _independent(responses) if correlated is None else correlated.density
 
     def logp(value: Any, params: Params, trials: Any) -> Any:
         return density(value, present, views, params, graph())
 
     def frozen(params: Params, trials: Any) -> Drawn:
-        return Drawn(responses, shared, params, views)
+        return Drawn(responses, params, views)
 
     name = " + ".join(part.family.name for part in named)
     return Family(
@@ -136,10 +130,10 @@ def several(parts: Sequence[Part], views: Views, present: Array, *, shared: str 
             name, logp, frozen, discrete=False, fillers=np.array([p.filler for p in named])
         ),
         arguments=stated_arguments,
-        numeric=lambda p, given: Drawn(responses, shared, p, given),
+        numeric=lambda p, given: Drawn(responses, p, given),
         mean=responses.expectation,
         core=lambda y, given, p: density(y, ~np.isnan(y), given, p, NUMPY),
-        score=None if shared else _score(responses),
+        score=_score(responses) if correlated is None else correlated.score,
         kinked=any(part.family.kinked for part in named),
         responses=responses,
     )
@@ -156,15 +150,11 @@ def _names(part: Part, shared: str) -> dict[str, str]:
     }
 
 
-def _pairs(size: int) -> Iterator[tuple[int, int]]:
-    return ((i, j) for i in range(size) for j in range(i))
-
-
 def _correlation_names(labels: Sequence[str]) -> tuple[str, ...]:
     """Name the partial correlations: rho_y2_y3_given_y1 of the later responses."""
     return tuple(
         f"rho_{labels[j]}_{labels[i]}" + (f"_given_{'_'.join(labels[:j])}" if j else "")
-        for i, j in _pairs(len(labels))
+        for i, j in pairs(len(labels))
     )
 
 
@@ -243,92 +233,6 @@ def _score(responses: Responses) -> Callable[..., dict[str, Array]]:
     return score
 
 
-# ---- correlated residuals
-
-
-def _root(partial: Mapping[tuple[int, int], Any], size: int, xp: Any) -> list[list[Any]]:
-    """Give the Cholesky factor, by rows, of the correlation matrix of partial correlations."""
-    L: list[list[Any]] = []
-    for i in range(size):
-        row: list[Any] = []
-        left: Any = 1.0
-        for j in range(i):
-            row.append(partial[i, j] * left)
-            left = left * xp.sqrt(1 - partial[i, j] ** 2)
-        L.append([*row, left])
-    return L
-
-
-def _product(L: list[list[Any]], i: int, j: int) -> Any:
-    found: Any = L[i][0] * L[j][0]
-    for k in range(1, min(i, j) + 1):
-        found = found + L[i][k] * L[j][k]
-    return found
-
-
-def _root_of(L: list[list[Any]], chosen: Array, xp: Any) -> list[list[Any]]:
-    """Give the Cholesky factor of some rows and columns of L L'."""
-    if list(chosen) == list(range(len(chosen))):
-        return L[: len(chosen)]
-    found: list[list[Any]] = []
-    for a, i in enumerate(chosen):
-        row: list[Any] = []
-        for b, j in enumerate(chosen[: a + 1]):
-            rest = _product(L, i, j)
-            others = row if a == b else found[b]
-            for k in range(b):
-                rest = rest - row[k] * others[k]
-            row.append(xp.sqrt(rest) if a == b else rest / found[b][b])
-        found.append(row)
-    return found
-
-
-def _correlated(responses: Responses, shared: str) -> Callable[..., Any]:
-    """Write the density of the responses that a row has, given which these are."""
-    parts, size = responses.parts, len(responses.parts)
-
-    def density(y: Any, present: Array, views: Views, params: Params, xp: Any) -> Any:
-        L = _root(responses.partial(params), size, xp)
-        kinds = np.unique(present, axis=0)
-        total: Any = 0.0
-        for kind in kinds:
-            chosen = np.flatnonzero(kind)
-            rows = (present == kind).all(axis=-1)
-            z, logs = [], 0.0
-            for r in chosen:
-                own = parts[r].own(params)
-                value = y[..., r]
-                value = xp.where(rows, value, parts[r].filler) if len(kinds) > 1 else value
-                z.append((value - own["mu"]) / own["sigma"])
-                logs = logs + xp.log(own["sigma"])
-            found = _standard(z, _root_of(L, chosen, xp), params, shared, xp) - logs
-            total = found if len(kinds) == 1 else total + xp.where(rows, found, 0.0)
-        return total
-
-    return density
-
-
-def _standard(z: list[Any], L: list[list[Any]], params: Params, shared: str, xp: Any) -> Any:
-    """Give the log density of standard residuals whose correlation matrix is L L'."""
-    k = len(z)
-    v: list[Any] = []
-    squares: Any = 0.0
-    logs: Any = 0.0
-    for i in range(k):
-        rest = z[i]
-        for j in range(i):
-            rest = rest - L[i][j] * v[j]
-        v.append(rest / L[i][i])
-        squares = squares + v[i] * v[i]
-        logs = logs + xp.log(L[i][i]) if i else logs
-    if shared == "gaussian":
-        return -0.5 * squares - logs - k * HALF_LOG_2PI
-    nu = params[TAILS]
-    gamma = gammaln if xp is NUMPY else xp.gammaln
-    scale = gamma((nu + k) / 2) - gamma(nu / 2) - k / 2 * xp.log(nu * np.pi)
-    return scale - logs - (nu + k) / 2 * xp.log1p(squares / nu)
-
-
 # ---- draws, and PyMC
 
 
@@ -337,7 +241,6 @@ class Drawn:
     """Several responses with their parameters given, and what is known beside them."""
 
     responses: Responses
-    shared: str
     params: Params
     views: Views | None
 
@@ -346,8 +249,8 @@ class Drawn:
         rng = np.random.default_rng(random_state)
         if size is None:
             size = np.broadcast_shapes(*map(np.shape, self.params.values()))
-        if self.shared:
-            return self._correlated(size, rng)
+        if self.responses.correlated is not None:
+            return self._correlated(self.responses.correlated, size, rng)
         parts = self.responses.parts
         beside = (None,) * len(parts) if self.views is None else self.views.given
         drawn = [
@@ -356,12 +259,13 @@ class Drawn:
         ]
         return np.stack([np.asarray(y, float) for y in drawn], axis=-1)
 
-    def _correlated(self, size: tuple[int, ...], rng: np.random.Generator) -> Array:
-        parts = self.responses.parts
-        L = _root(self.responses.partial(self.params), len(parts), NUMPY)
+    def _correlated(
+        self, kind: Correlated, size: tuple[int, ...], rng: np.random.Generator
+    ) -> Array:
+        parts, L = kind.parts, kind.root(self.params)
         u = [rng.standard_normal(size) for _ in parts]
         stretch: Any = 1.0
-        if self.shared == "student":
+        if kind.shared == "student":
             nu = self.params[TAILS]
             stretch = np.sqrt(nu / rng.chisquare(np.broadcast_to(nu, size)))
         drawn = []
