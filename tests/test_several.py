@@ -483,3 +483,27 @@ def test_errors_of_a_row_are_those_of_its_own_response_s_effects(data):
     alone = gb.Model(["y2 ~ 1 + (1 | g)", "sigma ~ 1"], data).fit("ml", seed=1)
     found = both.predict(response="y2")["std_error"]
     np.testing.assert_allclose(found, alone.predict()["std_error"], rtol=1e-3)
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (("count", "negbinomial"), ("share", "beta")),
+        (("count", "zero_inflated_poisson"), ("late", "shifted_lognormal")),
+        (("yes", "bernoulli"), ("skew", "skew_normal")),
+    ],
+)
+def test_families_of_any_kind_stand_side_by_side(data, first, second):
+    """The likelihood of independent responses is the product of theirs, parameters and all."""
+    rng = np.random.default_rng(8)
+    count = np.where(rng.uniform(size=N) < 0.3, 0, data["count"])
+    late, skew = 1 + np.exp(0.4 * rng.normal(size=N)), rng.exponential(size=N)
+    table = data.assign(count=count, late=late, skew=skew + 0.2 * rng.normal(size=N))
+    formulas = [f"{name} ~ x" for name, _ in (first, second)]
+    families = [family for _, family in (first, second)]
+    together = gb.Model(formulas, table, family=families).fit("ml")
+    alone = [
+        gb.Model(f, table, family=k).fit("ml") for f, k in zip(formulas, families, strict=True)
+    ]
+    assert together.loglik == pytest.approx(sum(fit.loglik for fit in alone), abs=1e-6)
+    assert together.df == sum(fit.df for fit in alone)
