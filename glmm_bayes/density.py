@@ -296,7 +296,7 @@ def _depends(structure: LevelCovariance) -> bool:
 def _kernel(prior: Prior) -> tuple[str, list[float]] | None:
     from glmm_bayes.engine import kernels
 
-    if prior.is_fixed:
+    if prior.is_fixed or prior.is_dependent:
         return "Uniform", []
     found = prior.tabled
     if found is None or found[0] not in kernels.PRIORS:

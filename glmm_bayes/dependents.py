@@ -243,7 +243,8 @@ def _horseshoe(given: Mapping[str, Any], making: _Making) -> tuple[Formula, list
         making.alone("global", POSITIVE, wide),
         making.alone("slab", POSITIVE, Prior("InverseGamma", alpha=half, beta=half)),
     ]
-    return Horseshoe(making.spreads, given["scale_slab"] * making.reach / 2.5), blocks
+    reach = given["scale_slab"] * making.reach / 2.5
+    return Horseshoe(making.spreads, reach, making.scaled), blocks
 
 
 def _r2d2(given: Mapping[str, Any], making: _Making) -> tuple[Formula, list[Block]]:

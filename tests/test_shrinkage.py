@@ -43,7 +43,9 @@ def check(model):
         up, down = ([joint.value_and_gradient(x + s * e)[0] for e in h] for s in (1, -1))
         differences = (np.array(up) - np.array(down)) / 2e-5
         np.testing.assert_allclose(gradient, differences, rtol=1e-5, atol=1e-5)
-        values.append((value, evaluate(x)[0], float(logp(**pymc_point(model, joint, x)))))
+        other, by_kernels = evaluate(x)
+        np.testing.assert_allclose(by_kernels, gradient, rtol=1e-8, atol=1e-8)
+        values.append((value, other, float(logp(**pymc_point(model, joint, x)))))
     steps = np.diff(values, axis=0)
     assert np.abs(steps).max() > 1e-3
     np.testing.assert_allclose(steps[:, 1], steps[:, 0], rtol=1e-8, atol=1e-8)

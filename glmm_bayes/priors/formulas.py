@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 
@@ -12,7 +12,34 @@ type Array = np.ndarray
 
 
 class Formula(Protocol):
-    """k outer parameters as a function of blocks of others, for arrays and PyTensor's graphs."""
+    """
+    k outer parameters as a function of blocks of others, for arrays and PyTensor's graphs.
+
+    Attributes
+    ----------
+    compiled
+        In `engine.density.dependent_passes.DEPENDENTS`.
+    spreads
+        `(k,)` what each is divided by.
+    reach
+        The one number besides, if any.
+    scaled
+        Whether the last block is sigma.
+    """
+
+    compiled: ClassVar[str]
+
+    @property
+    def spreads(self) -> Array:
+        """See above."""
+
+    @property
+    def reach(self) -> float:
+        """See above."""
+
+    @property
+    def scaled(self) -> bool:
+        """See above."""
 
     def value(self, given: Sequence[Any], xp: Any = NUMPY) -> Any:
         """Give them `(…, k)`, of the blocks `(…, size)` each."""
@@ -55,8 +82,10 @@ class Horseshoe:
     Of the blocks z `(k,)`, lambda `(k,)`, tau and slab, and perhaps sigma, which multiplies tau.
     """
 
+    compiled: ClassVar[str] = "horseshoe"
     spreads: Array
     reach: float
+    scaled: bool
 
     def value(self, given: Sequence[Any], xp: Any = NUMPY) -> Any:
         """See `Formula`."""
@@ -90,8 +119,10 @@ class R2D2:
     Of the blocks z `(k,)`, R2, the sticks `(k - 1,)` if k > 1, and perhaps sigma.
     """
 
+    compiled: ClassVar[str] = "r2d2"
+    reach: ClassVar[float] = 1.0
     spreads: Array
-    scaled: bool  # whether the last block is sigma
+    scaled: bool
 
     def value(self, given: Sequence[Any], xp: Any = NUMPY) -> Any:
         """See `Formula`."""
@@ -124,7 +155,15 @@ class Monotonic:
     Bürkner & Charpentier (2020), Brit. J. Math. Stat. Psychol. 73, 420-451.
     """
 
+    compiled: ClassVar[str] = "monotonic"
+    reach: ClassVar[float] = 1.0
+    scaled: ClassVar[bool] = False
     D: int
+
+    @property
+    def spreads(self) -> Array:
+        """Ones: steps are not divided by anything."""
+        return np.ones(self.D)
 
     def value(self, given: Sequence[Any], xp: Any = NUMPY) -> Any:
         """See `Formula`."""

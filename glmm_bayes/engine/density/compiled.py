@@ -94,7 +94,7 @@ def compile_joint(joint: Joint, parts: Parts, whitening: Whitening | None = None
         *_outer(joint, parts),
         *_predictors(joint, parts),
         terms,
-        np.array([parts.family]),
+        np.array([parts.family, len(joint.outer.dependences)]),
         parts.y,
         parts.trials,
         parts.weights,
@@ -103,6 +103,8 @@ def compile_joint(joint: Joint, parts: Parts, whitening: Whitening | None = None
     ]
     if whitening is not None:
         arrays += _whitening(whitening)
+    elif joint.outer.dependences:
+        arrays += _dependents(joint)
     return Compiled(_packed(arrays), whitening is not None)
 
 
@@ -188,6 +190,25 @@ def _effects(joint: Joint, parts: Parts) -> tuple[Any, ...]:
         first, begin = first + len(own.outer), begin + own.weight.size
     terms = np.array(rows, dtype=np.int64).reshape(-1, 10)
     return terms, np.vstack(shares).astype(np.int64), np.concatenate(weights)
+
+
+def _dependents(joint: Joint) -> tuple[np.ndarray, ...]:
+    """Lay out what depends on others, as `dependent_passes` reads it."""
+    from glmm_bayes.engine.density.dependent_passes import DEPENDENTS
+
+    rows, first = [], 0
+    for each in joint.outer.dependences:
+        kind, k = DEPENDENTS.index(each.formula.compiled), len(each.at)
+        starts = [part.start for part in each.given]
+        sigma = starts.pop() if each.formula.scaled else -1
+        rows.append([kind, first, k, *[*starts, 0, 0, 0][:4], sigma])
+        first += k
+    return (
+        np.array(rows, dtype=np.int64),
+        np.concatenate([each.at for each in joint.outer.dependences]).astype(np.int64),
+        np.concatenate([each.formula.spreads for each in joint.outer.dependences]),
+        np.array([each.formula.reach for each in joint.outer.dependences], dtype=float),
+    )
 
 
 def _whitening(whitening: Whitening) -> tuple[np.ndarray, ...]:

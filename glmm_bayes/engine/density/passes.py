@@ -8,6 +8,7 @@ import numpy as np
 from numba import carray, cfunc, types
 
 from glmm_bayes.engine import kernels
+from glmm_bayes.engine.density.dependent_passes import back, fill
 from glmm_bayes.engine.kernels import inner
 
 BLOCK = 256  # rows whose predictors stay in the nearest cache
@@ -42,11 +43,22 @@ def _density(dim, x_at, gradient_at, value_at, memory):
     floats, ints = carray(memory, (words,), np.float64), carray(memory, (words,), np.int64)
     x, gradient, value = carray(x_at, (size,)), carray(gradient_at, (size,)), carray(value_at, (1,))
     theta, slope, by_x, by_theta, total = outer(x, floats, ints)
+    at = ints[0] * 0 + 1  # not a constant, for which numba would compile each call anew
+    dependent = vector(at + 51, ints, ints)[1] > 0
+    if dependent:
+        fill(
+            theta, matrix(at + 69, ints, ints), vector(at + 72, ints, ints),
+            vector(at + 75, floats, ints), vector(at + 78, floats, ints),
+        )  # fmt: skip
     b, by_b, Lambdas = room_for_effects(ints)
     total += to_effects(x, theta, b, Lambdas, floats, ints)
     total += rows(theta, b, by_theta, by_b, floats, ints)
     from_effects(x, theta, b, by_b, Lambdas, gradient, by_theta, floats, ints)
-    at = ints[0] * 0 + 1  # not a constant, for which numba would compile each call anew
+    if dependent:
+        back(
+            theta, by_theta, matrix(at + 69, ints, ints), vector(at + 72, ints, ints),
+            vector(at + 75, floats, ints), vector(at + 78, floats, ints),
+        )  # fmt: skip
     free = vector(at, ints, ints)
     for k in range(len(free)):
         gradient[k] = by_theta[free[k]] * slope[free[k]] + by_x[free[k]]
