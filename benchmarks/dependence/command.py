@@ -20,6 +20,7 @@ from benchmarks.processes import run as run_process
 
 HERE = Path(__file__).parent
 OURS, PEERS = ("ml", "posthoc", "nuts"), ("glmmTMB", "gpboost")
+WIDE = 110  # columns of the table, also where it goes to a file
 MOST_NUTS = 2_000  # levels, beyond which there is no waiting for it
 
 
@@ -71,7 +72,7 @@ def run(asked: argparse.Namespace, parser: argparse.ArgumentParser) -> int:
             if asked.json:
                 content = {"machine": machine(), "points": [asdict(p) for p in found]}
                 asked.json.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
-    show(found, Console())
+    show(found, Console(width=WIDE))
     if asked.figure:
         draw(found, asked.figure)
     return int(any(point.problem for point in found if point.method in OURS))

@@ -31,6 +31,7 @@ def draw(points: "Sequence[Point]", path: Path) -> None:
                 sizes, cpu = [p.size for p in own], [p.cpu for p in own]
                 ax.plot(sizes, cpu, marker=marker, ms=5, color=f"C{k}", label=method)
         ax.set(xscale="log", yscale="log", title=name, xlabel=CASES[name].counted)
+        ax.xaxis.set_minor_formatter("")
         ax.grid(which="major", alpha=0.3)
     first = axes if len(names) == 1 else axes[0]
     first.set_ylabel("processor seconds")
