@@ -12,7 +12,7 @@ from mixture_cases import RADII as RADII_OF_MIXTURES
 from mixture_cases import RESPONSES as RESPONSES_OF_MIXTURES
 from scipy import special
 from test_architecture import loaded_after
-from test_families import plain
+from test_families import moderate, plain
 from textbook_zeros import LONG, extremes_zeros, textbook_zeros
 from textbook_zeros import OTHERS_OF as OTHERS_WITH_ZEROS
 from textbook_zeros import RESPONSES as WITH_ZEROS
@@ -370,6 +370,7 @@ EXTREMES = {
 }
 EXTREMES |= extremes_zeros(EXTREMES) | EXTREMES_OF_MIXTURES
 MANY = 10_000.0
+FAR = (-700.0, -20.0, 20.0, 700.0)
 
 
 @pytest.mark.parametrize("name", SMOOTH)
@@ -649,3 +650,27 @@ def test_derivatives_by_some_predictors_are_those_of_all(name):
             np.testing.assert_allclose(got, expected, rtol=1e-11, atol=1e-11)
         others = [k for k in range(len(eta)) if k not in among]
         assert not found.first[others].any()
+
+
+@pytest.mark.parametrize("name", [name for name in SMOOTH if name in FAMILIES])
+def test_no_predictor_is_too_far_out(name):
+    """To ±700: a log density is a number or minus infinity, and where it is one it has slopes."""
+    family = FAMILIES[name]
+    links = chosen(family, family.parameters[0].link)
+    own = moderate(family)
+    middle = [float(links[p].linkfun(np.array(own[p]))) for p in names(family)]
+    pool = [y for y in (-1.0, 0.0, 0.3, 1.0, 2.0, 7.0, 1e7) if fits(family, y)]
+    rows = []
+    for (k, p), y, far in product(enumerate(names(family)), pool, FAR):
+        if k == 0 or links[p].name != "identity":
+            rows.append([y, *middle[:k], far, *middle[k + 1 :]])
+    y, *eta = np.array(rows).T
+    trials = np.full(len(y), 1e7) if family.needs_trials else None
+    found = RowDensity(family, links, names(family), y, trials, None)(np.array(eta), 1)
+    assert (found.value < np.inf).all()
+    near = np.isfinite(found.value) & (np.abs(eta).max(axis=0) <= 20)
+    assert np.isfinite(found.first[:, near]).all()
+
+
+def fits(family, y):
+    return family.problem(np.array([y]), np.array([1e7]) if family.needs_trials else None) is None

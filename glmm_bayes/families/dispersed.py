@@ -22,6 +22,7 @@ from glmm_bayes.families.tails import hazard_tails
 # Underdispersed, the generalised Poisson ends at mu / (1 - sqrt phi); where that is farther than
 # this, its probabilities sum to 1 within 1e-13 unless phi is below 0.01.
 SHORT = 128
+STEEP = 300.0  # of a hazard's logarithm
 
 
 def stirling(y: Array) -> Array:
@@ -180,7 +181,9 @@ def _weibull_log_mass(y: Any, p: Params, xp: Any) -> Any:
     """Give log(mu^(y^alpha) - mu^((y + 1)^alpha))."""
     rate, alpha, some = -xp.log(p["mu"]), p["alpha"], xp.where(y > 0, y, 1.0)
     power = xp.exp(alpha * xp.log(some))
-    step = xp.where(y > 0, power * xp.expm1(alpha * xp.log1p(1 / some)), 1.0)
+    rise = alpha * xp.log1p(1 / some)
+    # Beyond, nothing is left of what survives; its slopes would overflow.
+    step = xp.where(y > 0, power * xp.expm1(xp.where(rise < STEEP, rise, STEEP)), 1.0)
     return xp.where(y > 0, -rate * power, 0.0) + log_complement(-rate * step, xp)
 
 

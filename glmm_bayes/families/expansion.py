@@ -174,6 +174,8 @@ class RowDensity:
             w = None if self.weights is None else self.weights[at]
             value[at] = _weighted(w, log_p.value)
             _store(log_p, w, [tensor[..., at] for tensor in tensors])
+        # Where a formula overflows on its way there is no density to speak of.
+        value = np.where(np.isnan(value), -np.inf, value)
         return Expansion(value + self._constant, *tensors)
 
 

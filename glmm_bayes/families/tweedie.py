@@ -23,6 +23,7 @@ from glmm_bayes.taylor.monomials import Monomial
 REACH, FEW = 9.0, 20.0
 # So far from its mean their number may be, where y is in a tail of 1e-100.
 FAR = 25.0
+MOST = 10_000_000  # terms of one row
 CELLS = 200_000  # rows times terms worked on at once
 
 
@@ -120,8 +121,12 @@ def _partials(some: Array, u: Array, a: Array, order: int) -> dict[Monomial, Arr
     middle, reach = _largest(u, a, NUMPY)
     start = np.maximum(1.0, np.floor(middle - reach))
     terms = np.floor(2 * reach) + 2
+    # Where there are more than can be summed there is no number.
     by_width = np.argsort(terms, kind="stable")
+    by_width = by_width[terms[by_width] < MOST]
     found: dict[Monomial, Array] = {}
+    if len(by_width) < len(at):
+        found[()] = np.where(some, np.nan, 0.0)
     while len(by_width):
         # Rows with about as many terms together, as many as the cells hold.
         cells = np.arange(1, len(by_width) + 1) * terms[by_width]
