@@ -288,6 +288,17 @@ def test_what_quadrature_of_other_effects_cannot(data):
         two.fit("ml", nagq=9)
 
 
+def test_a_maximum_comes_back_from_a_file(data, tmp_path):
+    formula, priors = 'c ~ x + (1 | g, dist="student")', {"nu_g": 4.0}
+    fit = gb.Model(formula, data, family="poisson", priors=priors).fit("ml", nagq=9)
+    fit.save(tmp_path / "fit")
+    back = gb.load(tmp_path / "fit")
+    for groups in ("conditional", "population"):
+        found, expected = (f.predict(groups=groups) for f in (back, fit))
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(back.ranef()["std_error"], fit.ranef()["std_error"], rtol=1e-6)
+
+
 def test_verbs_of_a_maximum(data):
     fit = gb.Model('y ~ x + (1 | g, dist="student")', data, priors={"nu_g": 4.0}).fit("ml", nagq=15)
     assert np.isfinite(fit.predict()["estimate"]).all()

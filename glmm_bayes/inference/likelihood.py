@@ -25,8 +25,8 @@ from glmm_bayes.modes.laplace import maximise_laplace
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.monotone import maximise_monotone, refuse_against
 from glmm_bayes.modes.plain import plain
-from glmm_bayes.modes.reading import is_gaussian
-from glmm_bayes.modes.shaped import is_shaped, maximise_shaped
+from glmm_bayes.modes.reading import is_gaussian, is_shaped
+from glmm_bayes.modes.shaped import maximise_shaped
 from glmm_bayes.modes.trouble import refuse_collinear
 
 

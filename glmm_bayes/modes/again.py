@@ -8,7 +8,7 @@ import numpy as np
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode
-from glmm_bayes.modes.reading import is_gaussian, read_gaussian, read_laplace
+from glmm_bayes.modes.reading import is_gaussian, is_shaped, read_gaussian, read_laplace
 
 NUMBERS = ("loglik", "decrement", "joint", "scale", "evaluations")
 WORDS = ("problems", "cautions", "notes")
@@ -76,6 +76,10 @@ def _factor(mode: Mode, Lambdas: Sequence[np.ndarray]) -> Any:
         gaussian = _objective(mode).gaussian_at(mode.x)
         spread = gaussian.system.at(Lambdas, c.precisions(mode.x))
         return spread.factor_products(gaussian.products, joint=mode.joint)
+    if is_shaped(c.model):
+        integral = _read(mode)
+        integral.u = mode.u
+        return integral.factor(c.split(mode.x), Lambdas, c.precisions(mode.x))
     laplace = read_laplace(c.model, restricted=mode.joint)
     if c.model.design.residual is not None:
         at = c.split(mode.x), Lambdas, c.all_precisions(mode.x)
@@ -83,6 +87,15 @@ def _factor(mode: Mode, Lambdas: Sequence[np.ndarray]) -> Any:
     R = laplace.random
     W = -laplace.rows(mode.eta, 2).second[np.ix_(R, R)]
     return laplace.system.at(Lambdas, c.precisions(mode.x)).factor(W, joint=mode.joint)
+
+
+def _read(mode: Mode) -> Any:
+    """Build what gives the effects' mode."""
+    from glmm_bayes.modes.shaped import read_shaped
+
+    model = mode.coordinates.model
+    # The mode is the same whatever the number of nodes.
+    return read_shaped(model, 1) if is_shaped(model) else read_laplace(model, restricted=mode.joint)
 
 
 def _is_quasi(mode: Mode) -> bool:
@@ -113,6 +126,6 @@ def _effects_at(mode: Mode, x: np.ndarray) -> Sequence[np.ndarray]:
     c = mode.coordinates
     if _is_quasi(mode) or _profiled(mode):
         return _objective(mode).effects_at(x)
-    laplace = read_laplace(c.model, restricted=mode.joint)
+    laplace = _read(mode)
     laplace.u = mode.u
     return LaplaceObjective(laplace, c, mode.joint).effects_at(x)

@@ -121,6 +121,11 @@ def read_gaussian(model: Model) -> Gaussian:
     return Gaussian(system, X, y[system.order], w[system.order], float(w.sum()))
 
 
+def is_shaped(model: Model) -> bool:
+    """Tell whether effects of the model are not normal."""
+    return any(term.level_structure.distribution is not None for term in model.design.terms)
+
+
 def is_gaussian(model: Model) -> bool:
     """Tell whether sigma and the coefficients can be profiled: a free Gaussian of one predictor."""
     fixed = [prior.is_fixed for block in model.blocks for prior in block.priors]

@@ -21,11 +21,6 @@ from glmm_bayes.taylor import Taylor
 SMALLEST = 0.05  # of a predictor: a standard deviation to start from
 
 
-def is_shaped(model: Model) -> bool:
-    """Tell whether effects of the model are not normal."""
-    return any(term.level_structure.distribution is not None for term in model.design.terms)
-
-
 def maximise_shaped(model: Model, nagq: int) -> Mode:
     """
     Maximise the likelihood by adaptive quadrature about each level's mode.
@@ -36,10 +31,9 @@ def maximise_shaped(model: Model, nagq: int) -> Mode:
         If the effects are more than one a level of one grouping, or the nodes one.
     """
     distribution = _checked(model, nagq)
-    normal = with_normal_effects(model)
+    normal, integral = with_normal_effects(model), read_shaped(model, nagq)
     near = maximise_laplace(Coordinates.of(normal), restricted=False)
     coordinates = Coordinates.unconstrained(model)
-    integral = ShapedIntegral(read_laplace(normal), density_of(distribution), nagq)
     objective = LaplaceObjective(integral, coordinates, joint=False)
     coefficients = near.coordinates.split(near.x)
     size = np.array([max(abs(float(near.coordinates.Lambdas(near.x)[0][0, 0])), SMALLEST)])
@@ -55,6 +49,14 @@ def maximise_shaped(model: Model, nagq: int) -> Mode:
     objective.forget()
     axes = np.diag(units * coordinates.spreads) @ root(inverse)
     return concluded(objective, x, axes, near.evaluations)
+
+
+def read_shaped(model: Model, nagq: int) -> ShapedIntegral:
+    """Build the likelihood's integral, with this many nodes a level."""
+    distribution = model.design.terms[0].level_structure.distribution
+    assert distribution is not None
+    laplace = read_laplace(with_normal_effects(model))
+    return ShapedIntegral(laplace, density_of(distribution), nagq)
 
 
 def density_of(distribution: Shaped) -> LogDensity:

@@ -113,6 +113,16 @@ class ShapedIntegral:
         """Give the effects' mode u `(q,)`."""
         return self._top(self._given(coefficients, Lambdas, precisions)).u
 
+    def factor(
+        self,
+        coefficients: Sequence[np.ndarray],
+        Lambdas: Sequence[np.ndarray],
+        precisions: Precisions | None,
+    ) -> Any:
+        """Factor the effects' negative Hessian at their mode."""
+        given = self._given(coefficients, Lambdas, precisions)
+        return self._factor(Lambdas, given, self._top(given))
+
     def marginal(
         self,
         coefficients: Sequence[np.ndarray],
