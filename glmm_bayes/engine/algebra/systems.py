@@ -17,7 +17,7 @@ DENSE, FILLED = 2e10, 3e8  # operations a second of LAPACK, and of the sparse fa
 MOST = 12_000  # columns of the dense rest that memory allows: four matrices of 1.2 GB
 MOST_FILLED = 1.5e8  # entries of a sparse factor: with where they stand, 2.4 GB
 MET = 2e6  # pairs of effects a second, where equations are solved by products alone
-FULL = 0.3  # of all effects, which rows meet
+FULL = 0.5  # of all effects, which rows meet
 MOST_WRITTEN = 1e8  # entries of Z as a dense matrix
 WORTH = 400  # columns of the dense rest, which moving single levels is worth
 EXACT, TIMES = 1.0, 2.0  # seconds, and times those of products, that an exact answer is worth
@@ -35,15 +35,14 @@ def build_system(latent: Latent, X: np.ndarray, of: np.ndarray | None = None) ->
     alone = of is not None and not latent.terms
     if alone or latent.n * columns**2 * len(latent.predictors) ** 2 < TINY:
         return Dense.build(latent, X, of)
-    # Of rows that meet most effects there is nothing sparse.
-    if _entries(latent) > FULL * columns and latent.n * columns < MOST_WRITTEN:
-        return Dense.build(latent, X, of)
     # Imported where it is needed: its passes are compiled, or loaded, in some tenths of a second.
     from glmm_bayes.engine.algebra.blocked import Blocked
     from glmm_bayes.engine.algebra.sparse import Sparse
 
     if not _can_be_blocked(latent):
-        return Sparse.build(latent, X, of)
+        # Of rows that meet most effects there is nothing sparse.
+        full = _entries(latent) > FULL * columns and latent.n * columns < MOST_WRITTEN
+        return Dense.build(latent, X, of) if full else Sparse.build(latent, X, of)
     blocks = Blocked.build(latent, X)
     if blocks.q2 <= FEW:
         return blocks
