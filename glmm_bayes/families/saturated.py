@@ -69,9 +69,9 @@ def _interval(
     start: Any = family.working(y) if trials is None else y / np.maximum(trials, 1)
     if main.link == "identity":
         spread = np.sqrt(np.maximum(family.variance(params, trials), 0.0))  # type: ignore[misc]
-        reach = SPREADS * np.where(np.isfinite(spread), spread, params.get("sigma", 1.0))
+        reach: Any = np.where(np.isfinite(spread), spread, params.get("sigma", 1.0))
         apart = np.abs(start - params[main.name])
-        return start - reach - apart, start + reach + apart
+        return start - SPREADS * reach - apart, start + SPREADS * reach + apart
     lower, upper = main.support
     inside = np.clip(start, lower + EDGE, upper - EDGE if np.isfinite(upper) else np.inf)
     eta = link.linkfun(inside)
