@@ -434,6 +434,7 @@ def test_only_sparse_or_dense_takes_members_and_several_predictors(layout, monke
     c = case(layout, "regular", False)
     assert isinstance(build_system(c.latent, c.X), Dense)
     monkeypatch.setattr("glmm_bayes.engine.algebra.systems.TINY", 0)
+    monkeypatch.setattr("glmm_bayes.engine.algebra.systems.FULL", 1.0)
     assert isinstance(build_system(c.latent, c.X), Sparse)
 
 
