@@ -785,26 +785,22 @@ def test_a_broken_relationship_matrix_is_one_clear_error(entries: list[float], w
         gb.Model("y ~ relmat(1 | g, K)", series(), context={"K": K})
 
 
-def test_whitening_by_the_mode_has_the_joint_density_and_unit_curvature() -> None:
+def test_whitening_by_the_mode_has_unit_curvature() -> None:
     model = gb.Model("c ~ x + ar1(t | g)", series(), family="poisson")
     joint = read_density(model)
     density = whitened_density(model, joint)
-    z = 0.3 * np.random.default_rng(1).standard_normal(joint.size)
-    value, gradient = density(z)
-    assert value == pytest.approx(joint.value_and_gradient(density.place(z))[0], rel=1e-12)
-    steps = 1e-5 * np.eye(joint.size)[[0, 3, 4, 20]]
-    found = [(density(z + s)[0] - density(z - s)[0]) / 2e-5 for s in steps]
-    np.testing.assert_allclose(gradient[[0, 3, 4, 20]], found, rtol=1e-4, atol=1e-5)
-    none = np.zeros(joint.size)
-    bends = [(density(none - s)[1] - density(none + s)[1]) @ s / (2 * s @ s) for s in steps[2:]]
+    steps, none = 1e-5 * np.eye(joint.size)[[4, 20]], np.zeros(joint.size)
+    bends = [(density(none - s)[1] - density(none + s)[1]) @ s / (2 * s @ s) for s in steps]
     np.testing.assert_allclose(bends, 1.0, atol=1e-3)
 
 
-def test_whitening_sets_shared_parts_apart_with_their_volume() -> None:
-    """The density of bym2's coordinates, that of its nodes times the Jacobian by differences."""
+@pytest.mark.parametrize("term", ["bym2(1 | area, W)", "ar1(t | area)"])
+def test_whitening_has_the_joint_density_times_its_volume(term: str) -> None:
+    """The density of the coordinates, that of the effects times the Jacobian by differences."""
     rng = np.random.default_rng(2)
-    data = pd.DataFrame({"area": [*"abcde"] * 4, "n": rng.poisson(4.0, 20)})
-    model = gb.Model("n ~ bym2(1 | area, W)", data, "poisson", context={"W": MAP})
+    data = pd.DataFrame({"area": [*"abcde"] * 4, "t": np.repeat(range(4), 5)})
+    data["n"] = rng.poisson(4.0, 20)
+    model = gb.Model(f"n ~ {term}", data, "poisson", context={"W": MAP})
     joint = read_density(model)
     density = whitened_density(model, joint)
 

@@ -2,9 +2,11 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import numpy as np
+from scipy.special import expit, log_ndtr, ndtri
 
 from glmm_bayes.engine.density.joint import Joint
 
@@ -16,8 +18,9 @@ class Affine:
 
     The outer parameters are `centre + axes z`; the effects in standard units their mode, which
     moves with these by `slopes`, plus what they vary given them, by the factor of their negative
-    Hessian at the mode. Of terms that are *eased* this is said of other coordinates of their
-    effects, which depend less on the outer parameters.
+    Hessian at the mode. Parameters between two bounds are normal quantiles there, whose tails are
+    shorter than those of log odds. Of terms that are *eased* this is said of other coordinates of
+    their effects, which depend less on the outer parameters.
 
     Attributes
     ----------
@@ -41,6 +44,7 @@ class Affine:
         """Evaluate the log density at z `(size,)`, up to a constant, and its gradient."""
         d, joint = len(self.centre), self.joint
         outer, w = self._coordinates(z)
+        t = self._start + self._turned @ z[:d]
         theta = joint.outer.constrain(outer)
         value, by_x = joint.value_and_gradient(self._placed(outer, w))
         by_w, by_theta = by_x[d:].copy(), np.zeros_like(theta)
@@ -56,7 +60,10 @@ class Affine:
         slope = joint.outer.jacobian(outer, theta)[2]
         by_outer = by_x[:d] + joint.outer.pull(by_theta, theta, slope)
         noise = self.factor.root_slopes(self._noise_slopes(by_w), np.empty(0))[0]
-        return value, np.concatenate([self.axes.T @ by_outer + self.slopes.T @ by_w, noise])
+        _, stretch, by_stretch = _probits(t[self._shares])
+        value += float(np.log(stretch).sum())
+        by_outer[self._shares] = by_outer[self._shares] * stretch + by_stretch
+        return value, np.concatenate([self._turned.T @ by_outer + self.slopes.T @ by_w, noise])
 
     def place(self, z: np.ndarray) -> np.ndarray:
         """Give x `(size,)` of z."""
@@ -79,7 +86,30 @@ class Affine:
         for own, easing, at in self._eased:
             given = {k: theta[s] for k, s in own.between.theta.items()}
             noise[at] = easing.coordinates(given, noise[at].reshape(own.q, own.p)).ravel()
-        return self.centre + self.axes @ z[:d], self.middle + self.slopes @ z[:d] + noise
+        outer = self._start + self._turned @ z[:d]
+        outer[self._shares] = _probits(outer[self._shares])[0]
+        return outer, self.middle + self.slopes @ z[:d] + noise
+
+    @cached_property
+    def _shares(self) -> np.ndarray:
+        """Where parameters between two bounds stand, whose log odds have long tails."""
+        free = self.joint.outer.free
+        both = np.isfinite(self.joint.outer.lower[free]) & np.isfinite(self.joint.outer.upper[free])
+        return np.flatnonzero(both)
+
+    @cached_property
+    def _start(self) -> np.ndarray:
+        """The centre, with the normal quantile of shares in place of their log odds."""
+        found = self.centre.copy()
+        found[self._shares] = ndtri(expit(self.centre[self._shares]))
+        return found
+
+    @cached_property
+    def _turned(self) -> np.ndarray:
+        """The axes there."""
+        found = self.axes.copy()
+        found[self._shares] /= _probits(self._start[self._shares])[1][:, None]
+        return found
 
     def _noise_slopes(self, by_w: np.ndarray) -> np.ndarray:
         found, theta = by_w.copy(), self.joint.outer.constrain(self.centre)
@@ -95,3 +125,11 @@ class Affine:
             given = {k: theta[s] for k, s in own.between.theta.items()}
             v[at] = easing.nodes(given, w[at].reshape(own.q, own.p)).ravel()
         return np.concatenate([outer, v])
+
+
+def _probits(t: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Give the log odds x of the normal probability of t, dx / dt, and the slope of its log."""
+    below, above = log_ndtr(t), log_ndtr(-t)
+    log_normal = -0.5 * t * t - 0.5 * np.log(2 * np.pi)
+    one, other = np.exp(log_normal - below), np.exp(log_normal - above)
+    return below - above, one + other, -t - one + other
