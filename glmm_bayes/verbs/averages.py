@@ -20,7 +20,8 @@ from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.datagrid import GRIDS, datagrid, grouping_variables
 from glmm_bayes.verbs.describe import predictor_label
 from glmm_bayes.verbs.intervals import Scale
-from glmm_bayes.verbs.predict import PARAM, category_labels, check_names, in_parts, with_any_group
+from glmm_bayes.verbs.new_rows import with_any_group
+from glmm_bayes.verbs.predict import PARAM, category_labels, check_names, in_parts
 from glmm_bayes.verbs.sources import drawn
 
 GROUPS = ("population", "conditional", "marginal")

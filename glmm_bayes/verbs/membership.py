@@ -11,7 +11,7 @@ from glmm_bayes.model import Model
 from glmm_bayes.predictive import in_rows, on_own_scale
 from glmm_bayes.registry import suggestion
 from glmm_bayes.verbs.intervals import LOGIT
-from glmm_bayes.verbs.predict import rows_of, with_any_group
+from glmm_bayes.verbs.new_rows import rows_of, with_any_group
 
 KINDS = ("posterior", "prior")
 GROUPS = ("conditional", "population")
