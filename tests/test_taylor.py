@@ -262,3 +262,27 @@ def test_the_namespace_of_the_formulas_takes_them():
     one_argument = set(vars(NUMPY)) - {"where", "clip", "stack", "concatenate", "eye"} - others
     for name in one_argument:
         assert isinstance(getattr(NUMPY, name)(x), Taylor), name
+
+
+@pytest.mark.parametrize("at", [-700.0, 700.0])
+def test_very_small_and_large_numbers_keep_their_derivatives(at):
+    """Functions of m = e^x that are a x, or e^(a x), in closed form."""
+    (x,) = variables([at])
+    m = np.exp(x)
+    lines = {1.0: np.log(m), -1.0: np.log(np.reciprocal(m)), 0.0: np.log(m / m), 3.0: np.log(m) * 3}
+    for slope, found in lines.items():
+        for monomial, expected in [((0,), slope), ((0, 0), 0.0), ((0, 0, 0), 0.0)]:
+            np.testing.assert_allclose(found.derivative(*monomial), expected, atol=1e-12)
+    for a, found in [(0.5, np.sqrt(m)), (0.25, m**0.25), (-1.0, 1 / m), (-0.5, m**-0.5)]:
+        for k in (1, 2, 3):
+            found_k = found.derivative(*[0] * k)
+            np.testing.assert_allclose(found_k, a**k * np.exp(a * at), rtol=1e-12)
+
+
+def test_logarithms_of_gamma_functions_near_zero_keep_their_derivatives():
+    """Near 0 the gamma function is 1 / m, and log(1 + m) is m."""
+    (x,) = variables([-700.0])
+    m = np.exp(x)
+    for monomial, expected in [((0,), -1.0), ((0, 0), 0.0), ((0, 0, 0), 0.0)]:
+        np.testing.assert_allclose(special.gammaln(m).derivative(*monomial), expected, atol=1e-12)
+        np.testing.assert_allclose(np.log1p(m).derivative(*monomial), np.exp(-700.0), rtol=1e-12)

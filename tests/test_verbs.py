@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 import pytest
 import xarray as xr
-from scipy.stats import binom, kstest, norm
+from scipy.stats import binom, gamma, kstest, norm, poisson
 
 import glmm_bayes as gb
 from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.results import posterior_tree
 from glmm_bayes.verbs.hypothesis import read_statement
 from glmm_bayes.verbs.prior_predictive import _prior_draws
+from glmm_bayes.verbs.residuals import far_out
 
 QUICK = {"draws": 20, "tune": 20, "chains": 1, "cores": 1, "progressbar": False}
 
@@ -46,6 +47,37 @@ def test_quantile_residuals_are_those_of_the_averaged_distribution(sleepstudy_fi
     y = gb.load_dataset("sleepstudy")["Reaction"].to_numpy()
     at = norm.cdf((y - mu) / sigma.to_numpy()[..., None]).mean(axis=(0, 1))
     np.testing.assert_allclose(fit.residuals(), norm.ppf(at), rtol=1e-6)
+
+
+@pytest.mark.parametrize("side", [-1, 1])
+def test_quantile_residuals_keep_their_digits_at_20_standard_deviations(side):
+    y, params = np.array([side * 20.0, 0.3]), {"mu": np.zeros((1, 1)), "sigma": np.ones((1, 1))}
+    found = far_out(gb.FAMILIES["gaussian"], y, params, np.array([0.2, 0.8]))
+    np.testing.assert_allclose(found, y, rtol=1e-12)
+
+
+def test_residuals_far_out_are_those_of_scipys_log_tails():
+    y, share = np.array([400.0]), np.array([0.3])
+    found = far_out(gb.FAMILIES["poisson"], y, {"mu": np.full((1, 1), 30.0)}, share)
+    rest = np.logaddexp(np.log(0.3) + poisson.logsf(400, 30), np.log(0.7) + poisson.logsf(399, 30))
+    np.testing.assert_allclose(norm.logsf(found), rest, rtol=1e-10)
+    y, params = np.array([400.0]), {"mu": np.full((1, 1), 2.0), "alpha": np.full((1, 1), 3.0)}
+    found = far_out(gb.FAMILIES["gamma"], y, params, share)
+    np.testing.assert_allclose(norm.logsf(found), gamma.logsf(400, 3.0, scale=2 / 3), rtol=1e-10)
+
+
+def test_residuals_of_several_draws_average_their_tails():
+    params = {"mu": np.array([[0.0], [1.0]]), "sigma": np.ones((2, 1))}
+    found = far_out(gb.FAMILIES["gaussian"], np.array([25.0]), params, np.array([0.5]))
+    rest = np.logaddexp(norm.logsf(25), norm.logsf(24)) - np.log(2)
+    np.testing.assert_allclose(norm.logsf(found), rest, rtol=1e-12)
+
+
+def test_an_outlier_has_its_own_residual():
+    data = pd.DataFrame({"y": [0.0, 20.0, -30.0, 0.5]})
+    priors = {"beta[Intercept]": 0.0, "sigma": 1.0}
+    fit = drawn_from_prior(gb.Model("y ~ 1", data, priors=priors))
+    np.testing.assert_allclose(fit.residuals(), data["y"], rtol=1e-8)
 
 
 def test_quantile_residuals_of_counts_lie_within_their_step(cbpp_fit):

@@ -20,14 +20,17 @@ from glmm_bayes.families.tabulated import Tabulated
 from glmm_bayes.taylor import Taylor, expanded
 from glmm_bayes.taylor.monomials import Monomial
 
+STIFF = 1e8  # of nu: beyond, all are on the two counts next to the mean
+STILL = 1e-60  # of a variance over the mean
+
 
 def _core(y: Array, trials: Array | None, p: Params) -> Any:
-    mu, nu = p["mu"], 1 / p["phi"]
+    mu, nu = p["mu"], np.minimum(1 / p["phi"], STIFF)
     if not isinstance(mu, Taylor):
         return _log_mass(y, mu, sums(mu, nu))
-    found = sums(mu.value, nu.value)
+    found = sums(mu.value, nu.value if isinstance(nu, Taylor) else nu)
     partials: dict[Monomial, Any] = {(): _log_mass(y, mu.value, found)}
-    return expanded(partials | _partials(y, mu.value, found), [mu, nu])
+    return expanded(partials | _partials(y, mu.value, found), [mu / mu.value, nu])
 
 
 def _mass_of(k: Array, p: Params) -> Any:
@@ -40,40 +43,37 @@ def _log_mass(y: Array, mu: Array, found: Sums) -> Array:
 
 def _partials(y: Array, mu: Array, s: Sums) -> dict[Monomial, Array]:
     """
-    Give the derivatives by mu and nu, to third order.
+    Give the derivatives by mu, in units of it, and by nu, to third order.
 
     Notes
     -----
     With theta(mu, nu) the log of lambda, log P = y theta - nu w(y) - L(theta, nu), and the
     derivatives of L are the joint cumulants of y and -w, in which theta follows from
-    L_theta = mu. A and B are theta's slopes by mu and nu.
+    L_theta = mu. A and B are theta's slopes by mu and nu. Cumulants are over the variance, and a
+    slope by mu is times mu: neither overflows where mu is very small or large.
     """
-    k = s.cumulants
+    variance = np.maximum(s.cumulants[2, 0], STILL * mu)
+    k = {order: cumulant / variance for order, cumulant in s.cumulants.items()}
     D, R = y - mu, distance(y, mu) - s.mean_distance
-    A = 1 / k[2, 0]
-    B = k[1, 1] * A
-    V_m, V_n = k[3, 0] * A, k[3, 0] * B - k[2, 1]
-    A_m, A_n = -V_m * A * A, -V_n * A * A
-    C_n = k[2, 1] * B - k[1, 2]
-    B_n = C_n * A + k[1, 1] * A_n
-    V_mm = k[4, 0] * A * A + k[3, 0] * A_m
-    V_mn = (k[4, 0] * B - k[3, 1]) * A + k[3, 0] * A_n
+    A, B = mu / variance, k[1, 1]
+    V_n, C_n = k[3, 0] * B - k[2, 1], k[2, 1] * B - k[1, 2]
+    A_m, A_n, B_n = -k[3, 0] * A * A, -V_n * A, C_n - B * V_n
     V_nn = k[4, 0] * B * B - 2 * k[3, 1] * B + k[2, 2] + k[3, 0] * B_n
-    A_mm = -V_mm * A * A + 2 * V_m * V_m * A**3
-    A_mn = -V_mn * A * A + 2 * V_m * V_n * A**3
-    A_nn = -V_nn * A * A + 2 * V_n * V_n * A**3
     C_nn = k[3, 1] * B * B - 2 * k[2, 2] * B + k[1, 3] + k[2, 1] * B_n
-    B_nn = C_nn * A + 2 * C_n * A_n + k[1, 1] * A_nn
-    W_n = k[1, 1] * B - k[0, 2]
-    W_nn = C_n * B + k[1, 1] * B_n - (k[1, 2] * B - k[0, 3])
+    A_mm = (3 * k[3, 0] ** 2 - k[4, 0]) * A**3
+    A_mn = (3 * k[3, 0] * V_n - k[4, 0] * B + k[3, 1]) * A * A
+    A_nn = (2 * V_n * V_n - V_nn) * A
+    B_nn = C_nn - 2 * C_n * V_n + B * (2 * V_n * V_n - V_nn)
+    W_n = variance * (B * B - k[0, 2])
+    W_nn = variance * (C_n * B + B * B_n - (k[1, 2] * B - k[0, 3]))
     return {
         (0,): D * A,
         (1,): D * B - R,
-        (0, 0): D * A_m - A,
+        (0, 0): D * A_m - mu * A,
         (0, 1): D * A_n,
         (1, 1): D * B_n + W_n,
-        (0, 0, 0): D * A_mm - 2 * A_m,
-        (0, 0, 1): D * A_mn - A_n,
+        (0, 0, 0): D * A_mm - 2 * mu * A_m,
+        (0, 0, 1): D * A_mn - mu * A_n,
         (0, 1, 1): D * A_nn,
         (1, 1, 1): D * B_nn + W_nn,
     }

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.special import betaln, digamma, gammaln
 
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, within
-from glmm_bayes.families.incomplete import beta_variable, student_tails
+from glmm_bayes.families.incomplete import beta_variable, plain, student_tails
 from glmm_bayes.families.links import POSITIVE, REAL, UNIT
 from glmm_bayes.families.special import digamma_rising, log_peak, log_rising
 from glmm_bayes.families.summed import by_arrays
@@ -24,6 +24,7 @@ UNIT_LINKS = ("logit", "probit", "cloglog", "loglog", "cauchit", "identity", "lo
 SHAPE_LINKS = ("log", "identity", "softplus", "sqrt")
 SHAPE_PRIOR = Prior("InverseGamma", alpha=0.4, beta=0.3)
 HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
+FAR_OUT = 1e10
 
 any_number = within(-np.inf, np.inf, "values must be finite numbers")
 positive = within(0.0, np.inf, "values must be positive")
@@ -76,10 +77,16 @@ GAUSSIAN = add_family(
 
 
 def _student_core(y: Array, trials: Array | None, params: Params) -> Array:
-    nu, sigma = params["nu"], params["sigma"]
-    r = (y - params["mu"]) / sigma
+    nu, sigma, gap = params["nu"], params["sigma"], y - params["mu"]
+    r = gap / sigma
     scale = log_rising(0.5, nu / 2) - 0.5 * np.log(nu * np.pi) - np.log(sigma)
-    return scale - (nu + 1) / 2 * np.log1p(r * r / nu)
+    far = np.abs(plain(r)) > FAR_OUT * np.sqrt(plain(nu))
+    if not far.any():
+        return scale - (nu + 1) / 2 * np.log1p(r * r / nu)
+    # There 1 is nothing beside r², which may be more than a number.
+    log_r = np.log(np.abs(np.where(far, gap, 1.0))) - np.log(sigma) - 0.5 * np.log(nu)
+    r = np.where(far, 0.0, r)
+    return scale - (nu + 1) * np.where(far, log_r, 0.5 * np.log1p(r * r / nu))
 
 
 def _student_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
@@ -158,13 +165,13 @@ def gamma_core(y: Array, trials: Array | None, params: Params) -> Array:
     gap = (y - mu) / mu
     # Near the mean the difference of the two is all that is left of them.
     near = np.log1p(np.maximum(gap, -0.5))
-    return a * (np.where(np.abs(gap) < 0.5, near, np.log(y / mu)) - gap) + log_peak(a)
+    return a * (np.where(np.abs(gap) < 0.5, near, np.log(y) - np.log(mu)) - gap) + log_peak(a)
 
 
 def _gamma_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
     a, mu = params["alpha"], params["mu"]
-    by_alpha = np.log(a) + 1 + np.log(y / mu) - y / mu - digamma(a)
-    return {"mu": a * (y - mu) / (mu * mu), "alpha": by_alpha}
+    by_alpha = np.log(a) + 1 + np.log(y) - np.log(mu) - y / mu - digamma(a)
+    return {"mu": a * ((y - mu) / mu / mu), "alpha": by_alpha}
 
 
 GAMMA = add_family(
@@ -189,13 +196,14 @@ GAMMA = add_family(
 
 def _wald_core(y: Array, trials: Array | None, params: Params) -> Array:
     mu, lam = params["mu"], params["lam"]
-    return 0.5 * np.log(lam) - 0.5 * lam * (y - mu) ** 2 / (mu * mu * y)
+    gap = (y - mu) / mu
+    return 0.5 * np.log(lam) - 0.5 * lam * gap * gap / y
 
 
 def _wald_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
     mu, lam = params["mu"], params["lam"]
-    distance = (y - mu) ** 2 / (mu * mu * y)
-    return {"mu": lam * (y - mu) / mu**3, "lam": 0.5 / lam - 0.5 * distance}
+    gap = (y - mu) / mu
+    return {"mu": lam * gap / mu / mu, "lam": 0.5 / lam - 0.5 * gap * gap / y}
 
 
 INVERSE_GAUSSIAN = add_family(
@@ -226,7 +234,7 @@ EXPONENTIAL = add_family(
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["mu"] ** 2,
         core=lambda y, trials, p: -np.log(p["mu"]) - y / p["mu"],
-        score=lambda y, trials, p: {"mu": (y - p["mu"]) / p["mu"] ** 2},
+        score=lambda y, trials, p: {"mu": (y - p["mu"]) / p["mu"] / p["mu"]},
         problem=positive,
         tails=lambda y, p, xp: hazard_tails(y / p["mu"], xp),
         deviance=lambda y, trials, p: 2 * ((y - p["mu"]) / p["mu"] - np.log(y / p["mu"])),
@@ -236,13 +244,13 @@ EXPONENTIAL = add_family(
 
 def _weibull_core(y: Array, trials: Array | None, params: Params) -> Array:
     a = params["alpha"]
-    log_t = np.log(y / params["mu"]) + gammaln(1 + 1 / a)
+    log_t = np.log(y) - np.log(params["mu"]) + gammaln(1 + 1 / a)
     return np.log(a) + a * log_t - np.exp(a * log_t)
 
 
 def _weibull_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
     a = params["alpha"]
-    log_t = np.log(y / params["mu"]) + gammaln(1 + 1 / a)
+    log_t = np.log(y) - np.log(params["mu"]) + gammaln(1 + 1 / a)
     rest = 1 - np.exp(a * log_t)
     by_alpha = 1 / a + rest * (log_t - digamma(1 + 1 / a) / a)
     return {"mu": -a * rest / params["mu"], "alpha": by_alpha}
@@ -250,7 +258,7 @@ def _weibull_score(y: Array, trials: Array | None, params: Params) -> dict[str, 
 
 def _weibull_tails(y: Any, p: Params, xp: Any) -> Any:
     a = p["alpha"]
-    return hazard_tails(xp.exp(a * (xp.log(y / p["mu"]) + xp.gammaln(1 + 1 / a))), xp)
+    return hazard_tails(xp.exp(a * (xp.log(y) - xp.log(p["mu"]) + xp.gammaln(1 + 1 / a))), xp)
 
 
 def _weibull_scale(p: Params) -> Array:

@@ -63,7 +63,7 @@ def _negbinomial_core(y: Array, trials: Array | None, params: Params) -> Array:
 def _negbinomial_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
     mu, a = params["mu"], params["alpha"]
     by_a = digamma_rising(y, a) - np.log1p(mu / a) - (y - mu) / (a + mu)
-    return {"mu": a * (y - mu) / (mu * (a + mu)), "alpha": by_a}
+    return {"mu": a / (a + mu) * ((y - mu) / mu), "alpha": by_a}
 
 
 def _negbinomial_by_mean(y: Array, trials: Array | None, params: Params) -> Iterator[Array]:

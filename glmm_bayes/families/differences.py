@@ -60,9 +60,17 @@ def _series(n: Array, x: Any) -> Any:
     return np.where(n > 0, n * np.log(0.5 * x), 0.0) - gammaln(n + 1) + np.log(total) - x
 
 
+def _hypotenuse(a: Any, b: Any) -> Any:
+    """Give sqrt(a² + b²) of positive numbers, whose squares may be none."""
+    large, small = np.maximum(a, b), np.minimum(a, b)
+    share = small / large
+    return large * np.sqrt(1 + share * share)
+
+
 def _uniform(n: Array, x: Any) -> Any:
-    size = np.sqrt(n * n + x * x)
-    inverse, square = 1 / size, n * n / (size * size)
+    size = _hypotenuse(x, n)
+    inverse, share = 1 / size, n / size
+    square = share * share
     total: Any = 0.0
     for coefficients in reversed(_debye()[1:]):
         u: Any = 0.0
@@ -70,14 +78,13 @@ def _uniform(n: Array, x: Any) -> Any:
             u = u * square + c
         total = (total + u) * inverse
     # S - x, without the loss of every digit where x is the larger.
-    rise = n * n / (size + x)
+    rise = n * (n / (size + x))
     return rise - n * np.arcsinh(n / x) - 0.5 * np.log(2 * np.pi * size) + np.log1p(total)
 
 
 def _log_mass(y: Array, trials: Array | None, p: Params) -> Any:
     mu, phi = p["mu"], p["phi"]
-    spread = np.sqrt(mu * mu + phi * phi)
-    rise = mu * mu / (spread + phi)
+    rise = mu * (mu / (_hypotenuse(mu, phi) + phi))
     return y * np.arcsinh(mu / phi) - rise + log_bessel(np.abs(y), phi)
 
 

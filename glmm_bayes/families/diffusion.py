@@ -38,7 +38,11 @@ def _log_density(y: Any, p: Params, xp: Any) -> Any:
     t = xp.where(after, t, 1.0)
     v = xp.where(y > 0, -p["mu"], p["mu"])
     w = xp.where(y > 0, 1 - p["bias"], p["bias"])
-    found = _log_first(t / a / a, w, xp) - v * a * w - 0.5 * v * v * t - 2 * xp.log(a)
+    log_u = xp.log(t) - 2 * xp.log(a)
+    # At once, or much later than all others, next to nothing arrives.
+    after = after & (log_u > np.log(TINY))
+    u = xp.exp(xp.clip(log_u, np.log(TINY), -np.log(TINY)))
+    found = _log_first(u, w, xp) - v * a * w - 0.5 * v * v * t - 2 * xp.log(a)
     return xp.where(after, found, -np.inf)
 
 

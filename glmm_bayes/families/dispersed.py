@@ -23,6 +23,7 @@ from glmm_bayes.families.tails import hazard_tails
 # this, its probabilities sum to 1 within 1e-13 unless phi is below 0.01.
 SHORT = 128
 STEEP = 300.0  # of a hazard's logarithm
+NOTHING = -740.0  # exp of it is 0 beside 1
 
 
 def stirling(y: Array) -> Array:
@@ -61,11 +62,19 @@ def _genpois_log_mass(mu: Array, root: Array) -> Any:
     if not np.any(short):
         return 0.0
     end = int(np.max(np.where(short, _end(_plain(mu), _plain(root), NUMPY), 0.0))) + 1
-    total: Any = np.exp(-mu / root)
-    for k in range(1, end + 1):
-        y = np.asarray(float(k))
-        total = total + np.exp(_genpois_raw(y, mu, root, NUMPY) + stirling(y))
-    return np.log(np.where(short, total, 1.0))
+    places = [np.asarray(float(k)) for k in range(end + 1)]
+    logs = [_genpois_raw(y, mu, root, NUMPY) + stirling(y) for y in places]
+    # Beside the largest the others may be less than the last digit of 1.
+    largest = np.argmax(np.stack(np.broadcast_arrays(*map(_plain, logs))), axis=0)
+    top: Any = logs[0]
+    for k, each in enumerate(logs):
+        top = np.where(largest == k, each, top)
+    others: Any = sum(
+        np.where(largest == k, 0.0, np.exp(np.maximum(each - top, NOTHING)))
+        for k, each in enumerate(logs)
+    )
+    found = top + np.log1p(others)
+    return np.where(short, found, 0.0)
 
 
 def _plain(x: Any) -> Any:

@@ -94,12 +94,15 @@ class RowDensity:
                 return _weighted(self.weights, score)[None]
             _, score = self.family.kernel
             found = score(self.y, self.trials, self._parameters(eta))
-            return np.stack(
+            by_eta = np.stack(
                 [
                     _weighted(self.weights, found[name] * self.links[name].slope(row))
                     for name, row in zip(self.names, eta, strict=True)
                 ]
             )
+        # By a parameter near 0 a slope may overflow that by its logarithm is a number.
+        whole = np.isfinite(by_eta).all() or self.family.core is None
+        return by_eta if whole else self(eta, 1).first
 
     def repeated(self, times: int) -> "RowDensity":
         """Put the rows one after the other, so many times."""
@@ -174,8 +177,6 @@ class RowDensity:
             w = None if self.weights is None else self.weights[at]
             value[at] = _weighted(w, log_p.value)
             _store(log_p, w, [tensor[..., at] for tensor in tensors])
-        # Where a formula overflows on its way there is no density to speak of.
-        value = np.where(np.isnan(value), -np.inf, value)
         return Expansion(value + self._constant, *tensors)
 
 

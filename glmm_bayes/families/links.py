@@ -19,6 +19,7 @@ CIRCLE = (-np.pi, np.pi)
 CORRELATION = (-1.0, 1.0)
 # Rounded to 1 or 2 the power of a variance would leave the interval.
 WITHIN_ONE_TWO = (1.0 + 1e-12, 2.0 - 1e-12)
+ABOVE_ONE = 1.0 + np.finfo(float).eps
 
 
 @dataclass(frozen=True, eq=False)
@@ -181,7 +182,7 @@ add_link(
     Link(
         "logm1",
         lambda mu, xp=NUMPY: xp.log(mu - 1),
-        lambda eta, xp=NUMPY: 1 + xp.exp(eta),
+        lambda eta, xp=NUMPY: xp.clip(1 + xp.exp(eta), ABOVE_ONE, np.inf),
         np.exp,
         (1.0, np.inf),
     )

@@ -17,6 +17,9 @@ MOST = 1_000_000  # terms of one sum
 CELLS = 400_000  # rows times terms worked on at once
 LARGE = 1e3
 STEPS = 100
+NORMAL = 1e13  # from this mean on, with as many times nu, y and w are those of a normal y
+SHARP = 1e4
+RARE, TWO = 0.01, 100.0
 ORDERS = [(i, j) for i in range(5) for j in range(5) if 2 <= i + j <= 4 and (i, j) != (0, 4)]
 
 
@@ -57,7 +60,9 @@ def distance(y: Array, mu: Array) -> Array:
     a, t = np.asarray(mu, float) + 1.0, y - mu
     far = (a > LARGE) & (y > 0.5 * LARGE)
     b, s = np.where(far, a, LARGE), np.where(far, t, 0.0)
-    series = (b + s - 0.5) * np.log1p(s / b) - s + (1 / (b + s) - 1 / b) / 12
+    c = np.where(far, y + 1.0, LARGE)
+    log_ratio = np.where(c < 0.5 * b, np.log(c / b), np.log1p(s / b))
+    series = (c - 0.5) * log_ratio - s + (1 / c - 1 / b) / 12
     whole = np.asarray(y, float)
     table = _log_factorials()
     small = whole < len(table)
@@ -70,13 +75,18 @@ def sums(mu: Array, nu: Array) -> Sums:
     """Find the distributions of means mu and exponents nu, and sum them."""
     mu, nu = np.broadcast_arrays(np.asarray(mu, float), np.asarray(nu, float))
     pairs, back = np.unique(np.stack([mu.ravel(), nu.ravel()]), axis=1, return_inverse=True)
-    delta, columns = _solved(*pairs)
+    delta, found = _normal(*pairs)
+    near = ~((pairs[0] > NORMAL) & (pairs[0] * pairs[1] > SHARP))
+    if near.any():
+        delta[near], moments = _solved(*pairs[:, near])
+        for order, column in (moments | _cumulants(moments)).items():
+            found[order][near] = column
 
     def whole(column: Array) -> Array:
         return column[back.ravel()].reshape(mu.shape)
 
-    raw = {order: whole(column) for order, column in columns.items()}
-    return Sums(nu, whole(delta), raw[0, 0], raw[0, 1], _cumulants(raw))
+    cumulants = {order: whole(found[order]) for order in ORDERS}
+    return Sums(nu, whole(delta), whole(found[0, 0]), whole(found[0, 1]), cumulants)
 
 
 def _solved(mu: Array, nu: Array) -> tuple[Array, dict[tuple[int, int], Array]]:
@@ -95,17 +105,51 @@ def _solved(mu: Array, nu: Array) -> tuple[Array, dict[tuple[int, int], Array]]:
             near = np.abs(shift) < 0.1 * mean
             rise = np.where(near, np.log1p(-shift / mean), np.log(m / mean))
             rise = rise - (1 - n) * np.log1p(-shift / (1 + mean))
-        step = np.clip(rise / slope, -2 - n, 2 + n)
+            # Where all is on one side of the mean there is no slope.
+            rise = np.where(slope > 0, rise / slope, np.where(over, -np.inf, np.inf))
+        rise = np.where(shift == 0, 0.0, rise)
+        step = np.clip(rise, -2 - n, 2 + n)
         new = d + step
         out = ~((new > low[todo]) & (new < high[todo]))
         middle = 0.5 * (low[todo] + high[todo])
         new = np.where(out & np.isfinite(middle), middle, new)
         delta[todo] = new
-        open_ = np.abs(new - d) * np.sqrt(variance) > 1e-11
+        with np.errstate(all="ignore"):
+            spread = np.maximum(np.sqrt(variance), variance / mean)
+        open_ = ~((np.abs(new - d) * spread <= 1e-11) & (variance > 0))
         todo = todo[open_ & (np.abs(new - d) > 1e-15 * np.abs(d))]
         if not len(todo):
             break
     return delta, _moments(mu, nu, delta)
+
+
+def _normal(mu: Array, nu: Array) -> tuple[Array, dict[tuple[int, int], Array]]:
+    """
+    Give delta, log total, mean of w and cumulants in the limit of large means.
+
+    Notes
+    -----
+    There y is normal of variance mu / nu, and w is (y - mu)² / (2 mu); derivatives by nu turn
+    cumulants of y into those with w.
+    """
+    variance, none = mu / nu, 0.0 * mu
+    third = variance / nu / nu
+    found = {
+        (0, 0): 0.5 * np.log(2 * np.pi * variance),
+        (0, 1): 0.5 / nu,
+        (2, 0): variance,
+        (1, 1): none,
+        (0, 2): 0.5 / nu / nu,
+        (3, 0): variance / nu,
+        (2, 1): variance / nu,
+        (1, 2): none,
+        (0, 3): 1 / nu / nu / nu,
+        (4, 0): third,
+        (3, 1): 2 * third,
+        (2, 2): 2 * third,
+        (1, 3): none,
+    }
+    return -0.5 * (nu + 1) / mu, {order: np.array(column) for order, column in found.items()}
 
 
 def _start(mu: Array, nu: Array) -> Array:
@@ -119,7 +163,15 @@ def _start(mu: Array, nu: Array) -> Array:
     """
     shifted = mu + (nu - 1) / (2 * np.maximum(nu, 1.0))
     under = np.maximum(nu * np.log(np.maximum(shifted, 1e-300)), np.log(mu))
-    return np.where(nu < 1, np.log(mu) - (1 - nu) * np.log1p(mu), under)
+    found = np.where(nu < 1, np.log(mu) - (1 - nu) * np.log1p(mu), under)
+    # Of few counts over 1, and where all are on the two next to the mean, by two probabilities.
+    below = np.floor(mu)
+    share = np.clip(mu - below, 1e-12, 1 - 1e-12)
+    share = np.where(mu < RARE, mu, share)
+    two = nu * np.log(below + 1) + np.log(share) - np.log1p(-share)
+    whole = 0.5 * nu * (np.log(np.maximum(mu, 1.0)) + np.log(mu + 1))
+    two = np.where((mu == below) & (mu > 0), whole, two)
+    return np.where((nu >= 1) & ((mu < RARE) | (nu > TWO * (mu + 1))), two, found)
 
 
 def _window(mu: Array, nu: Array, delta: Array) -> tuple[Array, Array, Array]:
@@ -165,7 +217,11 @@ def _terms(
     # A sum from its edge in large steps is the integral, plus half of the first term.
     p[:, 0] *= np.where((first[:, 0] == 0) & (step[:, 0] > 1), 0.5 + 0.5 / step[:, 0], 1.0)
     total = p.sum(axis=1, keepdims=True)
-    return t, w, p / total, (top + np.log(total * step))[:, 0]
+    rest = p.sum(axis=1, keepdims=True, where=p < 1)
+    # Beside one count the others may be less than the last digit of 1.
+    alone = (step == 1) & (total < 1.5)
+    log_total = top + np.where(alone, np.log1p(rest), np.log(total * step))
+    return t, w, p / total, log_total[:, 0]
 
 
 def _first_moments(mu: Array, nu: Array, delta: Array) -> tuple[Array, Array, Array]:

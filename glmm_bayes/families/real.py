@@ -7,6 +7,7 @@ import numpy as np
 from scipy.special import gamma, log_ndtr
 
 from glmm_bayes.families.continuous import (
+    FAR_OUT,
     HALF_LOG_2PI,
     REAL_LINKS,
     SIGMA,
@@ -92,11 +93,16 @@ SKEW_NORMAL = add_family(
 
 
 def _extreme_value(y: Any, p: Params, xp: Any) -> Any:
-    z = (y - p["mu"]) / p["sigma"]
-    inside = 1 + p["xi"] * z > 0
-    u = xp.where(inside, p["xi"] * z, 0.0)
-    t = xp.where(inside, z, 0.0) * log1p_ratio(u, xp)
-    found = -xp.log(p["sigma"]) - t - xp.log1p(u) - xp.exp(-t)
+    gap, log_sigma = p["xi"] * (y - p["mu"]), xp.log(p["sigma"])
+    inside = gap > -p["sigma"]
+    # Far out 1 is nothing beside u, which may be more than a number.
+    far = gap > FAR_OUT * p["sigma"]
+    close = inside & ~far
+    z = xp.where(close, y - p["mu"], 0.0) / p["sigma"]
+    u = xp.where(close, p["xi"] * z, 0.0)
+    log_u = xp.log(xp.where(far, gap, 1.0)) - log_sigma
+    t = xp.where(far, log_u / xp.where(far, p["xi"], 1.0), z * log1p_ratio(u, xp))
+    found = -log_sigma - t - xp.where(far, log_u, xp.log1p(u)) - xp.exp(-t)
     return xp.where(inside, found, -np.inf)
 
 

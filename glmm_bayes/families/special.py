@@ -7,22 +7,23 @@ import numpy as np
 from scipy.special import digamma, erfcx, gammaln, i0e, i1e
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.taylor import Taylor, differentiable, polygammas
-from glmm_bayes.taylor.slopes import below_log_ndtr
+from glmm_bayes.taylor import Taylor, differentiable
+from glmm_bayes.taylor.slopes import below_log_ndtr, relative_polygammas
 
 type Array = np.ndarray | float
 
 LOG_HALF = -np.log(2.0)
+BEYOND = 1e50
 LARGE = 1e3  # from here on three terms of Stirling's series are exact to 1e-11
 
 
 def _rising(y: Array, a: np.ndarray) -> Iterator[np.ndarray]:
     yield log_rising(y, a)
-    yield digamma_rising(y, a)
+    yield a * digamma_rising(y, a)
     yield from polygammas_rising(y, a)
 
 
-@differentiable(_rising)
+@differentiable(_rising, unit=lambda a: a)
 def log_rising(y: Array, a: np.ndarray) -> np.ndarray:
     """
     Give log Gamma(a + y) - log Gamma(a), for y >= 0.
@@ -49,7 +50,8 @@ def log_peak(a: np.ndarray) -> np.ndarray:
     Abramowitz & Stegun (1964), 6.1.41.
     """
     far, near = np.maximum(a, LARGE), np.minimum(a, LARGE)
-    series = 0.5 * np.log(far / (2 * np.pi)) - (1 - 1 / (30 * far * far)) / (12 * far)
+    over = 1 / far
+    series = 0.5 * np.log(far / (2 * np.pi)) - (1 - over * over / 30) * over / 12
     return np.where(a < LARGE, near * np.log(near) - near - gammaln(near), series)
 
 
@@ -63,17 +65,27 @@ def digamma_rising(y: Array, a: np.ndarray) -> np.ndarray:
 
 
 def polygammas_rising(y: Array, a: np.ndarray) -> Iterator[np.ndarray]:
-    """Give the next two derivatives of `log_rising` by a; its source, 6.4.12 and 6.4.13."""
+    """
+    Give the next two derivatives of `log_rising` by a, times a² and a³.
+
+    Notes
+    -----
+    The same source, 6.4.12 and 6.4.13.
+    """
     far = np.maximum(a, LARGE)
     u, v = 1 / (far + y), 1 / far
-    gap, both, squares = -y * u * v, u + v, u * u + v * v
+    share = far * u
+    gap, both, squares = -y * share, u + v, u * u + v * v
+    rest = squares + u * v + both * squares / 2
     series = (
         gap * (1 + both / 2 + (squares + u * v) / 6),
-        -gap * (both + squares + u * v + both * squares / 2),
+        -gap * (share + 1 + far * rest),
     )
     near = np.minimum(a, LARGE)
-    for above, below, far_off in zip(polygammas(near + y), polygammas(near), series, strict=True):
-        yield np.where(a < LARGE, above - below, far_off)
+    part = near / (near + y)
+    above, below = relative_polygammas(near + y), relative_polygammas(near)
+    for power, (over, under, far_off) in enumerate(zip(above, below, series, strict=True), start=2):
+        yield np.where(a < LARGE, over * part**power - under, far_off)
 
 
 def softplus(x: Any) -> Any:
@@ -93,26 +105,37 @@ def logistic(x: np.ndarray) -> np.ndarray:
 def log_mills(x: Any, xp: Any = NUMPY) -> Any:
     """Give log Phi(x) + x²/2, which far left is about -log(-x)."""
     if xp is NUMPY:
-        return x.compose(_mills(x.value)) if isinstance(x, Taylor) else next(_mills(x))
+        if isinstance(x, Taylor):
+            return x.compose(_mills(x.value), _mills_unit(x.value))
+        return next(_mills(x))
     import pytensor.tensor as pt
 
     return xp.log(0.5 * pt.erfcx(-x / np.sqrt(2.0)))
 
 
+def _mills_unit(x: Any) -> Any:
+    return np.where(x < -BEYOND, x, 1.0)
+
+
 def _mills(x: Any) -> Iterator[np.ndarray]:
-    """Give log erfcx(-x / sqrt 2) / 2 and its derivatives: those of log Phi, and x²/2's."""
+    """
+    Give log erfcx(-x / sqrt 2) / 2 and its derivatives: those of log Phi, and x²/2's.
+
+    They are in units of `_mills_unit`: so far left that it is -log(-x), of x.
+    """
     yield np.log(0.5 * erfcx(-x / np.sqrt(2.0)))
-    r, q, curve = below_log_ndtr(x)
-    yield q
+    beyond = x < -BEYOND
+    r, q, curve = below_log_ndtr(np.where(beyond, -BEYOND, x))
+    yield np.where(beyond, -1.0, q)
     # 1 - r q, written so that no digit is lost far left.
-    yield q * q - curve
-    yield r * curve
+    yield np.where(beyond, 1.0, q * q - curve)
+    yield np.where(beyond, -2.0, r * curve)
 
 
 def log_bessel0(x: Any, xp: Any = NUMPY) -> Any:
     """Give the log of the modified Bessel function of order 0, for x > 0."""
     if xp is NUMPY:
-        return x.compose(_bessel0(x.value)) if isinstance(x, Taylor) else next(_bessel0(x))
+        return x.compose(_bessel0(x.value), x.value) if isinstance(x, Taylor) else next(_bessel0(x))
     import pytensor.tensor as pt
 
     return xp.log(pt.ive(0, x)) + x
@@ -123,7 +146,7 @@ BESSEL_RATIO = (-1 / 2, -1 / 8, -1 / 8, -25 / 128, -13 / 32, -1073 / 1024)
 
 def _bessel0(x: Any) -> Iterator[np.ndarray]:
     """
-    Give log I0 and its derivatives A = I1 / I0, A' = 1 - A/x - A² and A''.
+    Give log I0 and its derivatives A = I1 / I0, A' = 1 - A/x - A² and A'', in units of x.
 
     Notes
     -----
@@ -135,11 +158,11 @@ def _bessel0(x: Any) -> Iterator[np.ndarray]:
     near, large = np.where(far, 1.0, x), np.where(far, x, 100.0)
     A = i1e(near) / i0e(near)
     one = 1 - A / near - A * A
-    two = A / near**2 - one / near - 2 * A * one
+    two = near * A - near * near * one * (1 + 2 * near * A)
     powers = [(c, -k) for k, c in enumerate(BESSEL_RATIO, start=1)]
-    yield np.where(far, 1 + sum(c * large**k for c, k in powers), A)
-    yield np.where(far, sum(c * k * large ** (k - 1) for c, k in powers), one)
-    yield np.where(far, sum(c * k * (k - 1) * large ** (k - 2) for c, k in powers), two)
+    yield np.where(far, large + sum(c * large ** (k + 1) for c, k in powers), near * A)
+    yield np.where(far, sum(c * k * large ** (k + 1) for c, k in powers), near * near * one)
+    yield np.where(far, sum(c * k * (k - 1) * large ** (k + 1) for c, k in powers), two)
 
 
 SMALL = 0.03
@@ -158,7 +181,9 @@ def log1p_ratio(x: Any, xp: Any = NUMPY) -> Any:
 def log_complement(x: Any, xp: Any = NUMPY) -> Any:
     """Give log(1 - exp(x)), for x < 0."""
     if xp is NUMPY:
-        return x.compose(_complement_slopes(x.value)) if isinstance(x, Taylor) else _complement(x)
+        if isinstance(x, Taylor):
+            return x.compose(_complement_slopes(x.value), np.expm1(x.value))
+        return _complement(x)
     return xp.where(x > LOG_HALF, xp.log(-xp.expm1(x)), xp.log1p(-xp.exp(x)))
 
 
@@ -168,9 +193,7 @@ def _complement(x: np.ndarray) -> np.ndarray:
 
 
 def _complement_slopes(x: np.ndarray) -> Iterator[np.ndarray]:
+    """Give the function and its derivatives in units of exp(x) - 1."""
     yield _complement(x)
-    # With r = exp(x) / (1 - exp(x)): f' = -r, and r' = r (1 + r).
-    r = -np.exp(x) / np.expm1(x)
-    yield -r
-    yield -r * (1 + r)
-    yield -r * (1 + r) * (1 + 2 * r)
+    p = np.exp(x)
+    yield from (p, -p, p * (1 + p))

@@ -23,7 +23,10 @@ from glmm_bayes.taylor.monomials import Monomial
 REACH, FEW = 9.0, 20.0
 # So far from its mean their number may be, where y is in a tail of 1e-100.
 FAR = 25.0
-MOST = 10_000_000  # terms of one row
+ALMOST_TWO = 2.0 - 1e-6  # a power closer to 2 is a sum of too many terms
+LOG_2PI = np.log(2 * np.pi)
+# Of the number of gamma variables, and of their number times their shape.
+LOG_MANY, LOG_MOST = np.log(1e9), np.log(1e11)
 CELLS = 200_000  # rows times terms worked on at once
 
 
@@ -71,16 +74,31 @@ def _log_density(y: Any, p: Params, xp: Any) -> Any:
     Notes
     -----
     Dunn & Smyth (2005), Statistics and Computing 15, equations 4 to 8, with a = -alpha: of the
-    sum over the number j of gamma variables mu does not enter the terms.
+    sum over the number j of gamma variables mu does not enter the terms. Where they are too many,
+    by the saddle point's approximation, their equation 1, which is exact in that limit.
     """
+    p = {**p, "power": xp.clip(p["power"], 1.0, ALMOST_TWO)}
     log_mu, below, above = xp.log(p["mu"]), 2 - p["power"], p["power"] - 1
     some = y > 0
     log_y, a = xp.log(xp.where(some, y, 1.0)), below / above
     none = -xp.exp(below * log_mu) / (p["phi"] * below)
     rise = -y * xp.exp(-above * log_mu) / (p["phi"] * above) - log_y
-    u = a * (log_y - xp.log(above)) - (1 + a) * xp.log(p["phi"]) - xp.log(below)
-    series = _sum_of_number(some, u, a) if xp is NUMPY else _sum_on_graph(u, a)
-    return none + xp.where(some, rise + series, 0.0)
+    log_phi = xp.log(p["phi"])
+    u = a * (log_y - xp.log(above)) - (1 + a) * log_phi - xp.log(below)
+    number = below * log_y - log_phi - xp.log(below)
+    many = some & ((number > LOG_MOST) | ((number > LOG_MANY) & (number + xp.log(a) > LOG_MANY)))
+    u = xp.where(many, 0.0, u)
+    series = _sum_of_number(some & ~many, u, a) if xp is NUMPY else _sum_on_graph(u, a)
+    found = none + xp.where(some, rise + series, 0.0)
+    return xp.where(many, _at_saddle(log_y, p, xp), found)
+
+
+def _at_saddle(log_y: Any, p: Params, xp: Any) -> Any:
+    power, log_mu = p["power"], xp.log(p["mu"])
+    gap = log_y - log_mu
+    half = (xp.expm1(gap) - xp.expm1((2 - power) * gap) / (2 - power)) / (power - 1)
+    scale = LOG_2PI + xp.log(p["phi"]) + power * log_y
+    return -xp.exp((2 - power) * log_mu) * half / p["phi"] - 0.5 * scale
 
 
 def _largest(u: Any, a: Any, xp: Any) -> tuple[Any, Any]:
@@ -121,12 +139,8 @@ def _partials(some: Array, u: Array, a: Array, order: int) -> dict[Monomial, Arr
     middle, reach = _largest(u, a, NUMPY)
     start = np.maximum(1.0, np.floor(middle - reach))
     terms = np.floor(2 * reach) + 2
-    # Where there are more than can be summed there is no number.
     by_width = np.argsort(terms, kind="stable")
-    by_width = by_width[terms[by_width] < MOST]
     found: dict[Monomial, Array] = {}
-    if len(by_width) < len(at):
-        found[()] = np.where(some, np.nan, 0.0)
     while len(by_width):
         # Rows with about as many terms together, as many as the cells hold.
         cells = np.arange(1, len(by_width) + 1) * terms[by_width]

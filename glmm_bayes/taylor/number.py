@@ -16,7 +16,7 @@ from glmm_bayes.taylor.monomials import (
     quotient_plan,
     sum_plan,
 )
-from glmm_bayes.taylor.slopes import SLOPES, Slopes, power, softplus
+from glmm_bayes.taylor.slopes import SLOPES, UNITS, Slopes, power, power_unit, softplus
 
 type Array = np.ndarray
 type Terms = Sequence[Any]
@@ -100,11 +100,17 @@ class Taylor(np.lib.mixins.NDArrayOperatorsMixin):
         """Multiply by a constant."""
         return Taylor(self.monomials, [factor * t for t in self.terms], self.order)
 
-    def compose(self, slopes: Slopes) -> "Taylor":
-        """Give f of this number, from f, f', f'' and f''' at its value (Faà di Bruno)."""
+    def compose(self, slopes: Slopes, unit: Any = None) -> "Taylor":
+        """
+        Give f of this number, from f, f', f'' and f''' at its value (Faà di Bruno).
+
+        With a `unit`, the derivatives are those by the number in that unit.
+        """
         u = self.terms
         if len(u) == 1:
             return Taylor(CONSTANT, (next(iter(slopes)),), self.order)
+        if unit is not None:
+            u = (u[0], *(t / unit for t in u[1:]))
         plan = composition_plan(self.monomials, self.order)
         f, f1, *higher = islice(slopes, self.order + 1)
         terms = [f, *(f1 * u[i] for i in plan.linear)]
@@ -129,7 +135,7 @@ class Taylor(np.lib.mixins.NDArrayOperatorsMixin):
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if method == "__call__" and not kwargs:
             if ufunc in SLOPES:
-                return inputs[0].compose(SLOPES[ufunc](inputs[0].value))
+                return _composed(ufunc, inputs[0])
             if ufunc in RULES:
                 return RULES[ufunc](*inputs)
             if ufunc in PREDICATES:
@@ -145,15 +151,19 @@ class Taylor(np.lib.mixins.NDArrayOperatorsMixin):
 
 
 def differentiable(
-    slopes: Callable[[Any, Any], Slopes],
+    slopes: Callable[[Any, Any], Slopes], unit: Callable[[Any], Any] | None = None
 ) -> Callable[[Callable[[Any, Any], Any]], Callable[[Any, Any], Any]]:
-    """Let a function f(y, x) of a constant y take a Taylor number x, given its derivatives by x."""
+    """
+    Let a function f(y, x) of a constant y take a Taylor number x, given its derivatives by x.
+
+    With a `unit`, they are those by x in units of `unit(x)`.
+    """
 
     def decorate(function: Callable[[Any, Any], Any]) -> Callable[[Any, Any], Any]:
         @wraps(function)
         def either(y: Any, x: Any) -> Any:
             if isinstance(x, Taylor):
-                return x.compose(slopes(y, x.value))
+                return x.compose(slopes(y, x.value), None if unit is None else unit(x.value))
             return function(y, x)
 
         return either
@@ -187,6 +197,11 @@ def multiplicity(monomial: Monomial) -> int:
     for at, variable in enumerate(monomial):
         factor *= monomial[: at + 1].count(variable)
     return factor
+
+
+def _composed(function: Any, x: Taylor) -> Taylor:
+    unit = UNITS.get(function)
+    return x.compose(SLOPES[function](x.value), None if unit is None else unit(x.value))
 
 
 def _combination(a: Any, x: Terms, i: int | None, b: Any, y: Terms, k: int | None) -> Any:
@@ -251,19 +266,21 @@ def _divide(x: Any, y: Any) -> Taylor:
         return Taylor(x.monomials, [t / y for t in x.terms], x.order)
     a, s = _terms(x)
     monomials, plan = quotient_plan(a, y.monomials, y.order)
-    t = y.terms
+    # Relative to its value, where the denominator's terms cannot overflow together.
+    t = [1.0, *(term / y.value for term in y.terms[1:])]
     terms: list[Any] = []
     for at, pairs in plan:
-        total = 0.0 if at is None else s[at]
+        total = 0.0 if at is None else s[at] / y.value
         for i, j in pairs:
             total = total - terms[i] * t[j]
-        terms.append(total / t[0])
+        terms.append(total)
     return Taylor(monomials, terms, y.order)
 
 
 def _power(x: Any, y: Any) -> Taylor:
     if not isinstance(y, Taylor):
-        return _multiply(x, x) if np.ndim(y) == 0 and y == 2 else x.compose(power(x.value, y))
+        square = np.ndim(y) == 0 and y == 2
+        return _multiply(x, x) if square else x.compose(power(x.value, y), power_unit(x.value))
     return np.exp(y * np.log(x)).with_value(_value(x) ** y.value)
 
 
@@ -282,8 +299,10 @@ def _x_times(log: np.ufunc, product: np.ufunc) -> Callable[[Any, Any], Taylor]:
         if isinstance(x, Taylor):
             return (x * log(y)).with_value(value)
         none = np.equal(x, 0)
-        slopes = SLOPES[log](y.value)
-        return y.compose(np.where(none, 0.0, x * f) for f in slopes).with_value(value)
+        slopes = (np.where(none, 0.0, x * f) for f in SLOPES[log](y.value))
+        unit = UNITS[log](y.value)
+        unit = np.where(np.equal(unit, 0), 1.0, unit)
+        return y.compose(slopes, unit).with_value(value)
 
     return rule
 

@@ -1,17 +1,24 @@
-"""Derivatives of functions of one variable: each gives its value, f', f'' and f''' in turn."""
+"""
+Derivatives of functions of one variable: each gives its value, f', f'' and f''' in turn.
+
+Those with a unit in `UNITS` give u f', u² f'' and u³ f''' instead, u the unit at the point: they
+neither overflow nor vanish where the number itself is very small or large.
+"""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import numpy as np
 from scipy import special
 
 type Array = np.ndarray
-type Slopes = Iterator[Array]
+type Slopes = Iterator[Any]  # arrays, or numbers that hold at all places
 
 ROOT_2PI = np.sqrt(2 * np.pi)
 SHIFT = 8
 # Bernoulli's numbers B2, B4, …, B16.
 BERNOULLI = (1 / 6, -1 / 30, 1 / 42, -1 / 30, 5 / 66, -691 / 2730, 7 / 6, -3617 / 510)
+ALMOST_ALL = 40.0
 FAR_TAIL = -12.0  # below, 24 steps of the continued fraction of Mills' ratio are exact
 
 
@@ -24,15 +31,22 @@ def polygammas(x: Array) -> Slopes:
     By recurrence to x + 8 and the asymptotic series there, exact to 1e-13: Abramowitz & Stegun
     (1964), 6.4.6 and 6.4.11. SciPy's `polygamma` sums Hurwitz' zeta function, 20 times slower.
     """
-    steps = [1 / (x + k) for k in range(SHIFT)]
+    one, two = relative_polygammas(x)
+    yield one / x / x
+    yield two / x / x / x
+
+
+def relative_polygammas(x: Array) -> Slopes:
+    """Give `polygammas` times x² and x³, which are numbers whatever x is."""
+    steps = [1.0] + [x / (x + k) for k in range(1, SHIFT)]
     squares = [s * s for s in steps]
     z = 1 / (x + SHIFT)
-    w = z * z
+    share, w = x * z, z * z
     tail = _horner(w, BERNOULLI)
-    yield sum(squares) + z * (1 + z * (0.5 + z * tail))
+    yield sum(squares) + x * share * (1 + z * (0.5 + z * tail))
     tail = _horner(w, [(2 * k + 3) * b for k, b in enumerate(BERNOULLI)])
     cubes = sum(s * q for s, q in zip(steps, squares, strict=True))
-    yield -2 * cubes - w * (1 + z * (1 + z * tail))
+    yield -2 * cubes - x * share * share * (1 + z * (1 + z * tail))
 
 
 def _horner(w: Array, coefficients: "tuple[float, ...] | list[float]") -> Array:
@@ -57,32 +71,22 @@ def _expm1(x: Array) -> Slopes:
 
 def _log(x: Array) -> Slopes:
     yield np.log(x)
-    yield from _reciprocal(x)
+    yield from (1.0, -1.0, 2.0)
 
 
 def _log1p(x: Array) -> Slopes:
     yield np.log1p(x)
-    yield from _reciprocal(1 + x)
+    yield from (1.0, -1.0, 2.0)
 
 
 def _reciprocal(x: Array) -> Slopes:
     one = 1 / x
-    yield one
-    two = one * one
-    yield -two
-    three = 2 * two * one
-    yield three
-    yield -3 * three * one
+    yield from (one, -one, 2 * one, -6 * one)
 
 
 def _sqrt(x: Array) -> Slopes:
     root = np.sqrt(x)
-    yield root
-    one = 0.5 / root
-    yield one
-    two = -0.5 * one / x
-    yield two
-    yield -1.5 * two / x
+    yield from (root, 0.5 * root, -0.25 * root, 0.375 * root)
 
 
 def _tan(x: Array) -> Slopes:
@@ -125,11 +129,8 @@ def _arctan(x: Array) -> Slopes:
 def _arcsinh(x: Array) -> Slopes:
     yield np.arcsinh(x)
     size = np.hypot(1.0, x)
-    one = 1 / size
-    yield one
-    r = x / size
-    yield -r * one * one
-    yield (2 * r * r - one * one) * one * one * one
+    one, r = 1 / size, x / size
+    yield from (1.0, -r, 2 * r * r - one * one)
 
 
 def _expit(x: Array) -> Slopes:
@@ -202,7 +203,8 @@ def _log_ndtr(x: Array) -> Slopes:
     f''' = r (q (q + r) - 1), which loses every digit in the far left tail.
     """
     yield special.log_ndtr(x)
-    r, q, curve = below_log_ndtr(x)
+    # Beyond, the slopes are 0, in whatever unit.
+    r, q, curve = below_log_ndtr(np.minimum(x, ALMOST_ALL))
     yield r
     yield -r * q
     yield r * curve
@@ -240,8 +242,8 @@ def _far_tail(x: Array) -> tuple[Array, Array, Array]:
 
 def _gammaln(x: Array) -> Slopes:
     yield special.gammaln(x)
-    yield special.digamma(x)
-    yield from polygammas(x)
+    yield x * special.digamma(x)
+    yield from relative_polygammas(x)
 
 
 SLOPES: dict[Callable[..., Array], Callable[[Array], Slopes]] = {
@@ -268,11 +270,29 @@ SLOPES: dict[Callable[..., Array], Callable[[Array], Slopes]] = {
 }
 
 
+UNITS: dict[Callable[..., Array], Callable[[Array], Array]] = {
+    np.log: lambda x: x,
+    np.log1p: lambda x: 1 + x,
+    np.reciprocal: lambda x: x,
+    np.sqrt: lambda x: x,
+    np.arcsinh: lambda x: np.hypot(1.0, x),
+    special.log_ndtr: lambda x: np.where(x > ALMOST_ALL, x, 1.0),
+    special.gammaln: lambda x: x,
+}
+
+
 def power(x: Array, exponent: Array | float) -> Slopes:
-    """Give x to a constant power and its derivatives by x; whole powers at x = 0 too."""
-    factor = exponent
-    yield x**exponent
+    """Give x to a constant power and its derivatives in units of `power_unit`."""
+    value, factor, none = x**exponent, exponent, np.equal(x, 0)
+    yield value
     for k in range(1, 4):
         gone = np.equal(factor, 0)
-        yield np.where(gone, 0.0, factor * np.where(gone, 1.0, x) ** (exponent - k))
+        # Whole powers have derivatives at 0 too.
+        at_zero = np.where(none, 0.0, 1.0) ** np.where(none & ~gone, exponent - k, 0.0)
+        yield np.where(gone, 0.0, factor * np.where(none, at_zero, value))
         factor = factor * (exponent - k)
+
+
+def power_unit(x: Array) -> Array:
+    """Give the unit of the derivatives of powers: x, or at 0 one."""
+    return np.where(np.equal(x, 0), 1.0, x)

@@ -1,13 +1,15 @@
 """Residuals of the rows that were fitted."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import numpy as np
 import pandas as pd
-from scipy.special import ndtr, ndtri
+from scipy.special import logsumexp, ndtr, ndtri, ndtri_exp
 
+from glmm_bayes.arrays import NUMPY
 from glmm_bayes.draws import Draws
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
+from glmm_bayes.families import Family
 from glmm_bayes.families.saturated import unit_deviance
 from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
@@ -17,7 +19,9 @@ from glmm_bayes.residual_draws import turned_residuals
 from glmm_bayes.verbs.by_response import Alone
 
 MOST_DRAWS = 1000  # that a distribution function is averaged over
-EDGE = 2.0**-53  # a response in the far tail gets a residual of about 8, not infinity
+# Of a family without the logs of its tails a residual is within about 8.
+EDGE = 2.0**-53
+RARE = 1e-8  # beyond, a probability is taken by its logarithm
 
 
 def residuals(
@@ -78,7 +82,7 @@ def _quantile(model: Model, alone: Alone, draws: Draws, rng: np.random.Generator
         # Of one draw as they are: a probability has no digits for what is far out.
         whole = ndtri(np.clip(ndtr(turned).mean(axis=0), EDGE, 1 - EDGE))
         return turned[0] if draws.size == 1 else whole
-    at = np.empty(model.nobs)
+    found = np.empty(model.nobs)
     for rows, design in in_rows(model.design, draws.size):
         params = alone.own(parameters(model, design, draws, draws.effects))
         response = alone.response.take(rows)
@@ -86,8 +90,48 @@ def _quantile(model: Model, alone: Alone, draws: Draws, rng: np.random.Generator
             side(response.y, params, response.given).mean(axis=0)
             for side in (alone.family.below, alone.family.cdf)
         )
-        at[rows] = low + rng.uniform(size=design.n) * (high - low)
-    return ndtri(np.clip(at, EDGE, 1 - EDGE))
+        share = rng.uniform(size=design.n)
+        at = low + share * (high - low)
+        z = ndtri(np.clip(at, EDGE, 1 - EDGE))
+        far = (at < RARE) | (at > 1 - RARE)
+        if far.any() and alone.family.tails is not None and response.given is None:
+            far &= ~np.isin(response.y, alone.family.atoms)
+            own = {k: v[:, far] if v.shape[1] > 1 else v for k, v in params.items()}
+            z[far] = far_out(alone.family, response.y[far], own, share[far])
+        found[rows] = z
+    return found
+
+
+def far_out(
+    family: Family, y: np.ndarray, params: Mapping[str, np.ndarray], share: np.ndarray
+) -> np.ndarray:
+    """
+    Give quantile residuals `(n,)` by the logs of both tails, of which no digit is lost far out.
+
+    Parameters
+    ----------
+    params
+        `(S, n)`, or `(S, 1)`: the tails are averaged over S draws.
+    share
+        Where the residual's point lies between P(Y < y) and P(Y <= y), within (0, 1).
+    """
+    below, above = _averaged(*family.tails(y, params, NUMPY))  # type: ignore[misc]
+    less, rest = below, above
+    if family.discrete:
+        # Before the first count there is nothing.
+        some = np.array([family.problem(np.array([v]), None) is None for v in y - 1])
+        before = np.where(some, y - 1, y)
+        less, rest = _averaged(*family.tails(before, params, NUMPY))  # type: ignore[misc]
+        less, rest = np.where(some, less, -np.inf), np.where(some, rest, 0.0)
+    with np.errstate(divide="ignore"):
+        one, other = np.log(share), np.log1p(-share)
+    left, right = np.logaddexp(one + below, other + less), np.logaddexp(one + above, other + rest)
+    return np.where(left < right, ndtri_exp(left), -ndtri_exp(right))
+
+
+def _averaged(*tails: np.ndarray) -> list[np.ndarray]:
+    """Average probabilities `(S, n)` over the draws, given and returned as their logs."""
+    return [logsumexp(tail, axis=0) - np.log(len(tail)) for tail in tails]
 
 
 def _pearson(model: Model, alone: Alone, draws: Draws, rng: np.random.Generator) -> np.ndarray:
