@@ -114,7 +114,7 @@ class Family:
         The values of a response that is otherwise continuous which have a probability.
     tails
         `tails(y, params, xp)`: log P(Y <= y) and log P(Y > y) over a namespace of functions, for
-        censored and truncated rows.
+        censored and truncated rows, and for residuals far out.
     categories
         Of a response in categories, what these are; `mean` is then their probabilities `(…, K)`.
     responses
