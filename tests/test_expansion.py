@@ -540,7 +540,22 @@ def test_a_graph_without_further_derivatives_says_so(name):
 WIDE = ["wiener"]
 
 
-@pytest.mark.parametrize("name", [name for name in SMOOTH if name not in OPAQUE + WIDE])
+# These take half a minute each, or more.
+LARGE = [
+    "exgaussian", "gen_extreme_value", "genpois", "hurdle_nbinom1", "hurdle_negbinomial",
+    "nbinom12", "skew_normal", "truncated_genpois", "truncated_nbinom1", "truncated_negbinomial",
+    "zero_inflated_nbinom1",
+]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        pytest.param(name, marks=pytest.mark.slow) if name in LARGE else name
+        for name in SMOOTH
+        if name not in OPAQUE + WIDE
+    ],
+)
 def test_a_family_without_formulas_has_the_same_derivatives(name):
     """By way of the graph of its PyMC distribution."""
     family = LAWFUL[name]
