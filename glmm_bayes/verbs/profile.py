@@ -62,7 +62,7 @@ class Profile:
 
     def confint(self, level: float = 0.95, parm: str | Sequence[str] | None = None) -> pd.DataFrame:
         """
-        Give the intervals where |zeta| is at most the normal quantile: see `profile_intervals`.
+        Give the intervals where zeta is within the normal quantiles: see `profile_intervals`.
 
         Raises
         ------
