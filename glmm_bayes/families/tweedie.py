@@ -77,7 +77,8 @@ def _log_density(y: Any, p: Params, xp: Any) -> Any:
     sum over the number j of gamma variables mu does not enter the terms. Where they are too many,
     by the saddle point's approximation, their equation 1, which is exact in that limit.
     """
-    p = {**p, "power": xp.clip(p["power"], 1.0, ALMOST_TWO)}
+    # Not by clip, whose graph loses third derivatives.
+    p = {**p, "power": xp.where(p["power"] > ALMOST_TWO, ALMOST_TWO, p["power"])}
     log_mu, below, above = xp.log(p["mu"]), 2 - p["power"], p["power"] - 1
     some = y > 0
     log_y, a = xp.log(xp.where(some, y, 1.0)), below / above
