@@ -154,9 +154,12 @@ def new_effects(
         if rng is None:
             return np.zeros(shape)
         return _standard(term, theta, rng, shape) @ Lambda.transpose(0, 2, 1)
-    found = np.empty(shape)
+    found, at = np.empty(shape), None
+    own = {k: theta[k] for k in (f"{name}_{term.name}" for name in _names(term))}
     for s in range(len(known)) if given.count else ():
-        at = given.at({name: value[s] for name, value in theta.items()})
+        # Of a maximum all draws are at the same parameters.
+        if at is None or any((value[s] != value[s - 1]).any() for value in own.values()):
+            at = given.at({name: value[s] for name, value in own.items()})
         found[s] = at.mean(known[s])
         if rng is not None:
             found[s] += at.noise(rng.standard_normal(shape[1:])) @ Lambda[s].T
@@ -170,9 +173,12 @@ def _standard(
     structure = term.level_structure.distribution
     if structure is None:
         return rng.standard_normal(shape)
-    names = [p.name for p in structure.parameters(len(term.levels))]
-    own = {name: theta[f"{name}_{term.name}"].reshape(-1, 1, 1) for name in names}
+    own = {name: theta[f"{name}_{term.name}"].reshape(shape[0], -1) for name in _names(term)}
     return structure.drawn(own, rng, shape)
+
+
+def _names(term: RandomTerm) -> list[str]:
+    return [p.name for p in term.level_structure.parameters(len(term.levels))]
 
 
 def standard_effects(term: RandomTerm, theta: Theta, rng: np.random.Generator) -> np.ndarray:

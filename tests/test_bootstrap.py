@@ -1,6 +1,7 @@
 """The bootstrap against lme4, pbkrtest, closed forms, and cold fits of the same data."""
 
 import warnings
+from dataclasses import replace
 
 import joblib
 import matplotlib.pyplot as plt
@@ -177,6 +178,33 @@ def test_coverage_in_the_balanced_one_way_layout():
     expected = 2 * t(q - 1).cdf(norm.ppf(0.975)) - 1
     error = np.sqrt(expected * (1 - expected) / len(hit))
     assert np.mean(hit) == pytest.approx(expected, abs=4 * error)
+
+
+def test_levels_that_depend_on_each_other_are_drawn_together():
+    """Responses of a subject's days have the covariance sd^2 rho^lag + sigma^2 of the formula."""
+    fit = fitted("Reaction ~ Days + ar1(Days | Subject)", "sleepstudy")
+    Y = Source.of(fit, "parametric").responses(fit.model, 2000, np.random.default_rng(1))
+    e = Y - fit.model.design.predictors["mu"].X @ fit.fixef()["estimate"].to_numpy()
+    e = e.reshape(-1, 10)
+    theta = fit.varcorr().set_index("kind")["estimate"]
+    lag = abs(np.subtract.outer(np.arange(10), np.arange(10)))
+    sd, sigma = theta["sd"]
+    V = sd**2 * theta["rho"] ** lag + sigma**2 * np.eye(10)
+    error = np.sqrt((V**2 + np.outer(np.diag(V), np.diag(V))) / len(e))
+    assert np.abs((e.T @ e / len(e) - V) / error).max() < 4.5
+
+
+def test_effects_that_are_not_normal_are_drawn_from_their_distribution():
+    data = gb.load_dataset("sleepstudy")
+    model = gb.Model('Reaction ~ Days + (1 | Subject, dist="student")', data)
+    fit = model.fit("ml", nagq=15)
+    term, row = model.design.terms[0], fit.plug_in
+    heavy = replace(row, theta=row.theta | {f"nu_{term.name}": np.array([[2.5]])})
+    drawn = Source(heavy)._effects(term, 4000, np.random.default_rng(1))[:, :, 0]
+    # Of two and a half degrees of freedom 1 in 100 is as far from the middle as of normal ones 1
+    # in 10^7: 5.3 times the interquartile range over 1.35.
+    far = np.abs(drawn) > 5.3 * np.subtract(*np.quantile(drawn, (0.75, 0.25))) / 1.35
+    assert far.mean() > 0.005
 
 
 def test_the_mean_of_a_balanced_layout_has_the_standard_error_of_its_formula():
@@ -394,6 +422,9 @@ def test_what_cannot_be_is_refused(sleepstudy, cbpp):
         gb.bootstrap(sleepstudy, seed=1, kind="parametrik")
     with pytest.raises(NotSupportedError, match="resamples residuals"):
         gb.bootstrap(cbpp, seed=1, kind="semiparametric")
+    along = fitted("Reaction ~ Days + ar1(Days | Subject)", "sleepstudy")
+    with pytest.raises(NotSupportedError, match="depend on each other; use kind='parametric'"):
+        gb.bootstrap(along, seed=1, kind="semiparametric")
     with pytest.raises(DataError, match="clusters='herd' is for kind='cases'"):
         gb.bootstrap(cbpp, seed=1, clusters="herd")
     with pytest.raises(UnknownNameError, match="interval='bcaa' is not known"):

@@ -9,6 +9,7 @@ from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, factors
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.fit import ModeFit
+from glmm_bayes.kriging import new_effects
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import linear_predictor, parameters, responses
 from glmm_bayes.registry import suggestion
@@ -84,8 +85,10 @@ class Source:
         if term.common:
             return np.repeat(self.estimates.effects[term.name], size, axis=0)
         if self.effects is None:
-            v = rng.standard_normal((size, q, term.size))
-            return v @ factors(term, self.estimates.theta)[0].T
+            row = self.estimates
+            theta = {name: np.repeat(value, size, axis=0) for name, value in row.theta.items()}
+            Lambda = np.repeat(factors(term, row.theta), size, axis=0)
+            return new_effects(term, theta, Lambda, np.empty((size, 0, term.size)), rng)
         return self.effects[term.name][rng.integers(q, size=(size, q))]
 
 
@@ -115,6 +118,12 @@ def _check_exchangeable(model: Model) -> None:
             f"{model.family.name!r} with link {model.links['mu'].name!r} are not exchangeable; "
             f"use kind='parametric' or kind='cases'."
         )
+    for term in model.design.terms:
+        if term.level_structure.pairs is not None and not term.common:
+            raise NotSupportedError(
+                f"kind='semiparametric' draws levels one by one, but those of {term.text!r} depend "
+                f"on each other; use kind='parametric' or kind='cases'."
+            )
 
 
 def problems_of(model: Model, Y: np.ndarray) -> list[str]:
