@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     import numpy as np
     import pandas as pd
     import xarray as xr
+    from arviz_stats.utils import ELPDData
 
     from glmm_bayes.design import Design
     from glmm_bayes.terms import RandomTerm
@@ -37,9 +38,7 @@ class PosteriorFit(Fit):
     planned: ClassVar[dict[str, str]] = {
         "kfold": "loo() leaves out one row at a time",
         "logo": "loo() leaves out one row at a time",
-        "waic": "loo() estimates the same",
         "bayes_factor": "gb.compare ranks fits by loo",
-        "psense": "refit with other priors: update(priors=…)",
     }
 
     def __init__(
@@ -114,6 +113,18 @@ class PosteriorFit(Fit):
         from glmm_bayes.verbs.criteria import loo
 
         return loo(self, **options)
+
+    def waic(self) -> "ELPDData":
+        """Compute the widely applicable information criterion: see `verbs.waic.waic`."""
+        from glmm_bayes.verbs.waic import waic
+
+        return waic(self)
+
+    def psense(self, *, threshold: float = 0.05) -> "pd.DataFrame":
+        """Measure what the posterior owes to its priors: see `verbs.psense.psense`."""
+        from glmm_bayes.verbs.psense import psense
+
+        return psense(self, threshold=threshold)
 
     # ---- what this kind of fit says of itself
 

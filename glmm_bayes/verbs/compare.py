@@ -1,7 +1,7 @@
 """Compare fits of the same responses: by cross-validation, or by information criteria."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
@@ -10,17 +10,23 @@ from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
 from glmm_bayes.registry import suggestion
 
+if TYPE_CHECKING:
+    from arviz_stats.utils import ELPDData
+
 CRITERIA = ("aic", "aicc", "bic", "caic")
 
 
-def compare(fits: Mapping[str, Fit] | Sequence[Fit], **options: Any) -> Any:
+def compare(
+    fits: "Mapping[str, Fit] | Sequence[Fit] | Mapping[str, ELPDData]", **options: Any
+) -> Any:
     """
     Rank fits of the same rows: posteriors by leave-one-out cross-validation, maxima by AIC.
 
     Parameters
     ----------
     fits
-        By name, or in a list, where they are called by their formulas; all of one kind.
+        By name, or in a list, where they are called by their formulas; all of one kind. Or, by
+        name, what their `loo`, `kfold`, `logo` or `waic` gave, all of them the same verb's.
     **options
         Of posteriors those of `arviz.compare`, such as `method`; of maxima `criterion`, by which
         they are ranked: `"aic"`, the default, `"aicc"`, `"bic"` or `"caic"`.
@@ -36,7 +42,7 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], **options: Any) -> Any:
     ------
     DataError
         If there are fewer than two fits, they are of different kinds or responses, or they
-        maximise likelihoods that cannot be compared.
+        maximise likelihoods that cannot be compared; if results are of different verbs or points.
 
     Notes
     -----
@@ -48,6 +54,9 @@ def compare(fits: Mapping[str, Fit] | Sequence[Fit], **options: Any) -> Any:
     named = dict(fits) if isinstance(fits, Mapping) else _named(fits)
     if len(named) < 2:
         raise DataError("Give at least two fits to compare.")
+    scores = {name: one for name, one in named.items() if hasattr(one, "elpd")}
+    if scores:
+        return _by_scores(named, scores, **options)
     first, *others = named
     for other in others:
         if named[first].kind != named[other].kind:
@@ -66,6 +75,36 @@ def _by_cross_validation(fits: Mapping[str, PosteriorFit], **options: Any) -> An
     from glmm_bayes.verbs.criteria import loo
 
     return az.compare({name: loo(fit, pointwise=True) for name, fit in fits.items()}, **options)
+
+
+def _by_scores(named: Mapping[str, Any], scores: Mapping[str, Any], **options: Any) -> Any:
+    """Rank what cross-validation gave before."""
+    import arviz as az
+
+    first, *others = named
+    if len(scores) < len(named):
+        fit = next(name for name in named if name not in scores)
+        raise DataError(f"{fit!r} is no result as the others are: give fits, or results of all.")
+    for other in others:
+        a, b = scores[first], scores[other]
+        if a.kind != b.kind:
+            raise DataError(
+                f"{first!r} is a result of kind {a.kind!r} and {other!r} of {b.kind!r}, which do "
+                f"not measure the same; call one verb for all."
+            )
+        if a.elpd_i is None or b.elpd_i is None:
+            raise DataError("Results to be compared need their points: pass pointwise=True.")
+        if not np.array_equal(_points(a), _points(b)):
+            raise DataError(
+                f"{first!r} and {other!r} leave out different points; results are compared where "
+                f"both are of the same rows, or of the levels of one group."
+            )
+    return az.compare(dict(scores), **options)
+
+
+def _points(score: Any) -> Any:
+    (dim,) = score.elpd_i.dims
+    return score.elpd_i[dim].to_numpy()
 
 
 def _by_criterion(fits: Mapping[str, ModeFit], criterion: str = "aic") -> pd.DataFrame:
