@@ -46,6 +46,15 @@ def all_effects(term: RandomTerm, draws: Draws, rng: np.random.Generator) -> np.
     return new_effects(term, draws.theta, factors(term, draws.theta), none, rng)
 
 
+def repeated_effects(
+    term: RandomTerm, row: Draws, size: int, rng: np.random.Generator
+) -> np.ndarray:
+    """Draw those effects `(size, q, p)` at the parameters of one draw."""
+    theta = {name: np.repeat(value, size, axis=0) for name, value in row.theta.items()}
+    Lambda = np.repeat(factors(term, row.theta), size, axis=0)
+    return new_effects(term, theta, Lambda, np.empty((size, 0, term.size)), rng)
+
+
 def linear_predictor(design: Design, draws: Draws, effects: Effects, param: str) -> np.ndarray:
     """Give eta `(S, n)` of one distribution parameter."""
     predictor = design.predictors[param]

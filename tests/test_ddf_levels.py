@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 
 import glmm_bayes as gb
-from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.modes.normal import read_normal
 from glmm_bayes.modes.structured import read_margin
 from glmm_bayes.verbs.ddf import small_sample
@@ -90,7 +89,11 @@ def identity(groups):
     return pd.DataFrame(np.eye(len(names)), index=names, columns=names)
 
 
-def test_sandwiches_are_for_independent_levels(rows):
-    fit = gb.Model("Reaction ~ Days + ar1(Days | Subject)", rows).fit("reml")
-    with pytest.raises(NotSupportedError, match="independent levels"):
-        fit.vcov("CR2")
+def test_sandwiches_along_time_agree_with_a_slope_that_a_process_cannot_tell_from(rows):
+    """Of a walk that never turns back, rho = 1 of ar1 being an intercept: the same covariance."""
+    along = gb.Model("Reaction ~ Days + ar1(Days | Subject)", rows, priors={
+        "rho_Subject": gb.Prior.fixed(1 - 1e-9)}).fit("reml")  # fmt: skip
+    plain = gb.Model("Reaction ~ Days + (1 | Subject)", rows).fit("reml")
+    for kind in ("CR0", "CR2"):
+        np.testing.assert_allclose(along.vcov(kind), plain.vcov(kind), rtol=1e-4)
+    np.testing.assert_allclose(along.ttest("CR2")["df"], plain.ttest("CR2")["df"], rtol=1e-4)

@@ -6,7 +6,9 @@ from references import factor
 
 import glmm_bayes as gb
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
+from glmm_bayes.verbs.anova import f_columns
 from glmm_bayes.verbs.ddf import small_sample
+from glmm_bayes.verbs.ttest import estimates
 
 
 @pytest.fixture(scope="module")
@@ -56,6 +58,7 @@ def test_sandwiches_of_least_squares_are_whites():
         np.testing.assert_allclose(fit.vcov(kind), expected, rtol=1e-8)
 
 
+@pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")
 def test_clusters_have_to_be_independent(fit):
     with pytest.raises(DataError, match="Rows of different item share random effects"):
         fit.vcov("CR2", cluster="item")
@@ -63,8 +66,77 @@ def test_clusters_have_to_be_independent(fit):
         fit.vcov("CR2", cluster="Subjekt")
     with pytest.raises(UnknownNameError, match="kind='CR3' is not known"):
         fit.vcov("CR3")
-    with pytest.raises(NotSupportedError, match="one combination at a time"):
-        small_sample(fit, "CR2").joint(np.eye(2))
+    with pytest.raises(DataError, match="There are 14 clusters for 14 coefficients"):
+        gb.Model("Reaction ~ Days * C(item) + (1 | Subject)", fit.model.data).fit("ml").vcov("CR0")
+    crossed = gb.Model("Reaction ~ Days + (1 | Subject) + (1 | item)", fit.model.data).fit("ml")
+    with pytest.raises(DataError, match="one cluster, and a sandwich compares many"):
+        crossed.ttest("CR2")
+
+
+@pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")
+def test_several_combinations_agree_with_club_sandwich(fit, rows):
+    """Wald_test(test = "HTZ") of lme4's fits."""
+    tests = small_sample(fit, "CR2")
+    found = f_columns(tests, np.eye(2), estimates(fit))
+    assert found["statistic"] == pytest.approx(445.0, abs=0.5)
+    assert found["den_df"] == pytest.approx(11.5, abs=0.05)
+    number = np.unique(rows["Subject"].astype(str), return_inverse=True)[1] + 1
+    thirds = rows.assign(third=np.array(["a", "b", "c"])[number % 3])
+    larger = gb.Model("Reaction ~ Days * third + (1 | Subject)", thirds).fit("reml")
+    found = larger.anova(test="CR2").loc["Days:third"]
+    expected = [3.422985674, 3.137996933, 0.1626828819]
+    np.testing.assert_allclose(found[["statistic", "den_df", "p_value"]], expected, rtol=1e-6)
+    both = np.eye(6)[[k for k, name in enumerate(larger.vcov().index) if "third" in name]]
+    found = f_columns(small_sample(larger, "CR2"), both, estimates(larger))
+    expected = [3.163038653, 3.652141385, 0.1573203929]
+    np.testing.assert_allclose(list(found.values())[2:0:-1], expected[:2], rtol=1e-6)
+    assert found["p_value"] == pytest.approx(expected[2], rel=1e-6)
+    few = thirds[number <= 7]
+    few = gb.Model("Reaction ~ Days * third + (1 | Subject)", few).fit("reml")
+    with pytest.raises(NotSupportedError, match="too few to test 6 combinations together"):
+        small_sample(few, "CR2").joint(np.eye(6))
+
+
+def test_residuals_that_vary_together_agree_with_club_sandwich(rows):
+    """vcovCR and coef_test of nlme's lme with corAR1, and of its gls with varIdent besides."""
+    formulas = ["Reaction ~ Days + (1 | Subject)", "residual ~ ar1(Days | Subject)"]
+    fit = gb.Model(formulas, rows).fit("reml")
+    for kind, expected in (
+        ("CR0", [77.653044554, -9.489541667, 7.517473027]),
+        ("CR1", [83.626355674, -10.219506410, 8.095740183]),
+        ("CR2", [85.137159877, -11.206408800, 8.764805334]),
+    ):
+        found = fit.vcov(kind).to_numpy()[np.tril_indices(2)]
+        np.testing.assert_allclose(found, expected, rtol=1e-6)
+    np.testing.assert_allclose(fit.ttest("CR2")["df"], [13.0, 8.8], atol=0.05)
+    number = np.unique(rows["Subject"].astype(str), return_inverse=True)[1] + 1
+    thirds = rows.assign(third=np.array(["a", "b", "c"])[number % 3])
+    formulas = ["Reaction ~ Days", "residual ~ ar1(Days | Subject)", "sigma ~ third"]
+    fit = gb.Model(formulas, thirds).fit("reml")
+    found = fit.vcov("CR2").to_numpy()[:2, :2][np.tril_indices(2)]
+    np.testing.assert_allclose(found, [89.071577537, -8.160843246, 9.045380438], rtol=1e-6)
+    np.testing.assert_allclose(fit.ttest("CR2")["df"].iloc[:2], [11.36, 9.37], atol=0.005)
+
+
+def test_groups_of_a_process_are_left_out_whole(rows):
+    """Least squares with the covariance sd^2 rho^lag + sigma^2 of the subjects that are left."""
+    fit = gb.Model("Reaction ~ Days + ar1(Days | Subject)", rows).fit("reml")
+    found = fit.influence("Subject")
+    assert list(found.index) == list(dict.fromkeys(rows["Subject"].astype(str)))
+    theta = fit.varcorr().set_index("kind")["estimate"]
+    (sd, sigma), rho = theta["sd"], theta["rho"]
+    X, y = fit.model.design.predictors["mu"].X, fit.model.design.y
+    day, subject = rows["Days"].to_numpy(), rows["Subject"].astype(str).to_numpy()
+    lag = abs(np.subtract.outer(day, day))
+    V = np.where(subject[:, None] == subject, sd**2 * rho**lag, 0) + sigma**2 * np.eye(len(y))
+
+    def generalized(at):
+        inner = np.linalg.inv(V[np.ix_(at, at)])
+        return np.linalg.solve(X[at].T @ inner @ X[at], X[at].T @ inner @ y[at])
+
+    kept = np.flatnonzero(subject != found.index[3])
+    moved = generalized(np.arange(len(y))) - generalized(kept)
+    np.testing.assert_allclose(found.iloc[3, 1:], moved, rtol=1e-5)
 
 
 def test_leverages_and_distances_of_rows_agree_with_lme4(fit):

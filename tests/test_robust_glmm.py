@@ -3,6 +3,7 @@
 import numpy as np
 import pandas as pd
 import pytest
+from scipy.linalg import sqrtm
 from scipy.special import gammaln, logsumexp
 from scipy.stats import binom, multivariate_normal
 
@@ -19,7 +20,7 @@ def herds():
 
 @pytest.fixture(scope="module")
 def by_hand(herds):
-    """Each herd's log likelihood by Gauss-Hermite sums: its slopes, and the whole's curvature."""
+    """Each herd's log likelihood by Gauss-Hermite sums: its slopes, and minus its curvature."""
     design = herds.model.design
     X, y, trials = design.predictors["mu"].X, design.response.y, design.response.trials
     herd = design.terms[0].index[:, 0]
@@ -40,22 +41,55 @@ def by_hand(herds):
 
     def bent(a, b):
         corners = [(1, 1, 1), (1, -1, -1), (-1, 1, -1), (-1, -1, 1)]
-        return sum(s * logliks(p + i * a + j * b).sum() for i, j, s in corners) / 4e-6
+        return -sum(s * logliks(p + i * a + j * b) for i, j, s in corners) / 4e-6
 
-    H = np.array([[bent(a, b) for b in steps] for a in steps])
-    return scores, np.linalg.inv(-H)
+    return scores, np.array([[bent(a, b) for b in steps] for a in steps])
 
 
 @pytest.mark.parametrize(("kind", "factor"), [("CR0", 1.0), ("CR1", 15 / 14)])
 def test_sandwiches_are_of_each_herds_own_slopes(herds, by_hand, kind, factor):
-    scores, bread = by_hand
+    scores, curvatures = by_hand
+    bread = np.linalg.inv(curvatures.sum(axis=2))
     expected = (bread @ scores.T @ scores @ bread)[:4, :4] * factor
     for cluster in (None, "herd"):
         np.testing.assert_allclose(herds.vcov(kind, cluster=cluster), expected, rtol=2e-3)
 
 
+def test_an_unbiased_sandwich_weighs_each_herd_by_what_it_leaves(herds, by_hand):
+    """Fay & Graubard (2001): scores times (I - A_i V)^-1/2; the df of their sum of squares."""
+    scores, curvatures = by_hand
+    bread = np.linalg.inv(curvatures.sum(axis=2))
+    shares = np.moveaxis(curvatures, 2, 0)
+    turns = [np.linalg.inv(sqrtm(np.eye(5) - share @ bread).real) for share in shares]
+    moved = np.stack([turn @ s for turn, s in zip(turns, scores, strict=True)]) @ bread
+    expected = (moved.T @ moved)[:4, :4]
+    np.testing.assert_allclose(herds.vcov("CR2"), expected, rtol=5e-3)
+    # How the herds' parts vary together if each score is its share of a normal sum.
+    weights = np.stack([bread[1] @ turn for turn in turns])
+    own = np.einsum("ci,cij,cj->c", weights, shares, weights)
+    reach = np.einsum("ci,cij->cj", weights, shares)
+    P = np.diag(own) - reach @ bread @ reach.T
+    df = np.trace(P) ** 2 / np.sum(P**2)
+    assert herds.ttest("CR2")["df"].iloc[1] == pytest.approx(df, rel=5e-3)
+
+
+def test_an_unbiased_sandwich_of_independent_rows_divides_by_one_less_the_leverage():
+    """clubSandwich 0.5.8, vcovCR(glm, cluster = rows, "CR2"): as HC2 of the working residuals."""
+    rng = np.random.default_rng(3)
+    x = rng.normal(size=120)
+    data = pd.DataFrame({"x": x, "y": rng.negative_binomial(1.0, 0.3, size=120)})
+    fit = gb.Model("y ~ x", data, "poisson").fit("ml")
+    X = np.column_stack([np.ones(120), x])
+    mu = np.exp(X @ fit.fixef()["estimate"])
+    bread = np.linalg.inv((X.T * mu) @ X)
+    h = mu * np.einsum("ij,jk,ik->i", X, bread, X)
+    meat = (X.T * ((data["y"] - mu).to_numpy() ** 2 / (1 - h))) @ X
+    np.testing.assert_allclose(fit.vcov("CR2"), bread @ meat @ bread, rtol=2e-3)
+
+
 def test_one_step_goes_by_each_herds_own_slopes(herds, by_hand):
-    scores, bread = by_hand
+    scores, curvatures = by_hand
+    bread = np.linalg.inv(curvatures.sum(axis=2))
     found = herds.influence("herd")
     np.testing.assert_allclose(found.iloc[:, 1:], (scores @ bread)[:, :4], atol=2e-4)
     d, C = found.iloc[:, 1:].to_numpy(), herds.vcov().to_numpy()
@@ -124,10 +158,6 @@ def test_normal_responses_along_time_have_one_by_slopes_too():
 
 @pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")
 def test_what_is_not_there_says_so(herds):
-    with pytest.raises(NotSupportedError, match="'CR2' adjusts residuals of a linear model"):
-        herds.vcov("CR2")
-    with pytest.raises(NotSupportedError, match="kind='CR1'. is for other responses"):
-        herds.ttest("CR2")
     data = gb.load_dataset("cbpp")
     with pytest.raises(NotSupportedError, match="not of a fit by 'map'"):
         gb.Model(FORMULA, data, "binomial").fit("map").vcov("CR0")

@@ -64,15 +64,19 @@ class NormalMode:
         return self.embed @ self.sums.Phi @ self.embed.T
 
 
-def is_normal(model: Model) -> bool:
-    """Tell whether the response has a normal distribution with the effects integrated out."""
+def is_linear(model: Model) -> bool:
+    """Tell whether the response is normal, whatever its residuals, and linear in the effects."""
     return (
         model.family.normal
-        and model.design.residual is None
         and model.links["mu"].name == "identity"
         and all(g.param == "mu" for term in model.design.terms for g in term.loadings)
         and ("sigma" in model.constants or model.links["sigma"].name == "log")
     )
+
+
+def is_normal(model: Model) -> bool:
+    """Tell whether it is so and residuals are independent."""
+    return is_linear(model) and model.design.residual is None
 
 
 def is_marginally_normal(model: Model) -> bool:
@@ -92,17 +96,23 @@ def read_normal(mode: Mode) -> NormalMode:
         If too many effects meet.
     """
     c, model = mode.coordinates, mode.coordinates.model
-    free = np.isnan(c.held[0])
     Gs = [L @ L.T for L in c.Lambdas(mode.x)]
     rows = _sigma_columns(model) if "sigma" not in model.constants else None
     sums = read_sums(c, mode.x, Gs)
     if rows is not None:
         Gs.append(np.zeros((rows.shape[1], rows.shape[1])))
-    names = model.design.predictors["mu"].names
-    embed = uncentre(np.eye(len(names)), names, model.means("mu")).T[:, free]
     scale, scales = _sigma_moves(c, Gs, rows)
     loose = _joined(scale, scales, _factor_moves(mode), Gs)
-    return NormalMode(sums, loose, lambda: _joined(scale, scales, _linear_moves(mode), Gs), embed)
+    return NormalMode(
+        sums, loose, lambda: _joined(scale, scales, _linear_moves(mode), Gs), embedding(c)
+    )
+
+
+def embedding(c: Coordinates) -> np.ndarray:
+    """Give what turns the mean's free coefficients of centred columns into all, `(K, k)`."""
+    names = c.model.design.predictors["mu"].names
+    turn = uncentre(np.eye(len(names)), names, c.model.means("mu")).T
+    return turn[:, np.isnan(c.held[0])]
 
 
 def read_sums(c: Coordinates, x: np.ndarray, Gs: Sequence[np.ndarray]) -> Sums:

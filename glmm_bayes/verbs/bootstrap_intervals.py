@@ -8,6 +8,8 @@ import pandas as pd
 from scipy.special import ndtr, ndtri
 
 from glmm_bayes.engine.algebra.lapack import one_thread
+from glmm_bayes.model import Model
+from glmm_bayes.modes.clusters import grouped
 from glmm_bayes.verbs.bootstrap_run import Resampling, left_out
 
 if TYPE_CHECKING:
@@ -76,12 +78,20 @@ def jackknife(study: Resampling) -> pd.DataFrame:
     -------
     DataFrame
         One row a level, or one of 100 parts of them all where there are more; one column a
-        number of the statistic. Rows of data count as levels where there are no random effects.
+        number of the statistic. Rows of data count as levels where there are no random effects, or
+        only what all rows share, such as one process.
     """
-    terms = [t for t in study.model.design.terms if t.index.shape[1] == 1]
-    fewest = min(terms, key=lambda t: len(t.levels), default=None)
-    level = np.arange(study.model.nobs) if fewest is None else fewest.index[:, 0]
+    level = _outermost(study.model)
     part = level % PARTS if level.max() >= PARTS else level
     with one_thread(), np.errstate(all="ignore"):
         rows = [left_out(study, part == k) for k in range(int(part.max()) + 1)]
     return pd.DataFrame(np.stack(rows), columns=list(study.names))
+
+
+def _outermost(model: Model) -> np.ndarray:
+    """Give the number of each row's group `(n,)` in the grouping that has fewest, but several."""
+    terms = [t for t in model.design.terms if t.index.shape[1] == 1 and not t.common]
+    several = [(len(names), label) for label, names in map(grouped, terms) if len(names) > 1]
+    if not several:
+        return np.arange(model.nobs)
+    return min(several, key=lambda pair: pair[0])[1]

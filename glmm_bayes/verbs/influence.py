@@ -1,7 +1,7 @@
 """How much the fit owes to single rows, and to single groups."""
 
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,15 +10,15 @@ import pandas as pd
 from glmm_bayes.errors import DataError, NotSupportedError, SingularFitWarning, UnknownNameError
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.model import Model
-from glmm_bayes.modes.clusters import clusters
+from glmm_bayes.modes.clusters import clusters, grouped
 from glmm_bayes.modes.mode import Mode
-from glmm_bayes.modes.normal import is_marginally_normal, read_normal
+from glmm_bayes.modes.normal import embedding, is_linear
 from glmm_bayes.modes.reading import read_laplace
 from glmm_bayes.registry import suggestion
 from glmm_bayes.terms import RandomTerm
 from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.fixed_terms import mean_predictor
-from glmm_bayes.verbs.robust import moves_by_cluster
+from glmm_bayes.verbs.robust import least_squares, moves_by_cluster
 from glmm_bayes.verbs.ttest import estimates
 
 MEAN = ("influence is measured on the coefficients", "compare fits without rows by fit.update()")
@@ -31,7 +31,8 @@ def influence(fit: ModeFit, group: str | None = None, *, method: str = "one-step
     Parameters
     ----------
     group
-        A group of the model, such as `"Subject"`; rows by default.
+        A group of the model, such as `"Subject"`; rows by default. Of a process along time or in
+        space, each group is left out with all its times or places.
     method
         Of groups `"one-step"`: for normal responses the coefficients without a level, the
         variances as they are; for others one step of Newton's method from the estimates of all
@@ -120,56 +121,50 @@ def _with_coefficients(mode: Mode) -> tuple[Any, np.ndarray]:
 
 
 def _one_step(fit: ModeFit, term: RandomTerm) -> pd.DataFrame:
-    """Leave each level out by algebra, with V as estimated; of other responses by one step."""
-    name = f"levels of {term.label}"
-    closed = is_marginally_normal(fit.model)
-    if not closed and fit.model.design.residual is None:
-        moved = moves_by_cluster(fit, term.index[:, 0], name)
-        k = len(mean_predictor(fit.model, *MEAN).names)
-        return _table(fit, term, moved[:, :k], fit.coefficient_covariance()[:k, :k])
-    if not closed:
-        raise NotSupportedError(
-            "method='one-step' is for models without a structure of the residuals; use "
-            "method='exact'."
-        )
-    return _least_squares(fit, term, name)
+    """Leave each group out by algebra, with V as estimated; of other responses by one step."""
+    name, (label, names) = f"levels of {term.label}", grouped(term)
+    if is_linear(fit.model):
+        return _least_squares(fit, label, names, name)
+    moved = moves_by_cluster(fit, label, name)
+    k = len(mean_predictor(fit.model, *MEAN).names)
+    return _table(fit, names, moved[:, :k], fit.coefficient_covariance()[:k, :k])
 
 
-def _least_squares(fit: ModeFit, term: RandomTerm, name: str) -> pd.DataFrame:
-    normal = read_normal(fit.mode)
-    Phi, moved = normal.sums.Phi, []
-    for part in clusters(fit.mode, term.index[:, 0], name):
+def _least_squares(
+    fit: ModeFit, label: np.ndarray, names: Sequence[str], name: str
+) -> pd.DataFrame:
+    parts, moved = list(clusters(fit.mode, label, name)), []
+    Phi, embed = least_squares(parts), embedding(fit.mode.coordinates)
+    for part in parts:
         weighted = np.linalg.solve(part.V, part.X)
         rest = np.eye(len(part.e)) - part.X @ Phi @ weighted.T
-        moved.append(normal.embed @ Phi @ weighted.T @ np.linalg.solve(rest, part.e))
-    return _table(fit, term, np.stack(moved), normal.covariance)
+        moved.append(embed @ Phi @ weighted.T @ np.linalg.solve(rest, part.e))
+    return _table(fit, names, np.stack(moved), embed @ Phi @ embed.T)
 
 
 def _exact(fit: ModeFit, term: RandomTerm) -> pd.DataFrame:
-    """Fit again without each level."""
-    rows, moved = fit.model.design.rows, []
+    """Fit again without each group."""
+    (label, names), rows, moved = grouped(term), fit.model.design.rows, []
     whole, k = estimates(fit), len(mean_predictor(fit.model, *MEAN).names)
-    for level in range(len(term.levels)):
-        kept = rows.frame.loc[term.index[:, 0] != level]
+    for number, name in enumerate(names):
+        kept = rows.frame.loc[label != number]
         with warnings.catch_warnings():
-            # Whether a variance is zero without a level is not what is asked.
+            # Whether a variance is zero without a group is not what is asked.
             warnings.simplefilter("ignore", SingularFitWarning)
             again = fit.update(data=kept, seed=fit.seed)
         if again.vcov().shape != fit.vcov().shape:
-            raise DataError(
-                f"Without {term.levels[level]!r} of {term.label} there are other coefficients."
-            )
+            raise DataError(f"Without {name!r} of {term.label} there are other coefficients.")
         moved.append((whole - estimates(again))[:k])
-    return _table(fit, term, np.stack(moved), fit.coefficient_covariance()[:k, :k])
+    return _table(fit, names, np.stack(moved), fit.coefficient_covariance()[:k, :k])
 
 
 def _table(
-    fit: ModeFit, term: RandomTerm, moved: np.ndarray, covariance: np.ndarray
+    fit: ModeFit, groups: Sequence[str], moved: np.ndarray, covariance: np.ndarray
 ) -> pd.DataFrame:
     names = mean_predictor(fit.model, *MEAN).names
     inverse = np.linalg.pinv(covariance, hermitian=True)
     cooks = np.einsum("lj,jk,lk->l", moved, inverse, moved) / len(names)
-    found = pd.DataFrame(moved, index=pd.Index(term.levels, name="level"), columns=list(names))
+    found = pd.DataFrame(moved, index=pd.Index(groups, name="level"), columns=list(names))
     found.insert(0, "cooks_distance", cooks)
     return found
 

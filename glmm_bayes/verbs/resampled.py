@@ -9,9 +9,8 @@ from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws, factors
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.fit import ModeFit
-from glmm_bayes.kriging import new_effects
 from glmm_bayes.model import Model
-from glmm_bayes.predictive import linear_predictor, parameters, responses
+from glmm_bayes.predictive import linear_predictor, parameters, repeated_effects, responses
 from glmm_bayes.registry import suggestion
 from glmm_bayes.residual import refuse_residual
 from glmm_bayes.residual_draws import fitted_residuals
@@ -85,10 +84,7 @@ class Source:
         if term.common:
             return np.repeat(self.estimates.effects[term.name], size, axis=0)
         if self.effects is None:
-            row = self.estimates
-            theta = {name: np.repeat(value, size, axis=0) for name, value in row.theta.items()}
-            Lambda = np.repeat(factors(term, row.theta), size, axis=0)
-            return new_effects(term, theta, Lambda, np.empty((size, 0, term.size)), rng)
+            return repeated_effects(term, self.estimates, size, rng)
         return self.effects[term.name][rng.integers(q, size=(size, q))]
 
 
