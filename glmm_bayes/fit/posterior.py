@@ -36,7 +36,6 @@ class PosteriorFit(Fit):
     kind = "posterior"
     shares = "gelman"
     planned: ClassVar[dict[str, str]] = {
-        "kfold": "loo() leaves out one row at a time",
         "logo": "loo() leaves out one row at a time",
         "bayes_factor": "gb.compare ranks fits by loo",
     }
@@ -113,6 +112,23 @@ class PosteriorFit(Fit):
         from glmm_bayes.verbs.criteria import loo
 
         return loo(self, **options)
+
+    def kfold(
+        self,
+        k: int | None = None,
+        group: str | None = None,
+        *,
+        strata: str | None = None,
+        seed: int | None = None,
+        n_jobs: int | None = None,
+        progressbar: bool = True,
+    ) -> "ELPDData":
+        """Refit without one fold of the rows after the other: see `verbs.kfold.kfold`."""
+        from glmm_bayes.verbs.kfold import kfold
+
+        return kfold(
+            self, k, group, strata=strata, seed=seed, n_jobs=n_jobs, progressbar=progressbar
+        )
 
     def waic(self) -> "ELPDData":
         """Compute the widely applicable information criterion: see `verbs.waic.waic`."""

@@ -97,14 +97,15 @@ def _by_scores(named: Mapping[str, Any], scores: Mapping[str, Any], **options: A
         if not np.array_equal(_points(a), _points(b)):
             raise DataError(
                 f"{first!r} and {other!r} leave out different points; results are compared where "
-                f"both are of the same rows, or of the levels of one group."
+                f"both are of the same rows, or levels of one group, in the same folds."
             )
     return az.compare(dict(scores), **options)
 
 
 def _points(score: Any) -> Any:
-    (dim,) = score.elpd_i.dims
-    return score.elpd_i[dim].to_numpy()
+    (dim,), coords = score.elpd_i.dims, score.elpd_i.coords
+    folds = coords["fold"].to_numpy() if "fold" in coords else np.zeros(len(coords[dim]))
+    return [coords[dim].to_numpy().astype(str), folds.astype(str)]
 
 
 def _by_criterion(fits: Mapping[str, ModeFit], criterion: str = "aic") -> pd.DataFrame:
