@@ -42,6 +42,31 @@ class Symbolic:
     L_indices: np.ndarray  # (entries of L,)
     fronts: np.ndarray  # (fronts + 1,) their first columns, and n
 
+    def places(self, entries: np.ndarray) -> np.ndarray:
+        """
+        Find where pairs of rows stand among the entries of A.
+
+        Parameters
+        ----------
+        entries
+            `(m, E)` rows of A, every pair of a line an entry of its pattern.
+
+        Returns
+        -------
+        `(m, E (E + 1) / 2)` places in `indices`: of the pairs (0, 0), (1, 0), (1, 1), (2, 0), …
+        """
+        m, E = entries.shape
+        column = np.repeat(np.arange(self.n), np.diff(self.indptr))
+        keys = column * self.n + self.indices
+        place, k = np.empty((m, E * (E + 1) // 2), dtype=np.int64), 0
+        for a in range(E):
+            for b in range(a + 1):
+                low = np.minimum(entries[:, a], entries[:, b])
+                high = np.maximum(entries[:, a], entries[:, b])
+                place[:, k] = np.searchsorted(keys, low * self.n + high)
+                k += 1
+        return place
+
     def factor(self, data: np.ndarray) -> Factor:
         """
         Factorise the matrix with these entries.

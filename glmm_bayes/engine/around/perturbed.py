@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.engine.algebra import manyright
-from glmm_bayes.engine.algebra.blocked import Blocked, BlockedFactor
+from glmm_bayes.engine.algebra.blocked import Blocked
+from glmm_bayes.engine.algebra.blocked_factor import BlockedFactor
 from glmm_bayes.engine.algebra.preconditioner import Anchor, Part, by_level
 from glmm_bayes.engine.collapsed import Collapsed
 
