@@ -138,9 +138,9 @@ def test_what_a_fit_has_is_that_of_independent_residuals_too(tmp_path: Any) -> N
 @pytest.mark.parametrize(
     ("use", "words"),
     [
-        (lambda m: m.fit("nested_laplace", seed=1), "as a random term"),
-        (lambda m: m.fit("nuts", sampler="collapsed", seed=1), "as a random term"),
-        (lambda m: m.fit("ml").profile(), "the profile is not built"),
+        (lambda m: gb.bootstrap(m.fit("ml"), n=3, seed=1, kind="semiparametric"), "is not built"),
+        (lambda m: m.fit("map").caic(), "is for fits by 'ml' and 'reml'"),
+        (lambda m: m.fit("ml").influence(), "Leverages where residuals have a structure"),
     ],
 )
 def test_what_is_not_built_says_so(use: Callable[[Any], Any], words: str) -> None:

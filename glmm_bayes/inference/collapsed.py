@@ -10,17 +10,20 @@ import xarray as xr
 from glmm_bayes.density import read_density
 from glmm_bayes.draws import Draws, beta_name, split_outer
 from glmm_bayes.engine.algebra.lapack import one_thread
-from glmm_bayes.engine.density.joint import Joint
+from glmm_bayes.engine.density.joint import Between, Joint
 from glmm_bayes.engine.laplace import Laplace
+from glmm_bayes.engine.latent import Precision, Precisions
 from glmm_bayes.engine.normal_marginal import NormalMarginal
 from glmm_bayes.errors import ConvergenceError, NotSupportedError
 from glmm_bayes.inference.by_nutpie import NO_MODE, by_chain, python_model, run
 from glmm_bayes.model import Model
+from glmm_bayes.modes.correlated import read_correlated
 from glmm_bayes.modes.reading import read_gaussian, read_laplace
 from glmm_bayes.modes.search import FAILURES
 from glmm_bayes.modes.whitening import outer_frame
 from glmm_bayes.posthoc.weighed import Weights
-from glmm_bayes.residual import refuse_residual
+
+type Slopes = tuple[float, Sequence[Any], Sequence[np.ndarray], Precisions]
 
 
 class Marginal(Protocol):
@@ -36,12 +39,21 @@ class Marginal(Protocol):
     is_exact: bool
 
     def value_and_slopes(
-        self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray]
-    ) -> tuple[float, Sequence[Any], Sequence[np.ndarray]]:
-        """Give log p(y) and its slopes by every predictor's coefficients, and every Lambda."""
+        self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray], precisions: Precisions
+    ) -> Slopes:
+        """
+        Give log p(y) and its slopes by every predictor's coefficients, Lambda and precision.
+
+        Precisions are those between the levels of each term, None where these are independent;
+        and last, if residuals have a structure, theirs.
+        """
 
     def draw(
-        self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray], z: np.ndarray
+        self,
+        coefficients: list[np.ndarray],
+        Lambdas: list[np.ndarray],
+        precisions: Precisions,
+        z: np.ndarray,
     ) -> tuple[list[np.ndarray], float]:
         """Make a draw of every term's effects of standard normals `(N,)`; its log weight."""
 
@@ -57,17 +69,22 @@ class ByNormal:
         self._marginal, self._link = NormalMarginal(gaussian), model.links["sigma"]
 
     def value_and_slopes(
-        self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray]
-    ) -> tuple[float, Sequence[Any], Sequence[np.ndarray]]:
+        self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray], precisions: Precisions
+    ) -> Slopes:
         """See `Marginal`."""
         gamma, constant = coefficients
         value, by_gamma, by_sigma, by_Lambda = self._marginal(
             gamma, float(self._link.linkinv(constant)[0]), Lambdas
         )
-        return value, [by_gamma, by_sigma * self._link.slope(constant)], by_Lambda
+        by_coefficients = [by_gamma, by_sigma * self._link.slope(constant)]
+        return value, by_coefficients, by_Lambda, precisions
 
     def draw(
-        self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray], z: np.ndarray
+        self,
+        coefficients: list[np.ndarray],
+        Lambdas: list[np.ndarray],
+        precisions: Precisions,
+        z: np.ndarray,
     ) -> tuple[list[np.ndarray], float]:
         """See `Marginal`."""
         gamma, constant = coefficients
@@ -85,20 +102,24 @@ class ByLaplace:
         _refuse_without_root(self._laplace.system)
 
     def value_and_slopes(
-        self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray]
-    ) -> tuple[float, Sequence[Any], Sequence[np.ndarray]]:
+        self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray], precisions: Precisions
+    ) -> Slopes:
         """See `Marginal`."""
         found = self._tried_twice(
-            lambda: self._laplace.marginal(coefficients, Lambdas, joint=False)
+            lambda: self._laplace.marginal(coefficients, Lambdas, precisions, joint=False)
         )
-        return found.value, found.by_coefficients, found.by_Lambda
+        return found.value, found.by_coefficients, found.by_Lambda, found.by_precision
 
     def draw(
-        self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray], z: np.ndarray
+        self,
+        coefficients: list[np.ndarray],
+        Lambdas: list[np.ndarray],
+        precisions: Precisions,
+        z: np.ndarray,
     ) -> tuple[list[np.ndarray], float]:
         """See `Marginal`."""
         ascent, at, factor = self._tried_twice(
-            lambda: self._laplace.ascended(coefficients, Lambdas, joint=False)
+            lambda: self._laplace.ascended(coefficients, Lambdas, precisions, joint=False)
         )
         step, _ = factor.solve_root(z, np.empty(0))
         eta = at.eta.copy()
@@ -114,6 +135,34 @@ class ByLaplace:
         except FAILURES:
             self._laplace.u = np.zeros_like(self._laplace.u)
             return climb()
+
+
+class ByCorrelated:
+    """A normal response whose residuals vary together."""
+
+    is_exact = True
+
+    def __init__(self, model: Model) -> None:
+        self._normal = read_correlated(model)
+
+    def value_and_slopes(
+        self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray], precisions: Precisions
+    ) -> Slopes:
+        """See `Marginal`."""
+        found = self._normal.marginal(coefficients, Lambdas, precisions, joint=False)
+        return found.value, found.by_coefficients, found.by_Lambda, found.by_precision
+
+    def draw(
+        self,
+        coefficients: list[np.ndarray],
+        Lambdas: list[np.ndarray],
+        precisions: Precisions,
+        z: np.ndarray,
+    ) -> tuple[list[np.ndarray], float]:
+        """See `Marginal`."""
+        found = self._normal.solved(coefficients, Lambdas, precisions, joint=False)
+        u, _ = found.draw(z, np.empty(0))
+        return list(self._normal.system.latent.effects(u, Lambdas)), 0.0
 
 
 def _refuse_without_root(system: Any) -> None:
@@ -133,14 +182,11 @@ def read_marginal(model: Model) -> Marginal:
     NotSupportedError
         If their equations have no exact factor.
     """
-    refuse_residual(model.design.residual, "sampler='collapsed'")
-    if any(term.level_structure.pairs is not None for term in model.design.terms):
-        raise NotSupportedError(
-            "The levels of a term depend on each other, which sampler='collapsed' cannot "
-            "integrate out yet; use sampler='nutpie', or fit('posthoc')."
-        )
+    if model.design.residual is not None:
+        return ByCorrelated(model)
+    independent = all(term.level_structure.pairs is None for term in model.design.terms)
     alone = set(model.design.predictors) == {"mu"}
-    if model.family.normal and model.links["mu"].name == "identity" and alone:
+    if model.family.normal and model.links["mu"].name == "identity" and alone and independent:
         return ByNormal(model)
     return ByLaplace(model)
 
@@ -173,7 +219,9 @@ class OuterDensity:
         log_jacobian, score, slope = outer.jacobian(x, theta)
         prior, by_theta = outer.log_prior(theta)
         try:
-            value, by_coefficients, by_Lambda = self.marginal.value_and_slopes(*self.parts(theta))
+            value, by_coefficients, by_Lambda, by_precision = self.marginal.value_and_slopes(
+                *self.parts(theta)
+            )
         except FAILURES:
             return -np.inf, np.zeros_like(z)
         for parameter, by in zip(self.model.family.parameters, by_coefficients, strict=True):
@@ -187,11 +235,24 @@ class OuterDensity:
             given = {key: theta[at] for key, at in term.theta.items()}
             for key, part in term.structure.pullback(given, term.p, by).items():
                 by_theta[term.theta[key]] += part
+        for between, by_Q in zip(self._betweens, by_precision, strict=True):
+            if between is not None and by_Q is not None:
+                found = between.back(theta, by_Q.values, by_Q.log_determinant)
+                for key, part in found.items():
+                    by_theta[between.theta[key]] += part
         total = value + prior + log_jacobian
         return float(total), self.axes.T @ (outer.pull(by_theta, theta, slope) + score)
 
-    def parts(self, theta: np.ndarray) -> tuple[list[np.ndarray], list[np.ndarray]]:
-        """Give every predictor's coefficients, constants on their link's scale, and the factors."""
+    @property
+    def _betweens(self) -> list[Between | None]:
+        """How the levels of each term vary together, and last the residuals, if these do."""
+        found = [term.between for term in self.joint.effects]
+        return found if self.joint.together is None else [*found, self.joint.together.between]
+
+    def parts(
+        self, theta: np.ndarray
+    ) -> tuple[list[np.ndarray], list[np.ndarray], list[Precision | None]]:
+        """Give every predictor's coefficients or constant, linked; the factors; the precisions."""
         model, coefficients = self.model, []
         for parameter in model.family.parameters:
             name = parameter.name
@@ -199,7 +260,8 @@ class OuterDensity:
                 coefficients.append(model.links[name].linkfun(theta[model.layout[name]]))
             else:
                 coefficients.append(theta[model.layout.get(beta_name(name), slice(0, 0))])
-        return coefficients, [term.factor(theta) for term in self.joint.effects]
+        precisions = [None if b is None else b.precision(theta) for b in self._betweens]
+        return coefficients, [term.factor(theta) for term in self.joint.effects], precisions
 
 
 def sample(

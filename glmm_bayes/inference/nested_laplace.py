@@ -2,6 +2,7 @@
 
 import time
 import warnings
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -14,17 +15,18 @@ from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
-from glmm_bayes.posthoc.given_gaussian import GivenGaussian
+from glmm_bayes.posthoc.correlated import read_posterior
+from glmm_bayes.posthoc.given import Given
+from glmm_bayes.posthoc.given_gaussian import GivenCorrelated, GivenGaussian
 from glmm_bayes.posthoc.given_rows import NearNormal
 from glmm_bayes.posthoc.marginal import can_be_collapsed, read_marginal
 from glmm_bayes.posthoc.marginals import marginals
 from glmm_bayes.posthoc.nested import BUDGET, ROUGH, Nested
 from glmm_bayes.posthoc.nested_words import notes, problems
-from glmm_bayes.posthoc.outer import find_mode
+from glmm_bayes.posthoc.outer import OuterPosterior, find_mode
 from glmm_bayes.posthoc.sampling import Alone
 from glmm_bayes.posthoc.target import find_around, read_target
 from glmm_bayes.posthoc.verify import verify
-from glmm_bayes.residual import refuse_residual
 from glmm_bayes.results import posterior_tree
 
 
@@ -118,27 +120,23 @@ METHODS.add("nested_laplace", nested_laplace)
 
 
 def approximated(model: Model) -> Nested:
-    """
-    Approximate a model's posterior.
-
-    Raises
-    ------
-    NotSupportedError
-        If residuals have a structure.
-    """
-    refuse_residual(model.design.residual, "fit('nested_laplace')")
+    """Approximate a model's posterior."""
+    if model.design.residual is not None:
+        return _exactly_given(read_posterior(model), GivenCorrelated)
     if can_be_collapsed(model):
-        mode = find_mode(read_marginal(model))
-        return Nested(
-            mode.posterior,
-            GivenGaussian(mode.posterior),
-            _rough(mode.posterior, mode.psi, mode.axes),
-        )
+        return _exactly_given(read_marginal(model), GivenGaussian)
     target = read_target(model)
     around = find_around(target)
     surrogate = _rough(target, around.psi, around.axes)
     verify(around, surrogate)
     return Nested(target, NearNormal(target), surrogate)
+
+
+def _exactly_given(posterior: OuterPosterior, given: Callable[[Any], Given]) -> Nested:
+    """Approximate one of which all is normal but the outer parameters."""
+    mode = find_mode(posterior)
+    rough = _rough(mode.posterior, mode.psi, mode.axes)
+    return Nested(mode.posterior, given(mode.posterior), rough)
 
 
 def _rough(target: Any, psi: np.ndarray, axes: np.ndarray) -> Any:

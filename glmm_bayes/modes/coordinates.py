@@ -157,6 +157,15 @@ class Coordinates:
         Q = residual.level_structure.entries(self._strict_theta(residual, LEVELS, x[self.residual]))
         return Precision(Q.values, float(Q.log_determinant))
 
+    def residual_values(self, x: np.ndarray) -> dict[str, np.ndarray]:
+        """Give what the residuals' structure has in tables, by key: its parameters and others."""
+        residual = self.model.design.residual
+        assert residual is not None
+        structure, size = residual.structures[1]
+        theta = self._strict_theta(residual, LEVELS, x[self.residual])
+        own = {p.key: theta[p.name] for p in structure.parameters(size)}
+        return own | structure.reported(theta, size)
+
     def all_precisions(self, x: np.ndarray) -> list[Precision | None]:
         """Give those of the terms and, if residuals have a structure, theirs last."""
         own = [] if self.model.design.residual is None else [self.residual_precision(x)]

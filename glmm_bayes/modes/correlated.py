@@ -87,6 +87,10 @@ class Residual:
         Z = whole.Z / scale[:, None]
         return cls(Dense(whole.latent, whole.X / scale[:, None], Z), y / scale, scale, turning)
 
+    def with_response(self, y: np.ndarray) -> "Residual":
+        """Put another response `(n,)`, less its offset, in place."""
+        return replace(self, y=y / self.scale)
+
     def whitened(self, Q: Precision) -> Gaussian:
         """Turn rows so that their residuals are independent."""
         roots = self.turning.roots(Q)

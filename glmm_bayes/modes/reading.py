@@ -111,6 +111,13 @@ def read_laplace(model: Model, *, restricted: bool = False) -> Any:
     return Laplace(rows, X, offset[:, system.order], system, means=means)
 
 
+def with_rows(laplace: Any, model: Model) -> Any:
+    """Put the response of another model, alike in all else, in the place of the one it is of."""
+    if model.design.residual is not None:
+        return replace(laplace, y=model.family.working(model.design.response.y))
+    return replace(laplace, rows=read_rows(model, laplace.system.order))
+
+
 def read_gaussian(model: Model) -> Gaussian:
     """Build the exact likelihood of a model whose response, transformed, is Gaussian."""
     response, predictor = model.design.response, model.design.predictors["mu"]

@@ -13,15 +13,15 @@ from glmm_bayes.model import Model
 from glmm_bayes.modes.another import with_response
 from glmm_bayes.modes.chains import read_quadrature
 from glmm_bayes.modes.coordinates import Coordinates
+from glmm_bayes.modes.correlated import CorrelatedObjective, Residual
 from glmm_bayes.modes.gaussian import GaussianObjective, concluded, growth_in, jacobian
 from glmm_bayes.modes.laplace import LaplaceObjective, Penalty
 from glmm_bayes.modes.laplace import concluded as concluded_laplace
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.penalised import LogPrior
-from glmm_bayes.modes.reading import is_gaussian, read_gaussian, read_laplace, read_rows
+from glmm_bayes.modes.reading import is_gaussian, read_gaussian, read_laplace, with_rows
 from glmm_bayes.modes.search import FINE, climb, root
 from glmm_bayes.modes.surfaces import axes_of, spread_of
-from glmm_bayes.residual import refuse_residual
 
 SETTLED = 1e-3  # of the decrement: a search that ended so is at its maximum, for a replicate
 LEAVE = 0.5  # of a standard error's guess: how far a start is moved off an edge
@@ -107,7 +107,6 @@ def refitter_of(start: Start, method: str, nagq: int) -> Refitter:
         `"ml"`, `"reml"` or `"map"`.
     """
     model = start.coordinates.model
-    refuse_residual(model.design.residual, "refitting")
     response = model.design.response
     if response.view is not None:
         response.view.check_other_responses(response.name)
@@ -142,6 +141,12 @@ class GaussianRefitter:
     def gaussian(self) -> Gaussian:
         """The likelihood of the response that was fitted."""
         return read_gaussian(self.start.coordinates.model)
+
+    @cached_property
+    def residual(self) -> Residual | None:
+        """What of its residuals' structure is the same for every response, if they have one."""
+        model = self.start.coordinates.model
+        return None if model.design.residual is None else Residual.of(model)
 
     @cached_property
     def ratios(self) -> np.ndarray:
@@ -189,8 +194,11 @@ class GaussianRefitter:
     def _objective(self, model: Model) -> GaussianObjective:
         response, offset = model.design.response, model.design.predictors["mu"].offset
         y = model.family.working(response.y) - offset
-        gaussian = self.gaussian.with_response(y[self.gaussian.system.order])
         c = replace(self.start.coordinates, model=model)
+        if self.residual is not None:
+            own = self.residual.with_response(y)
+            return CorrelatedObjective(self.gaussian, c, self.restricted, residual=own)
+        gaussian = self.gaussian.with_response(y[self.gaussian.system.order])
         return GaussianObjective(gaussian, c, self.restricted)
 
     def _alone(self, y: np.ndarray) -> tuple[np.ndarray, float, bool]:
@@ -283,7 +291,7 @@ class LaplaceRefitter:
 
     def _objective(self, model: Model) -> LaplaceObjective:
         c = replace(self.start.coordinates, model=model)
-        laplace = replace(self.laplace, rows=read_rows(model, self.laplace.system.order))
+        laplace = with_rows(self.laplace, model)
         # A new one: where the last response's search ended must not matter to the next.
         laplace.u = self.start.u
         integral = laplace if self.nagq == 1 else read_quadrature(model, laplace, self.nagq)

@@ -195,6 +195,8 @@ def _crossed(refitter: "GaussianRefitter") -> _Crossed | None:
 
 def gaussian_many(refitter: "GaussianRefitter") -> "_Gaussian | _Crossed | None":
     """Give what maximises for many Gaussian responses; None where the model is not for it."""
+    if refitter.residual is not None:
+        return None
     found = grouped_rows(refitter.start.coordinates)
     return _crossed(refitter) if found is None else _Gaussian(refitter, *found)
 
@@ -300,5 +302,7 @@ class _Shaped:
 
 def laplace_many(refitter: "LaplaceRefitter") -> _Laplace | None:
     """Give what maximises for many other responses; None where the model is not for it."""
+    if refitter.start.coordinates.model.design.residual is not None:
+        return None
     found = grouped_rows(refitter.start.coordinates)
     return None if found is None else _Laplace(refitter, *found)

@@ -55,7 +55,7 @@ def read_margin(mode: Mode) -> NormalMode:
     c, model = mode.coordinates, mode.coordinates.model
     if not depends_on_levels(model):
         return read_normal(mode)
-    K = _covariances(c, mode.x)
+    K = term_covariances(c, mode.x)
     free = np.isnan(c.held[0])
     X, w = centred_columns(model, "mu")[:, free], precisions(model, c.split(mode.x)[1])
     Z, r = effects_matrix(model).toarray(), mean_residual(mode)
@@ -73,7 +73,7 @@ def read_margin(mode: Mode) -> NormalMode:
     return NormalMode(sums, moves, lambda: moves, embed)
 
 
-def _covariances(c: Coordinates, x: np.ndarray) -> list[np.ndarray]:
+def term_covariances(c: Coordinates, x: np.ndarray) -> list[np.ndarray]:
     """Give the covariance `(q p, q p)` of all effects of each term."""
     found = []
     for term, L, Q in zip(c.model.design.terms, c.Lambdas(x), c.precisions(x), strict=True):
@@ -123,7 +123,7 @@ def _differences(c: Coordinates, x: np.ndarray, number: int) -> Callable[..., np
     steps = STEP * np.where(size > 0, size, 1.0)
 
     def value(y: np.ndarray) -> np.ndarray:
-        return _covariances(c, y)[number]
+        return term_covariances(c, y)[number]
 
     def by(f: Callable[[np.ndarray], np.ndarray], k: int) -> Callable[[np.ndarray], np.ndarray]:
         step = steps * (np.arange(len(x)) == k)

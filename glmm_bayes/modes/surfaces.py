@@ -12,7 +12,6 @@ from glmm_bayes.modes.laplace import LaplaceObjective, Penalty
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.reading import first_sizes, is_gaussian, read_gaussian, read_laplace
 from glmm_bayes.modes.search import Remembered, root
-from glmm_bayes.residual import refuse_residual
 
 
 @dataclass(eq=False)
@@ -177,8 +176,7 @@ def surface_of(mode: Mode, nagq: int, penalty: Penalty | None = None) -> Surface
         What is added to the log likelihood, as a function of x.
     """
     c = mode.coordinates
-    refuse_residual(c.model.design.residual, "the profile")
-    if is_gaussian(c.model) and penalty is None:
+    if is_gaussian(c.model) and penalty is None and c.model.design.residual is None:
         return GaussianSurface(c, read_gaussian(c.model))
     laplace = read_laplace(c.model)
     integral = laplace if nagq == 1 else read_quadrature(c.model, laplace, nagq)

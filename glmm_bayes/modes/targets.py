@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from glmm_bayes.covariance import LevelCovariance
 from glmm_bayes.design import INTERCEPT
 from glmm_bayes.draws import derived_values
 from glmm_bayes.modes.coordinates import Coordinates
@@ -296,6 +297,31 @@ class BetweenLevels(Reported):
         return not self(x)[1].any()
 
 
+@dataclass(frozen=True, eq=False)
+class OfResiduals(Reported):
+    """A parameter of the residuals' structure; its number is the one after those of the terms."""
+
+    @property
+    def _at(self) -> slice:
+        return self.coordinates.residual
+
+    def _value(self, x: np.ndarray) -> float:
+        values = self.coordinates.residual_values(x)[self.key]
+        return float(np.reshape(np.asarray(values)[self.place], -1)[0])
+
+    def is_held(self, x: np.ndarray) -> bool:
+        """Tell whether `priors` hold it fixed."""
+        return not self(x)[1].any()
+
+    def exits(self, x: np.ndarray) -> Iterator[np.ndarray]:
+        """Give none: it has no edge within."""
+        yield from ()
+
+    def at_zero(self, x: np.ndarray) -> tuple[np.ndarray, np.ndarray] | None:
+        """Give none: no residual is without variance."""
+        return None
+
+
 def component_value(
     c: Coordinates, number: int, key: str, place: tuple[int, ...], x: np.ndarray
 ) -> float:
@@ -355,6 +381,16 @@ def _components(c: Coordinates) -> Iterator[Target]:
         for key, place in between.listed(size):
             support = ends.get(key, INFINITE)
             yield BetweenLevels(bend_of(support), support, c, number, key, place)
+    residual = c.model.design.residual
+    if residual is not None:
+        yield from _of_residuals(c, *residual.structures[1])
+
+
+def _of_residuals(c: Coordinates, structure: LevelCovariance, size: int) -> Iterator[Target]:
+    supports = {p.key: p.support for p in structure.parameters(size)} | {"corr": (-1.0, 1.0)}
+    for key, place in structure.listed(size):
+        support, last = supports.get(key, INFINITE), len(c.model.design.terms)
+        yield OfResiduals(bend_of(support), support, c, last, key, place)
 
 
 def _constants(c: Coordinates) -> Iterator[Target]:

@@ -15,7 +15,7 @@ from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.normal import effects_matrix, mean_residual, precisions, read_normal
 from glmm_bayes.modes.reading import centred_columns, is_gaussian
 from glmm_bayes.modes.replaced import replaced_predictors
-from glmm_bayes.residual import refuse_residual
+from glmm_bayes.verbs.conditional_correlated import conditional_of_correlated
 from glmm_bayes.verbs.influence import leverages
 from glmm_bayes.verbs.satterthwaite import parameter_covariance
 from glmm_bayes.verbs.small_sample import check_normal
@@ -29,8 +29,8 @@ def caic(fit: ModeFit) -> pd.Series:
     -------
     Series
         `loglik` of the responses given coefficients and effects, natural; `df`, the effective
-        number of parameters, sigma among them, which counts that variances were estimated;
-        `caic`.
+        number of parameters, sigma and those of a structure of the residuals among them, which
+        counts that variances were estimated; `caic`.
 
     Raises
     ------
@@ -60,10 +60,11 @@ def caic(fit: ModeFit) -> pd.Series:
     caic      1711.5
     dtype: float64
     """
-    refuse_residual(fit.model.design.residual, "caic")
-    correction = CORRECTIONS.get(fit.model.family.name, _of_normal)
-    df = correction(fit)
-    loglik = _conditional(fit)
+    if fit.model.design.residual is not None:
+        loglik, df = conditional_of_correlated(fit)
+    else:
+        df = CORRECTIONS.get(fit.model.family.name, _of_normal)(fit)
+        loglik = _conditional(fit)
     return pd.Series({"loglik": loglik, "df": df, "caic": -2 * loglik + 2 * df})
 
 

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol
 
 import numpy as np
 
@@ -11,7 +11,6 @@ from glmm_bayes.engine.latent import Pattern, Precision
 
 type Score = Callable[[dict[str, np.ndarray]], tuple[float, dict[str, np.ndarray]]]
 type Slopes = dict[str, np.ndarray]
-type WithTheta = Callable[[Slopes, np.ndarray], tuple[float, Slopes, Slopes]]
 
 
 @dataclass(frozen=True, eq=False)
@@ -83,6 +82,17 @@ class Between:
         """Carry slopes by its entries and by its log determinant back to the parameters."""
         given = {k: theta[s] for k, s in self.theta.items()}
         return self.structure.slopes(given, by_values, by_log_determinant)
+
+
+class Rows(Protocol):
+    """The density of rows that vary together, which has parameters of its own."""
+
+    @property
+    def between(self) -> Between:
+        """How they do."""
+
+    def __call__(self, values: Slopes, theta: np.ndarray) -> tuple[float, Slopes, Slopes]:
+        """Give the log density, its slopes by the values, and those by the own parameters."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -199,7 +209,7 @@ class Joint:
     effects: Sequence[Effects]
     likelihood: Score
     size: int
-    together: WithTheta | None = None
+    together: Rows | None = None
     residual: Mapping[str, slice] = field(default_factory=dict)
 
     def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
