@@ -127,8 +127,11 @@ def test_fits_are_ranked_by_the_same_folds(normal, data):
 
 
 def test_doubtful_folds_are_told(data):
-    with pytest.warns(ConvergenceWarning):
-        fit = known(data.iloc[:8]).update(draws=20)
+    priors = {"beta[Intercept]": gb.Prior("Normal", mu=0, sigma=WIDE), "sigma": SIGMA}
+    with pytest.warns(ConvergenceWarning, match="There is one chain"):
+        fit = gb.Model("y ~ 1", data, priors=priors).fit(
+            "posthoc", seed=2, draws=20, chains=1, progressbar=False
+        )
     with pytest.warns(ConvergenceWarning, match="without 2 of 2 folds should not be trusted"):
         assert fit.kfold(2, progressbar=False).warning
 
