@@ -105,6 +105,7 @@ def spread(formula: Formula, family: Family) -> Formula:
     """
     Give each of the family's parameters its part of the formula of the mean.
 
+    What is said of a baseline hazard as a whole is said of all shares that it is made of.
     Of ordered categories every threshold has an intercept, and the terms in `cs(…)`, which then
     are category-specific; the mean has the rest. Of others every category but the first has all,
     and of a mixture every component's mean.
@@ -119,6 +120,8 @@ def spread(formula: Formula, family: Family) -> Formula:
     found = family.categories
     if family.mixed is not None:
         return replace(formula, predictors=family.mixed.spread(formula.predictors))
+    if family.baseline is not None:
+        return replace(formula, predictors=family.baseline.spread(formula.predictors))
     if found is None:
         return formula
     own = formula.predictors["mu"]

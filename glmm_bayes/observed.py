@@ -11,6 +11,7 @@ from glmm_bayes.design import Design
 from glmm_bayes.errors import DataError, NotSupportedError
 from glmm_bayes.families import Family
 from glmm_bayes.families.seen import seen
+from glmm_bayes.families.survival import DF, splines_of
 from glmm_bayes.response import Response
 
 
@@ -110,6 +111,11 @@ def fitting_response(family: Family, response: Response, index: pd.Index) -> Res
             f"The family {family.name!r} takes no trials, but the response is {response.name!r}; "
             f"use family='binomial' or 'beta_binomial'."
         )
+    if response.df is not None and family.baseline is None:
+        raise DataError(
+            f"The family {family.name!r} has no baseline hazard for bhaz(…) of {response.name!r}; "
+            f"use family='cox'."
+        )
     if family.needs_trials and trials is None:
         y, trials, weights = _proportions(family, response)
     at = family.problem(y, trials)
@@ -125,6 +131,7 @@ def fitting_response(family: Family, response: Response, index: pd.Index) -> Res
 
 def through_view(family: Family, response: Response) -> tuple[Family, Response]:
     """Give the family of rows as they were seen, and the response on its terms."""
+    family = _on_knots(family, response)
     if response.view is None:
         return family, response
     if response.trials is not None or family.needs_trials or family.categories is not None:
@@ -135,6 +142,15 @@ def through_view(family: Family, response: Response) -> tuple[Family, Response]:
     given: Any = response.view
     family, view = seen(family.origin, given)
     return family, replace(response, view=view)
+
+
+def _on_knots(family: Family, response: Response) -> Family:
+    """Give a family with a baseline hazard its knots; times that do not fit it are said later."""
+    if family.baseline is None or family.problem(response.y, None) is not None:
+        return family
+    given: Any = response.view
+    df = DF if response.df is None else response.df
+    return family.baseline.made(splines_of(response.name, response.y, given, df))
 
 
 def _proportions(family: Family, response: Response) -> tuple[np.ndarray, np.ndarray, Any]:

@@ -15,6 +15,7 @@ from glmm_bayes.view import View, Views, read_ends
 
 VIEWED = ("censored", "truncated", "se")
 SIDES = {"lower": 0.0, "upper": 1.0}
+MOST_SPLINES = 20
 KINDS = {"left": -1.0, "none": 0.0, "right": 1.0, "interval": 2.0}
 
 
@@ -25,7 +26,7 @@ class Response:
 
     A `cbind` of K > 2 columns is `(n, K)`, with their sums as trials; R responses are `(n, R)`,
     NaN where one is missing. Where it is `decided`, by `dec(…)`, y has a minus sign at the lower
-    boundary.
+    boundary. `df` is what `bhaz(…)` says of a baseline hazard.
     """
 
     name: str
@@ -35,6 +36,7 @@ class Response:
     levels: tuple[str, ...] | None = None
     view: View | Views | None = None
     decided: bool = False
+    df: int | None = None
 
     @property
     def given(self) -> Any:
@@ -105,11 +107,26 @@ def read_response(asked: Asked, frame: pd.DataFrame, context: Context) -> Respon
         trials = y + Expression(asked.failures).numbers(frame, context, "response")
     elif "trials" in extras:
         trials = Expression(extras["trials"]).numbers(frame, context, "trials")
-    view = _view(asked, y, frame, context)
+    view, df = _view(asked, y, frame, context), _df(asked, frame, context)
     if "dec" not in extras:
-        return Response(asked.text, y, trials, weights, None, view)
+        return Response(asked.text, y, trials, weights, None, view, df=df)
     y = _signed(y, extras["dec"], asked, frame, context)
-    return Response(asked.text, y, trials, weights, None, view, decided=True)
+    return Response(asked.text, y, trials, weights, None, view, decided=True, df=df)
+
+
+def _df(asked: Asked, frame: pd.DataFrame, context: Context) -> int | None:
+    """Read how many splines a baseline hazard is made of."""
+    text = dict(asked.extras).get("bhaz")
+    if text is None:
+        return None
+    df = float(Expression(text).numbers(frame, context, "df of bhaz(…)")[0])
+    if df != int(df) or not 1 <= df <= MOST_SPLINES:
+        raise FormulaError(
+            f"bhaz(…) in {asked.text!r} should have a whole number from 1 to {MOST_SPLINES}, of "
+            f"how many splines the baseline hazard is made, not {df:g}. Baselines that differ "
+            f"between groups are a further formula, 'bhaz ~ 0 + group'."
+        )
+    return int(df)
 
 
 def _signed(

@@ -188,6 +188,20 @@ LOG_DENSITIES = {
     "wiener": lambda y, n, mu, bs, ndt, bias: wiener(y, mu, bs, ndt, bias),
 }  # fmt: skip
 
+
+def cox(y, n, mu, first, second):
+    """Of quadratics between 0 and 10, by Bernstein's polynomials; the hazard stays after that."""
+    u, after = np.minimum(y, 10) / 10, np.maximum(y - 10, 0)
+    shares = first, second * (1 - first), (1 - second) * (1 - first)
+    parts = 0.3 * (1 - u) ** 2, 0.6 * u * (1 - u), 0.3 * u**2
+    sums = 1 - (1 - u) ** 3, u**2 * (3 - 2 * u), u**3 + 0.3 * after
+    hazard, cumulated = (
+        sum(s * p for s, p in zip(shares, each, strict=True)) for each in (parts, sums)
+    )
+    return np.log(mu * hazard) - mu * cumulated
+
+
+LOG_DENSITIES["cox"] = cox
 LOG_DENSITIES |= textbook_zeros(LOG_DENSITIES)
 LOG_DENSITIES |= textbook(LOG_DENSITIES)
 # Of a density with a kink there are no such derivatives.
@@ -364,6 +378,7 @@ EXTREMES = {
     "skew_normal": ((-60.0, 8.0), (1.0, 5.0), (-2.0, 2.0)),
     "exgaussian": ((-8.0, 8.0), (0.0, 3.0), (-1.0, 3.0)),
     "gen_extreme_value": ((-3.0, 8.0), (3.0, 8.0), (-0.4, 0.4)),
+    "cox": ((-8.0, 3.0), (-6.0, 6.0), (-6.0, 6.0)),
     "von_mises": ((-8.0, 8.0), (-8.0, 6.0)),
     "tweedie": ((-3.0, 1.5), (0.5, 4.0), (-2.0, 0.5)),
     "wiener": ((-6.0, 6.0), (0.6,), (-2.0,), (-1.0, 1.0)),

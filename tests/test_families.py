@@ -316,7 +316,10 @@ def test_draws_broadcast_against_rows(family):
     trials = np.array([7.0, 7.0]) if family.needs_trials else None
     y = family.draw(np.random.default_rng(1), params, trials, (300, 2))
     assert y.shape == (300, 2)
-    assert y[:, 0].mean() < y[:, 1].mean()
+    # Of hazards the larger mean earlier times.
+    up_to = family.cdf(np.median(y), params, trials)
+    assert (y[:, 0].mean() < y[:, 1].mean()) == (up_to[0] > up_to[1])
+    assert up_to[0] != up_to[1]
 
 
 @pytest.mark.parametrize("which", [0, 1])

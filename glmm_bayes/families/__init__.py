@@ -17,6 +17,7 @@ from glmm_bayes.families import (
     proportions,
     reaction_times,
     real,
+    survival,
     tweedie,
 )
 from glmm_bayes.families.categories import Categories
@@ -59,5 +60,6 @@ __all__ = [
     "proportions",
     "reaction_times",
     "real",
+    "survival",
     "tweedie",
 ]

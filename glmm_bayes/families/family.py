@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from glmm_bayes.families.categories import Categories
     from glmm_bayes.families.mixture_of import Components
     from glmm_bayes.families.several import Responses
+    from glmm_bayes.families.survival import Baseline
 
 type Array = np.ndarray
 type Params = Mapping[str, Any]
@@ -42,6 +43,8 @@ class Parameter:
     start
         Where a search for a maximum begins, on its own scale, or that as a function of the
         responses; None for the middle of its prior.
+    ends
+        Whether a maximum may be at an end of its support, as where it is a share.
     """
 
     name: str
@@ -52,6 +55,7 @@ class Parameter:
     scaled: bool = False
     below: bool = False
     start: float | Callable[[Array], float] | None = None
+    ends: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -121,6 +125,8 @@ class Family:
         Of several responses, what these are; `mean` is then theirs, `(…, R)`.
     mixed
         Of a mixture, the families that it is of.
+    baseline
+        Of times with proportional hazards, what the hazard is a mean of: knots from the data.
     """
 
     name: str
@@ -149,6 +155,7 @@ class Family:
     categories: "Categories | None" = None
     responses: "Responses | None" = None
     mixed: "Components | None" = None
+    baseline: "Baseline | None" = None
     compiled: str | None = None
 
     @property
@@ -261,16 +268,20 @@ FAMILIES: Registry[Family] = Registry("family")
 
 
 def is_registered(family: Family) -> bool:
-    """Tell whether a family, or the same for other categories, is in the registry by its name."""
+    """Tell whether a family, or the same for other data, is in the registry by its name."""
     family = family.origin
     if family.mixed is not None:
         return all(map(is_registered, family.mixed.families))
     if family.name not in FAMILIES:
         return False
     known = FAMILIES[family.name]
-    if family.categories is None or known.categories is None:
-        return known is family
-    return known.categories.made is family.categories.made
+    own, named = _made_of(family), _made_of(known)
+    return known is family if own is None or named is None else named.made is own.made
+
+
+def _made_of(family: Family) -> Any:
+    """Give what the data decide of a family, from which it is made again for others."""
+    return family.baseline if family.categories is None else family.categories
 
 
 def add_family(family: Family) -> Family:

@@ -238,6 +238,11 @@ def _check(families: Sequence[Family]) -> None:
                 f"The family {family.name!r} cannot be in a mixture: mix families whose response "
                 f"is one number, without categories, and name all of them at once."
             )
+        if family.baseline is not None:
+            raise NotSupportedError(
+                f"The family {family.name!r} cannot be in a mixture, as its knots are those of one "
+                f"population's times: mix 'weibull', 'lognormal' or 'exponential'."
+            )
     for words, kinds in (
         ("of counts and of continuous responses", {f.discrete for f in families}),
         ("with and without trials", {f.needs_trials for f in families}),

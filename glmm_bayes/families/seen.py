@@ -204,6 +204,8 @@ def _log_inside(base: Family, params: Params, low: Array, high: Array, y: Any, x
     # Where there is no end any response will do: what is computed of it is not taken.
     assert base.tails is not None
     below_low, above_low = base.tails(xp.where(begins, low, y), params, xp)
+    if not ends.any():
+        return xp.where(begins, above_low, 0.0)
     below_high, above_high = base.tails(xp.where(ends, high, y), params, xp)
     both = begins & ends
     left = below_high < above_low

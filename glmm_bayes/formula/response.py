@@ -26,6 +26,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "se": ("s", "sigma"),
     "subset": ("s",),
     "dec": ("d",),
+    "bhaz": ("df",),
 }
 
 
@@ -121,9 +122,9 @@ def _extras(right: str, text: str) -> tuple[tuple[str, str], ...]:
             )
         if name in found:
             raise FormulaError(f"The response {text!r} has {name}(…) twice: leave one out.")
-        items = arguments(inside, addend.text)
-        single = len(_EXTRAS[name]) == 1
-        if len(items) > len(_EXTRAS[name]) or (single and items[0][0] is not None):
+        items, known = arguments(inside, addend.text), _EXTRAS[name]
+        single = len(known) == 1
+        if len(items) > len(known) or (single and items[0][0] not in (None, *known)):
             raise FormulaError(f"{addend.text!r} has too many arguments, in the response {text!r}.")
         found[name] = expression(items[0][1]) if single else inside
     return tuple(found.items())

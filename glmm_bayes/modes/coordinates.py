@@ -359,11 +359,11 @@ class Coordinates:
         return idle | self.at_bounds(x)
 
     def at_bounds(self, x: np.ndarray) -> np.ndarray:
-        """Tell which parameters `(m,)` between levels stand at one of their two bounds."""
+        """Tell which shares and parameters between levels `(m,)` stand at one of two bounds."""
         return self._bounded & (np.abs(x) >= EDGE)
 
     def to_bounds(self, x: np.ndarray, near: float) -> np.ndarray:
-        """Move parameters between levels to a bound that is as near as `near` of their width."""
+        """Move such parameters to a bound that is as near as `near` of their width."""
         close = self._bounded & (np.abs(x) > np.log((1.0 - near) / near))
         return np.where(close, np.sign(x) * EDGE, x)
 
@@ -375,6 +375,10 @@ class Coordinates:
                 where, free = self._free(term, LEVELS)
                 both = np.isfinite(self.outer.lower[where]) & np.isfinite(self.outer.upper[where])
                 found[at] = both[free]
+        for parameter, at in zip(self.model.family.parameters, self.coefficients, strict=True):
+            is_constant = parameter.name in self.model.constants
+            if parameter.ends and is_constant and self.model.links[parameter.name].name == "logit":
+                found[at] = True
         return found
 
     @property
