@@ -12,6 +12,7 @@ from glmm_bayes.engine.directions import Direction
 from glmm_bayes.engine.latent import Pattern
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
+from glmm_bayes.modes.by_rows import has_rows, read_by_rows
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.normal import (
@@ -37,10 +38,14 @@ def depends_on_levels(model: Model) -> bool:
 
 def has_margin(model: Model) -> bool:
     """Tell whether `read_margin` can read a mode of the model."""
-    if not is_normal(model) or not depends_on_levels(model):
-        return is_normal(model)
+    plain = is_normal(model) and not depends_on_levels(model)
+    return plain or _by_effects(model) or has_rows(model)
+
+
+def _by_effects(model: Model) -> bool:
+    """Tell whether levels depend on each other that are few enough for their covariance."""
     effects = sum(len(t.levels) * t.size for t in model.design.terms)
-    return "sigma" in model.constants and effects <= LARGEST
+    return is_normal(model) and "sigma" in model.constants and effects <= LARGEST
 
 
 def read_margin(mode: Mode) -> NormalMode:
@@ -53,8 +58,10 @@ def read_margin(mode: Mode) -> NormalMode:
         If levels depend on each other and are too many, or have no proper covariance.
     """
     c, model = mode.coordinates, mode.coordinates.model
-    if not depends_on_levels(model):
+    if is_normal(model) and not depends_on_levels(model):
         return read_normal(mode)
+    if not _by_effects(model):
+        return read_by_rows(mode)
     K = term_covariances(c, mode.x)
     free = np.isnan(c.held[0])
     X, w = centred_columns(model, "mu")[:, free], precisions(model, c.split(mode.x)[1])

@@ -64,8 +64,9 @@ def _edge_notes(fit: ModeFit) -> tuple[str, ...]:
 
 
 def _restricted_if_exact(fit: ModeFit) -> tuple[ModeFit, tuple[str, ...]]:
-    """Give a model without random effects by restricted likelihood, by which t is exact."""
-    if fit.model.design.terms or fit.method == "reml":
+    """Give a model of independent rows by restricted likelihood, by which t is exact."""
+    design = fit.model.design
+    if design.terms or design.residual is not None or fit.method == "reml":
         return fit, ()
     return restricted(fit), ("Without random effects: sigma by 'reml', so that t is exact.",)
 

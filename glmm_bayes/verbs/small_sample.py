@@ -7,7 +7,7 @@ import numpy as np
 
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import ModeFit
-from glmm_bayes.modes.normal import is_marginally_normal
+from glmm_bayes.modes.normal import is_linear, is_marginally_normal
 from glmm_bayes.modes.structured import LARGEST, has_margin
 
 
@@ -56,12 +56,19 @@ def check_normal(fit: ModeFit, what: str, instead: str) -> None:
 def check_ddf(fit: ModeFit, ddf: str) -> None:
     """Refuse degrees of freedom that only normal responses have."""
     what = f"ddf={ddf!r}"
-    instead = "use ddf='inner-outer', ddf='asymptotic', or anova(other, test='bootstrap')"
+    instead = (
+        "use ddf='CR2', where groups are many, ddf='inner-outer', ddf='asymptotic', or "
+        "anova(other, test='bootstrap')"
+    )
+    if not is_linear(fit.model):
+        raise NotSupportedError(
+            f"{what} is for normal responses with identity link, without random effects of sigma, "
+            f"whose covariance it takes apart; {instead}."
+        )
     if not has_margin(fit.model):
         raise NotSupportedError(
-            f"{what} is for normal responses with identity link, without random effects of sigma "
-            f"or a structure of the residuals, and for at most {LARGEST} effects where levels "
-            f"depend on each other; {instead}."
+            f"{what} is built for at most {LARGEST} effects or rows that depend on each other, and "
+            f"for levels with a proper covariance; {instead}."
         )
     _check_likelihood(fit, what, instead)
 
