@@ -43,6 +43,7 @@ inner = njit(
     cache=True, nogil=True, error_model="numpy", no_cpython_wrapper=True, no_cfunc_wrapper=True
 )
 LARGE = 1e3
+FAR_OUT = 1e20
 INV_SQRT_2PI = 1 / math.sqrt(2 * math.pi)
 # As in `families.links`: a probability is kept off 0 and 1, to which it rounds.
 TINY, ALMOST_ONE = 1e-100, 1.0 - float(np.finfo(float).epsneg)
@@ -106,13 +107,26 @@ def log_shares(link, eta):
 
 
 @compiled
-def inverse_link(link, eta):
-    """Give mu and d mu / d eta."""
-    if link == 0:
-        return eta, 1.0
+def log1p_ratio(x, y):
+    """Give log(1 + x / y) of positive numbers, whose ratio may be more than a number."""
+    ratio = x / y
+    return math.log1p(ratio) if ratio < math.inf else math.log(x) - math.log(y)
+
+
+@compiled
+def inverse_link(link, eta, by_log):
+    """Give mu, and d log mu / d eta or else d mu / d eta."""
     if link == 1:
         mu = math.exp(eta)
-        return mu, mu
+        return mu, 1.0 if by_log else mu
+    mu, slope = _inverse_link(link, eta)
+    return mu, slope / mu if by_log else slope
+
+
+@compiled
+def _inverse_link(link, eta):
+    if link == 0:
+        return eta, 1.0
     if link == 2:
         mu = expit(eta)
         return min(max(mu, TINY), ALMOST_ONE), mu * expit(-eta)
@@ -130,36 +144,38 @@ def inverse_link(link, eta):
 
 
 @compiled
+def is_by_log(family, slot):
+    """Tell whether `point` gives the slope by a parameter's logarithm: all but locations."""
+    return slot > 0 or not (family == 0 or family == 6 or family == 7)
+
+
+@compiled
 def point(family, y, n, a, b, c):
-    """Give one row's log density, up to a constant, and its slopes by the parameters a, b, c."""
-    if family == 0:
-        r = (y - a) / b
-        return -0.5 * r * r - math.log(b), r / b, (r * r - 1.0) / b, 0.0
+    """
+    Give one row's log density, up to a constant, and its slopes by the parameters a, b, c.
+
+    By positive ones they are slopes by the logarithm: by the parameter itself they may be more
+    than a number where it is small.
+    """
+    if family == 0 or family == 7:
+        r = ((y if family == 0 else math.log(y)) - a) / b
+        return -0.5 * r * r - math.log(b), r / b, r * r - 1.0, 0.0
     if family == 1 or family == 2:
         won = y * math.log(a) if y > 0 else 0.0
         lost = (n - y) * math.log1p(-a) if n > y else 0.0
-        slope = (y / a if y > 0 else 0.0) - ((n - y) / (1.0 - a) if n > y else 0.0)
-        return won + lost, slope, 0.0, 0.0
+        return won + lost, y - ((n - y) * a / (1.0 - a) if n > y else 0.0), 0.0, 0.0
     if family == 3:
-        return (y * math.log(a) if y > 0 else 0.0) - a, y / a - 1.0, 0.0, 0.0
+        return (y * math.log(a) if y > 0 else 0.0) - a, y - a, 0.0, 0.0
     if family == 4:
         return negbinomial(y, a, b)
     if family == 5:
-        ratio, gap = y / a, (y - a) / a
-        log_ratio = math.log1p(gap) if abs(gap) < 0.5 else math.log(ratio)
-        value = b * (log_ratio - gap) + log_peak(b) - math.log(y)
-        by_b = math.log(b) + 1.0 + math.log(ratio) - ratio - digamma(b)
-        return value, b * (ratio - 1.0) / a, by_b, 0.0
+        return gamma(y, a, b)
     if family == 6:
         return student(y, a, b, c)
-    if family == 7:
-        r = (math.log(y) - a) / b
-        return -0.5 * r * r - math.log(b), r / b, (r * r - 1.0) / b, 0.0
     if family == 8:
         # Variance mu (1 + phi): a negative binomial of size mu / phi.
-        size = a / b
-        value, by_mu, by_size, _ = negbinomial(y, a, size)
-        return value, by_mu + by_size / b, -by_size * size / b, 0.0
+        value, by_mu, by_size, _ = negbinomial(y, a, a / b)
+        return value, by_mu + by_size, -by_size, 0.0
     return beta_like(family, y, n, a, b)
 
 
@@ -169,6 +185,14 @@ def log_peak(a):
     if a < LARGE:
         return a * math.log(a) - a - math.lgamma(a)
     return 0.5 * math.log(a / (2.0 * math.pi)) - (1.0 - 1.0 / (30.0 * a * a)) / (12.0 * a)
+
+
+@compiled
+def peak_slope(a):
+    """Give the slope of `log_peak` by log(a)."""
+    if a < LARGE:
+        return a * (math.log(a) - digamma(a))
+    return 0.5 + (1.0 - 1.0 / (10.0 * a * a)) / (12.0 * a)
 
 
 @compiled
@@ -192,24 +216,41 @@ def digamma_rising(y, a):
 @compiled
 def negbinomial(y, mu, size):
     """Evaluate the negative binomial of variance mu + mu^2 / size."""
-    value = log_rising(y, size) - y * math.log1p(size / mu) - size * math.log1p(mu / size)
-    by_mu = (y - mu) * size / (mu * (mu + size))
-    by_size = digamma_rising(y, size) - math.log1p(mu / size) + (mu - y) / (mu + size)
-    return value, by_mu, by_size, 0.0
+    fewer = log1p_ratio(mu, size)
+    value = log_rising(y, size) - (y * log1p_ratio(size, mu) if y > 0 else 0.0) - size * fewer
+    gap, share = y - mu, size / (mu + size)
+    return value, gap * share, size * (digamma_rising(y, size) - fewer) - gap * share, 0.0
+
+
+@compiled
+def bent(log_ratio, gap):
+    """Give log(1 + gap) - gap, with the logarithm where that is not near 0."""
+    return (math.log1p(gap) if abs(gap) < 0.5 else log_ratio) - gap
+
+
+@compiled
+def gamma(y, mu, shape):
+    """Evaluate the gamma of mean mu and variance mu^2 / shape."""
+    log_y, gap = math.log(y), (y - mu) / mu
+    off = shape * bent(log_y - math.log(mu), gap)
+    return off + log_peak(shape) - log_y, shape * gap, off + peak_slope(shape), 0.0
 
 
 @compiled
 def student(y, mu, sigma, nu):
     """Evaluate Student's t."""
-    r = (y - mu) / sigma
-    spread = nu + r * r
-    half = 0.5 * (nu + 1.0)
-    value = math.lgamma(half) - math.lgamma(0.5 * nu) - 0.5 * math.log(nu) - math.log(sigma)
-    value -= half * math.log1p(r * r / nu)
-    by_nu = 0.5 * (digamma(half) - digamma(0.5 * nu) - 1.0 / nu - math.log1p(r * r / nu))
-    by_nu += half * r * r / (nu * spread)
-    slope = (nu + 1.0) * r / spread
-    return value, slope / sigma, (slope * r - 1.0) / sigma, by_nu
+    gap = y - mu
+    r = gap / sigma
+    u = r * r / nu
+    if u < FAR_OUT:
+        log_u, share, slope = math.log1p(u), u / (1.0 + u), (nu + 1.0) / (nu + r * r) * r / sigma
+    else:  # 1 is nothing beside u, which may be more than a number
+        log_u = 2.0 * (math.log(abs(gap)) - math.log(sigma)) - math.log(nu)
+        share, slope = 1.0, (nu + 1.0) / gap
+    value = log_rising(0.5, 0.5 * nu) - 0.5 * math.log(nu) - math.log(sigma)
+    value -= 0.5 * (nu + 1.0) * log_u
+    by_nu = 0.5 * (nu * (digamma_rising(0.5, 0.5 * nu) - log_u) - 1.0 + (nu + 1.0) * share)
+    return value, slope, (nu + 1.0) * share - 1.0, by_nu
 
 
 @compiled
@@ -217,14 +258,23 @@ def beta_like(family, y, n, mu, phi):
     """Evaluate the beta and the beta-binomial of mean mu and precision phi."""
     a, b = mu * phi, (1.0 - mu) * phi
     if family == 9:
-        won, lost = math.log(y), math.log1p(-y)
-        value = math.lgamma(phi) - math.lgamma(a) - math.lgamma(b) + a * won + b * lost - won - lost
-        by_a, by_b = won - digamma(a), lost - digamma(b)
-        return value, phi * (by_a - by_b), mu * by_a + (1 - mu) * by_b + digamma(phi), 0.0
+        return beta(y, mu, a, b, phi)
     value = log_rising(y, a) + log_rising(n - y, b) - log_rising(n, phi)
     by_a, by_b = digamma_rising(y, a), digamma_rising(n - y, b)
-    by_phi = mu * by_a + (1.0 - mu) * by_b - digamma_rising(n, phi)
-    return value, phi * (by_a - by_b), by_phi, 0.0
+    by_phi = a * by_a + b * by_b - phi * digamma_rising(n, phi)
+    return value, a * (by_a - by_b), by_phi, 0.0
+
+
+@compiled
+def beta(y, mu, a, b, phi):
+    """Evaluate the beta, as two gammas less the one of their sum: see `families.continuous`."""
+    log_y, log_rest = math.log(y), math.log1p(-y)
+    rise, fall = (y - mu) / mu, (mu - y) / (1.0 - mu)
+    left, right = bent(log_y - math.log(mu), rise), bent(log_rest - math.log1p(-mu), fall)
+    value = a * left + b * right + log_peak(a) + log_peak(b) - log_peak(phi) - log_y - log_rest
+    by_a, by_b = peak_slope(a), peak_slope(b)
+    by_mu = a * (left + rise - right - fall) + by_a - by_b * mu / (1.0 - mu)
+    return value, by_mu, a * left + b * right + by_a + by_b - peak_slope(phi), 0.0
 
 
 @compiled

@@ -3,7 +3,7 @@
 from typing import Any
 
 import numpy as np
-from scipy.special import betaln, digamma, gammaln
+from scipy.special import digamma, gammaln
 
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, within
 from glmm_bayes.families.incomplete import beta_variable, plain, student_tails
@@ -162,10 +162,14 @@ LOGNORMAL = add_family(
 def gamma_core(y: Array, trials: Array | None, params: Params) -> Array:
     """Give log(y) plus the log density of a gamma variable of mean mu and shape alpha."""
     a, mu = params["alpha"], params["mu"]
-    gap = (y - mu) / mu
+    return a * _bent(np.log(y) - np.log(mu), (y - mu) / mu) + log_peak(a)
+
+
+def _bent(log_ratio: Any, gap: Any) -> Any:
+    """Give log(1 + gap) - gap, with the logarithm where that is not near 0."""
     # Near the mean the difference of the two is all that is left of them.
     near = np.log1p(np.maximum(gap, -0.5))
-    return a * (np.where(np.abs(gap) < 0.5, near, np.log(y) - np.log(mu)) - gap) + log_peak(a)
+    return np.where(np.abs(gap) < 0.5, near, log_ratio) - gap
 
 
 def _gamma_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
@@ -289,8 +293,12 @@ WEIBULL = add_family(
 
 
 def _beta_core(y: Array, trials: Array | None, params: Params) -> Array:
-    a, b = params["mu"] * params["phi"], (1 - params["mu"]) * params["phi"]
-    return (a - 1) * np.log(y) + (b - 1) * np.log1p(-y) - betaln(a, b)
+    # With Gamma(x) by its peak, two gammas less the one of their sum: no large terms cancel.
+    mu, phi = params["mu"], params["phi"]
+    a, b, log_y, log_rest = mu * phi, (1 - mu) * phi, np.log(y), np.log1p(-y)
+    left = a * _bent(log_y - np.log(mu), (y - mu) / mu) + log_peak(a)
+    right = b * _bent(log_rest - np.log1p(-mu), (mu - y) / (1 - mu)) + log_peak(b)
+    return left + right - log_peak(phi) - log_y - log_rest
 
 
 def _beta_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
