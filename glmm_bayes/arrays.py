@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 from scipy import special
-from scipy.linalg import solve_triangular
+from scipy.linalg.lapack import dpotri
 
 from glmm_bayes.errors import NotSupportedError
 
@@ -27,9 +27,10 @@ def _put_at(x: np.ndarray, at: np.ndarray, part: np.ndarray) -> np.ndarray:
 
 def _inverse(K: np.ndarray) -> tuple[np.ndarray, float]:
     """Give K^-1 and log |K| of a positive definite matrix."""
-    lower = np.linalg.cholesky(K)
-    half = solve_triangular(lower, np.eye(len(K)), lower=True, check_finite=False)
-    return half.T @ half, 2.0 * float(np.log(np.diag(lower)).sum())
+    # As its transpose, which LAPACK reads as it stands.
+    upper = np.linalg.cholesky(K).T
+    half = dpotri(upper, lower=0)[0].T
+    return half + np.tril(half, -1).T, 2.0 * float(np.log(np.diag(upper)).sum())
 
 
 def _log_determinant(values: np.ndarray, pairs: np.ndarray, size: int) -> Any:

@@ -23,6 +23,8 @@ class DenseCovariance(LevelCovariance):
     Every two nodes of a process are a pair of the precision.
     """
 
+    _kept: tuple[tuple[Any, ...], list[tuple[Any, Any]]] | None = None
+
     def refuse_large(self, remedy: str) -> None:
         """Raise DataError where a process has too many nodes for dense matrices."""
         most = int(np.bincount(self.places.process).max())
@@ -54,11 +56,22 @@ class DenseCovariance(LevelCovariance):
     def pairs(self) -> np.ndarray:
         return block_pairs(self.blocks)
 
+    def _inverted(self, theta: Mapping[str, Any], xp: Any) -> list[tuple[Any, Any]]:
+        """Give K^-1 and log |K| of every process; for arrays, those given last are kept."""
+        if xp is not NUMPY:
+            return [xp.inverse(self._matrix(known, theta, xp)) for known in self.known]
+        at = tuple((name, *np.ravel(value)) for name, value in theta.items())
+        if self._kept is None or self._kept[0] != at:
+            found = [xp.inverse(self._matrix(known, theta, xp)) for known in self.known]
+            # Put in place at once: other threads may look.
+            self._kept = kept = at, found
+            return kept[1]
+        return self._kept[1]
+
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
         values, log_determinant = [], 0.0
-        for known in self.known:
-            inverse, log_of = xp.inverse(self._matrix(known, theta, xp))
+        for known, (inverse, log_of) in zip(self.known, self._inverted(theta, xp), strict=True):
             values.append(inverse[np.tril_indices(known.shape[-1])])
             log_determinant = log_determinant - log_of
         return Entries(xp.concatenate(values), log_determinant)
@@ -69,10 +82,9 @@ class DenseCovariance(LevelCovariance):
     ) -> dict[str, np.ndarray]:
         found = {name: np.zeros(len(value)) for name, value in theta.items()}
         start = 0
-        for known in self.known:
+        for known, (Q, _) in zip(self.known, self._inverted(theta, NUMPY), strict=True):
             m = known.shape[-1]
             i, j = np.tril_indices(m)
-            Q, _ = NUMPY.inverse(self._matrix(known, theta, NUMPY))
             B = np.zeros((m, m))
             B[i, j] = by_values[start : start + len(i)]
             start += len(i)

@@ -8,7 +8,7 @@ from typing import Any, ClassVar, Literal, override
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY
-from glmm_bayes.covariance.dense import DenseCovariance
+from glmm_bayes.covariance.dense import STEP, DenseCovariance
 from glmm_bayes.covariance.levels import LevelCovariance, Places
 from glmm_bayes.covariance.structure import CovarianceParameter
 from glmm_bayes.errors import DataError, FormulaError
@@ -117,36 +117,51 @@ class Field(DenseCovariance):
     @cached_property
     @override
     def known(self) -> list[np.ndarray]:
-        """The differences `(d, m, m)` of coordinates within each process."""
+        """Distances `(m, m)` within each process; with anisotropy, differences `(2, m, m)`."""
         at = self.positions
-        found = [(at[b][:, None] - at[b][None]).transpose(2, 0, 1) for b in self.blocks]
+        apart = [(at[b][:, None] - at[b][None]).transpose(2, 0, 1) for b in self.blocks]
+        return apart if self.anisotropy else [self._distances(part) for part in apart]
+
+    def _distances(self, apart: np.ndarray) -> np.ndarray:
+        found: np.ndarray = np.sqrt((apart**2).sum(axis=0))
         if self.metric == "greatcircle":
-            chords = [np.sqrt((part**2).sum(axis=0)) for part in found]
-            found = [2 * EARTH * np.arcsin(np.minimum(c / (2 * EARTH), 1.0))[None] for c in chords]
+            return np.asarray(2 * EARTH * np.arcsin(np.minimum(found / (2 * EARTH), 1.0)))
         return found
 
     @cached_property
     def _usual(self) -> float:
         """The median distance."""
-        own = [np.sqrt((part**2).sum(axis=0)) for part in self.known]
+        own = [self._distances(part) for part in self.known] if self.anisotropy else self.known
         found = np.concatenate([d[np.tril_indices(len(d), -1)] for d in own])
         found = found[found > 0]
         return float(np.median(found)) if len(found) else 1.0
 
-    def _scaled(self, apart: np.ndarray, theta: Mapping[str, Any], xp: Any) -> Any:
+    def _scaled(self, known: np.ndarray, theta: Mapping[str, Any], xp: Any) -> Any:
         """Give distances `(m, m)` over the range."""
-        if self.anisotropy:
-            c, s = xp.cos(theta["angle"][0]), xp.sin(theta["angle"][0])
-            along = c * apart[0] + s * apart[1]
-            across = (c * apart[1] - s * apart[0]) / theta["ratio"][0]
-            squares = along * along + across * across
-        else:
-            squares = (apart * apart).sum(axis=0)
-        return xp.sqrt(squares + SMALL) / theta["range"][0]
+        if not self.anisotropy:
+            return known / theta["range"][0]
+        c, s = xp.cos(theta["angle"][0]), xp.sin(theta["angle"][0])
+        along = c * known[0] + s * known[1]
+        across = (c * known[1] - s * known[0]) / theta["ratio"][0]
+        return xp.sqrt(along * along + across * across + SMALL) / theta["range"][0]
 
     @override
     def correlations(self, known: np.ndarray, theta: Mapping[str, Any], xp: Any) -> Any:
         return self.correlation(self._scaled(known, theta, xp), theta, xp)
+
+    def bend(self, scaled: np.ndarray, theta: Mapping[str, np.ndarray]) -> np.ndarray:
+        """Give the slope of the correlation by the distance over the range."""
+        moved = np.asarray(self.correlation(scaled + 1j * STEP, theta, NUMPY))
+        return moved.imag / STEP
+
+    @override
+    def slope_of(
+        self, known: np.ndarray, theta: Mapping[str, np.ndarray], name: str, k: int
+    ) -> np.ndarray:
+        if name != "range":
+            return super().slope_of(known, theta, name, k)
+        scaled = self._scaled(known, theta, NUMPY)
+        return -self.bend(scaled, theta) * scaled / theta["range"][0]
 
 
 class Exponential(Field):
@@ -163,6 +178,10 @@ class Exponential(Field):
     @override
     def correlation(self, scaled: Any, theta: Mapping[str, Any], xp: Any) -> Any:
         return xp.exp(-scaled)
+
+    @override
+    def bend(self, scaled: np.ndarray, theta: Mapping[str, np.ndarray]) -> np.ndarray:
+        return -np.exp(-scaled)
 
 
 class SquaredExponential(Field):
