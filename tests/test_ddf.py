@@ -328,6 +328,12 @@ def test_inner_outer_counts_groups(formula, expected):
     assert (fit.ttest("residual")["df"] == 180 - len(expected)).all()
 
 
+def test_groups_of_a_process_are_counted_and_not_its_times():
+    """nlme's lme with a random intercept: 18 subjects of ten nights."""
+    fit = gb.Model("Reaction ~ Days + ar1(Days | Subject)", gb.load_dataset("sleepstudy")).fit("ml")
+    assert fit.ttest("inner-outer")["df"].tolist() == [161, 161]
+
+
 @pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")
 def test_crossed_groups_have_no_inner_and_outer():
     fit = gb.Model("Reaction ~ Days + (1 | Subject) + (1 | item)", unbalanced()).fit("ml")

@@ -175,6 +175,16 @@ def test_one_step_is_least_squares_without_the_level(fit):
         np.testing.assert_allclose(found.iloc[level, 1:], whole - generalized(kept), rtol=1e-5)
 
 
+def test_one_step_is_for_crossed_groups_too():
+    """Balanced, the mean without a sample is that of the others, whatever the variances."""
+    data = gb.load_dataset("penicillin")
+    fit = gb.Model("diameter ~ 1 + (1 | plate) + (1 | sample)", data).fit("reml")
+    means = data.groupby("sample", observed=True)["diameter"].mean()
+    without = (means.sum() - means) / (len(means) - 1)
+    found = fit.influence("sample")["Intercept"]
+    np.testing.assert_allclose(found, means.mean() - without, rtol=1e-8)
+
+
 def test_leverages_of_counts_sum_to_the_effective_number_of_parameters():
     """Between the coefficients alone and these with all effects."""
     data = gb.load_dataset("cbpp")

@@ -67,3 +67,10 @@ def test_what_is_singular_is_said(sleepstudy):
 def test_without_random_effects_there_is_nothing_to_leave_out(sleepstudy):
     with pytest.raises(NotSupportedError, match="no random effects"):
         gb.simplify(gb.Model("Reaction ~ Days", sleepstudy))
+
+
+def test_a_ratio_of_unknown_distribution_is_said_to_be_so(sleepstudy):
+    found = gb.simplify(gb.Model("Reaction ~ Days + ar1(Days | Subject)", sleepstudy))
+    assert found.steps["p_value"].isna().all()
+    assert not found.steps["taken"].any()
+    assert "is not known" in found.notes[-1]

@@ -50,6 +50,12 @@ CASES = [
         "diameter ~ 1 + (1 | plate) + (1 | sample)", "diameter ~ 1 + (1 | plate) + (1 | sample)",
         ("plate", "sample"),
     ),
+    Case(
+        "grouseticks, three terms", "grouseticks", "poisson",
+        "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)",
+        "TICKS ~ YEAR + cHEIGHT + (1 | BROOD) + (1 | INDEX) + (1 | LOCATION)",
+        ("YEAR", "BROOD", "INDEX", "LOCATION"),
+    ),
 ]  # fmt: skip
 
 

@@ -6,6 +6,7 @@ import numpy as np
 
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import ModeFit
+from glmm_bayes.modes.clusters import grouped
 from glmm_bayes.verbs.by_response import refuse_several
 from glmm_bayes.verbs.fixed_terms import fixed_terms, mean_predictor
 from glmm_bayes.verbs.small_sample import JointTest, SmallSample, of_mean
@@ -82,16 +83,16 @@ def _chain(fit: ModeFit) -> list[np.ndarray]:
             "ddf='inner-outer' needs groups, and one group a row; use ddf='residual'."
         )
     found: list[np.ndarray] = []
-    for term in sorted(terms, key=lambda t: len(t.levels)):
-        group = term.index[:, 0]
+    groups = [(*grouped(term), term.text) for term in terms]
+    for group, names, text in sorted(groups, key=lambda own: len(own[1])):
         for coarser in found:
             pairs = len(np.unique(np.stack([coarser, group]), axis=1).T)
-            if pairs > len(term.levels):
+            if pairs > len(np.unique(group)):
                 raise NotSupportedError(
-                    f"ddf='inner-outer' counts nested groups, but those of {term.text!r} are "
+                    f"ddf='inner-outer' counts nested groups, but those of {text!r} are "
                     f"crossed with others; use ddf='residual' or ddf='asymptotic'."
                 )
-        if not found or len(np.unique(found[-1])) < len(term.levels):
+        if not found or len(np.unique(found[-1])) < len(names):
             found.append(group)
     return found
 

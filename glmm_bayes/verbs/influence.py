@@ -10,7 +10,7 @@ import pandas as pd
 from glmm_bayes.errors import DataError, NotSupportedError, SingularFitWarning, UnknownNameError
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.model import Model
-from glmm_bayes.modes.clusters import clusters, grouped
+from glmm_bayes.modes.clusters import clusters, grouped, independent_rows
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.normal import embedding, is_linear
 from glmm_bayes.modes.reading import read_laplace
@@ -51,7 +51,7 @@ def influence(fit: ModeFit, group: str | None = None, *, method: str = "one-step
     UnknownNameError
         If there is no such group or method.
     DataError
-        If one step is asked of levels that share other random effects.
+        If one step is asked of levels that share other random effects, of other responses.
     NotSupportedError
         If one step is not built for the model.
 
@@ -122,23 +122,45 @@ def _with_coefficients(mode: Mode) -> tuple[Any, np.ndarray]:
 
 def _one_step(fit: ModeFit, term: RandomTerm) -> pd.DataFrame:
     """Leave each group out by algebra, with V as estimated; of other responses by one step."""
-    name, (label, names) = f"levels of {term.label}", grouped(term)
+    label, names = grouped(term)
     if is_linear(fit.model):
-        return _least_squares(fit, label, names, name)
-    moved = moves_by_cluster(fit, label, name)
+        return _least_squares(fit, label, names)
+    try:
+        moved = moves_by_cluster(fit, label, f"levels of {term.label}")
+    except DataError as error:
+        raise DataError(
+            f"Rows of different levels of {term.label} share other random effects, so that one "
+            f"step is not known; use method='exact'."
+        ) from error
     k = len(mean_predictor(fit.model, *MEAN).names)
     return _table(fit, names, moved[:, :k], fit.coefficient_covariance()[:k, :k])
 
 
-def _least_squares(
-    fit: ModeFit, label: np.ndarray, names: Sequence[str], name: str
-) -> pd.DataFrame:
-    parts, moved = list(clusters(fit.mode, label, name)), []
+def _least_squares(fit: ModeFit, label: np.ndarray, names: Sequence[str]) -> pd.DataFrame:
+    """
+    Leave groups out of generalised least squares; their rows may vary together with others.
+
+    Notes
+    -----
+    A column of its own for each row in I takes these out: the coefficients fall by
+    Phi S_I' P_II^-1 a_I, with S = V^-1 X, a = V^-1 e and P = V^-1 - S Phi S'.
+    """
+    found = independent_rows(fit.model)
+    parts = list(clusters(fit.mode, found, "clusters of rows that share random effects"))
     Phi, embed = least_squares(parts), embedding(fit.mode.coordinates)
-    for part in parts:
-        weighted = np.linalg.solve(part.V, part.X)
-        rest = np.eye(len(part.e)) - part.X @ Phi @ weighted.T
-        moved.append(embed @ Phi @ weighted.T @ np.linalg.solve(rest, part.e))
+    inverses = [np.linalg.inv(part.V) for part in parts]
+    S, a, place = np.empty((len(label), len(Phi))), np.empty(len(label)), np.empty(len(label), int)
+    for part, M in zip(parts, inverses, strict=True):
+        S[part.rows], a[part.rows] = M @ part.X, M @ part.e
+        place[part.rows] = np.arange(len(part.rows))
+    moved = []
+    for number in range(len(names)):
+        own = np.flatnonzero(label == number)
+        P = -S[own] @ Phi @ S[own].T
+        for c in np.unique(found[own]):
+            at = np.flatnonzero(found[own] == c)
+            P[np.ix_(at, at)] += inverses[c][np.ix_(place[own[at]], place[own[at]])]
+        moved.append(embed @ Phi @ S[own].T @ np.linalg.solve(P, a[own]))
     return _table(fit, names, np.stack(moved), embed @ Phi @ embed.T)
 
 

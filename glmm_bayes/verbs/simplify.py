@@ -1,7 +1,7 @@
 """Which of a model's random effects its data support, and what could be left out, in order."""
 
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -133,7 +133,18 @@ def simplify(model: Model | ModeFit) -> Simplification:
         if not shorter(fits[-1].model):
             break
     steps = pd.concat(tables, ignore_index=True).drop(columns="fit")
-    return Simplification(_components(fit), steps, tuple(fits), tuple(_notes(fit, len(fits))))
+    notes = (*_notes(fit, len(fits)), *_unknown(steps))
+    return Simplification(_components(fit), steps, tuple(fits), notes)
+
+
+def _unknown(steps: pd.DataFrame) -> Iterator[str]:
+    """Say where a ratio's distribution is not known."""
+    without = steps.loc[steps["p_value"].isna(), "lacks"].unique()
+    if len(without):
+        yield (
+            f"How the ratio without {', '.join(without)} is distributed at the edge is not known, "
+            f"and no such part is taken: compare the fits by anova(other, test='bootstrap')."
+        )
 
 
 def _quietly(make: Callable[[], Any]) -> ModeFit:
