@@ -37,7 +37,6 @@ class PosteriorFit(Fit):
     shares = "gelman"
     planned: ClassVar[dict[str, str]] = {
         "logo": "loo() leaves out one row at a time",
-        "bayes_factor": "gb.compare ranks fits by loo",
     }
 
     def __init__(
@@ -129,6 +128,14 @@ class PosteriorFit(Fit):
         return kfold(
             self, k, group, strata=strata, seed=seed, n_jobs=n_jobs, progressbar=progressbar
         )
+
+    def bayes_factor(
+        self, other: Fit, *, draws: int = 4000, seed: int | None = None
+    ) -> "pd.DataFrame":
+        """Estimate the Bayes factor against another: see `verbs.bayes_factor.bayes_factor`."""
+        from glmm_bayes.verbs.bayes_factor import bayes_factor
+
+        return bayes_factor(self, other, draws=draws, seed=seed)
 
     def waic(self) -> "ELPDData":
         """Compute the widely applicable information criterion: see `verbs.waic.waic`."""

@@ -10,7 +10,7 @@ from glmm_bayes.engine.latent import Latent
 from glmm_bayes.engine.newton import Normal
 from glmm_bayes.engine.polynomials.surrogate import Surrogate
 from glmm_bayes.model import Model
-from glmm_bayes.modes.correlated import read_correlated
+from glmm_bayes.modes.correlated import read_normal, refuse_student
 from glmm_bayes.posthoc.mean_prior import MeanPrior
 from glmm_bayes.posthoc.outer import OuterMode, OuterPosterior, Reading
 from glmm_bayes.posthoc.proposals import CHUNK, Propose, Proposer
@@ -84,9 +84,10 @@ def read_posterior(model: Model) -> CorrelatedPosterior:
     Raises
     ------
     NotSupportedError
-        If too many rows vary together.
+        If too many rows vary together, or they are t and not normal.
     """
-    read, normal = Reading.of(model), read_correlated(model)
+    refuse_student(model, "fit('posthoc')")
+    read, normal = Reading.of(model), read_normal(model)
     offset = normal.offset.copy()
     offset[0] += read.fixed
     own = CorrelatedNormal(
@@ -127,9 +128,11 @@ def _one_by_one(posterior: CorrelatedPosterior) -> Propose:
     return propose
 
 
-def verify(posterior: CorrelatedPosterior, surrogate: Any) -> None:
+def verify(posterior: CorrelatedPosterior, surrogate: Any) -> float:
     """
     Compare the marginal density with the design's, as `verify.verify_marginal` does.
+
+    Gives what it lacks.
 
     Raises
     ------
@@ -152,4 +155,4 @@ def verify(posterior: CorrelatedPosterior, surrogate: Any) -> None:
         prior += 0.5 * latent.log_prior_determinant(precisions)
         prior -= 0.5 * float(v @ latent.times_prior(v, precisions))
         points.add(psi[i], gamma, list(latent.effects(v, Lambdas)), found.value + given - prior)
-    points.compare(posterior)
+    return points.compare(posterior)

@@ -44,7 +44,7 @@ class Way:
     read: Callable[[Model], Any]
     is_dear: Callable[[Any], bool]
     many: Callable[[Any], Many | None]
-    verify: Callable[[Any, Surrogate], None]
+    verify: Callable[[Any, Surrogate], float]
     choose: Callable[[Any, Surrogate], Proposer]
 
 

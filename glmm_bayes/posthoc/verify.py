@@ -35,11 +35,16 @@ class Points:
         self.effects.append(effects)
         self.ours.append(ours)
 
-    def compare(self, posterior: OuterPosterior) -> None:
+    def compare(self, posterior: OuterPosterior) -> float:
         """
         Compare with the design's log likelihood.
 
         They may differ by a constant: the engine leaves out what no parameter is in.
+
+        Returns
+        -------
+        float
+            What the engine leaves out.
 
         Raises
         ------
@@ -54,17 +59,21 @@ class Points:
         drawn = Drawn(np.stack(self.psi)[None], np.stack(self.gamma)[None], effects, {})
         draws, _ = drawn.named(posterior)
         theirs = total_log_likelihood(posterior.model, draws)
-        gap = float(np.ptp(theirs - np.array(self.ours)))
+        left_out = theirs - np.array(self.ours)
+        gap = float(np.ptp(left_out))
         if not gap <= SAME * (1.0 + np.abs(theirs).max()):
             raise NotSupportedError(
                 f"The density on arrays and the model's differ by {gap:.3g} between draws, where "
                 f"they should differ by a constant; use fit('nuts')"
             )
+        return float(left_out.mean())
 
 
-def verify(around: Around, surrogate: Any) -> None:
+def verify(around: Around, surrogate: Any) -> float:
     """
     Compare the rows' log likelihood at a few draws around a mode with that of the design.
+
+    Gives what the rows' lacks: see `Points.compare`.
 
     Raises
     ------
@@ -81,15 +90,16 @@ def verify(around: Around, surrogate: Any) -> None:
         (G, k), Q = frame.shapes
         at = frame.place(frame.part(rng.standard_normal((G, k))), rng.standard_normal(Q))
         points.add(psi[i], at.gamma, frame.effects(at), float(at.values.sum()))
-    points.compare(around.target)
+    return points.compare(around.target)
 
 
-def verify_marginal(posterior: MarginalPosterior, surrogate: Surrogate) -> None:
+def verify_marginal(posterior: MarginalPosterior, surrogate: Surrogate) -> float:
     """
     Compare what Bayes' rule makes of a marginal density with the design's log likelihood.
 
     At draws of everything, log p(y | b, gamma) is log p(y) + log p(b, gamma | y) less the log
-    density of b and gamma.
+    density of b and gamma; without the constants of the normal densities. Gives what it lacks: see
+    `Points.compare`.
 
     Raises
     ------
@@ -109,4 +119,4 @@ def verify_marginal(posterior: MarginalPosterior, surrogate: Surrogate) -> None:
         given -= 0.5 * (float(zu @ zu) + float(zx @ zx))
         prior = posterior.stand_in.log_density(gamma) - 0.5 * float(v @ v)
         points.add(psi[i], gamma, list(latent.effects(v, own)), found.value + given - prior)
-    points.compare(posterior)
+    return points.compare(posterior)
