@@ -18,7 +18,7 @@ from glmm_bayes.parameters import Block
 from glmm_bayes.predictive import with_residuals
 from glmm_bayes.priors import Prior, grouped
 from glmm_bayes.residual import Residuals
-from glmm_bayes.residual_draws import drawn_residuals
+from glmm_bayes.residual_draws import drawn_residuals, parts_of
 from glmm_bayes.terms import RandomTerm
 
 # The variable of thresholds or intercepts that ascend, at the columns' means while centred.
@@ -247,7 +247,7 @@ def _standard(term: RandomTerm, values: Mapping[str, Any], dims: tuple[str, str]
 def _together(
     model: Model, residual: Residuals, params: Mapping[str, Any], values: Mapping[str, Any]
 ) -> None:
-    """Enter a normal response whose residuals vary together."""
+    """Enter a normal or t response whose residuals vary together."""
     between, n, y = residual.level_structure, model.nobs, model.design.y
     names = [p.name for p in between.parameters(n)]
     theta = {name: pt.atleast_1d(values[f"{name}_{residual.name}"]) for name in names}
@@ -255,25 +255,40 @@ def _together(
         dims = tuple(f"{residual.name}__{d}" for d in between.dims(key))
         pm.Deterministic(f"{key}_{residual.name}", value, dims=dims)
     i, j = residual.pairs.T
-    twice = np.where(i == j, 1.0, 2.0)
+    twice, label = np.where(i == j, 1.0, 2.0), parts_of(residual)
+    own = ["mu", "sigma"] if model.family.degrees is None else ["mu", "sigma", model.family.degrees]
 
-    def logp(x: Any, mu: Any, sigma: Any, *given: Any) -> Any:
-        Q = between.entries(dict(zip(names, given, strict=True)), graph())
-        e = (model.family.working(x) - mu) / sigma
-        squares = (Q.values * twice * e[i] * e[j]).sum()
-        whole = 0.5 * (Q.log_determinant - squares - n * np.log(2 * np.pi))
-        return whole - pt.log(sigma).sum()
+    def logp(x: Any, *given: Any) -> Any:
+        params = dict(zip(own, given[: len(own)], strict=True))
+        Q = between.entries(dict(zip(names, given[len(own) :], strict=True)), graph())
+        e = (model.family.working(x) - params["mu"]) / params["sigma"]
+        each = Q.values * twice * e[i] * e[j]
+        whole = 0.5 * Q.log_determinant - pt.log(params["sigma"]).sum()
+        if model.family.degrees is None:
+            return whole - 0.5 * (each.sum() + n * np.log(2 * np.pi))
+        return whole + _of_t(each, label[i], np.bincount(label), params[own[2]][0])
 
-    def random(mu: Any, sigma: Any, *given: Any, rng: Any, size: Any) -> np.ndarray:
-        named = {f"{k}_{residual.name}": v[None] for k, v in zip(names, given, strict=True)}
-        e = drawn_residuals(residual, named, rng)
-        return with_residuals(model, {"mu": mu, "sigma": sigma}, e)[0]
+    def random(*given: Any, rng: Any, size: Any) -> np.ndarray:
+        params = dict(zip(own, given[: len(own)], strict=True))
+        named = {
+            f"{k}_{residual.name}": v[None] for k, v in zip(names, given[len(own) :], strict=True)
+        }
+        nu = None if model.family.degrees is None else params[own[2]][:1]
+        e = drawn_residuals(residual, named, rng, nu)
+        return with_residuals(model, params, e)[0]
 
-    inputs = ",".join(["(n),(n)", *(f"(m{k})" for k in range(len(names)))])
+    inputs = ",".join(["(n)"] * len(own) + [f"(m{k})" for k in range(len(names))])
     pm.CustomDist(
-        "y", *(pt.broadcast_to(params[k], (n,)) for k in ("mu", "sigma")), *theta.values(),
+        "y", *(pt.broadcast_to(params[k], (n,)) for k in own), *theta.values(),
         logp=logp, random=random, signature=f"{inputs}->(n)", observed=y, dims="__obs__",
     )  # fmt: skip
+
+
+def _of_t(each: Any, part: np.ndarray, sizes: np.ndarray, nu: Any) -> Any:
+    """Give what a multivariate t has of squares, which pairs of rows of a part add to."""
+    d = graph().add_at(pt.zeros(len(sizes)), part, each)
+    scale = pt.gammaln((nu + sizes) / 2) - pt.gammaln(nu / 2) - sizes / 2 * pt.log(nu * np.pi)
+    return (scale - (nu + sizes) / 2 * pt.log1p(d / nu)).sum()
 
 
 def _contribution(term: RandomTerm, loading: Any, b: Any) -> Any:

@@ -13,6 +13,8 @@ from glmm_bayes.engine.density.outer import Dependence, Outer
 from glmm_bayes.engine.density.together import Together
 from glmm_bayes.engine.density.whitening import Whitened, Whitening
 from glmm_bayes.engine.latent import Pattern
+from glmm_bayes.engine.tails import NormalTails, StudentTails, Tails
+from glmm_bayes.engine.turning import Turning
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.priors import REAL, Prior, grouped
@@ -162,11 +164,15 @@ def _together(model: Model) -> dict[str, Any]:
         return {}
     structure, size = residual.structures[1]
     theta = {p.name: model.layout[f"{p.name}_residual"] for p in structure.parameters(size)}
-    between = Between(Pattern(model.nobs, residual.pairs), structure, theta)
+    pattern, degrees = Pattern(model.nobs, residual.pairs), model.family.degrees
+    between = Between(pattern=pattern, structure=structure, theta=theta)
+    tails: Tails = NormalTails()
+    if degrees is not None:
+        tails = StudentTails.of(Turning(pattern, residual.rank), degrees)
     is_constant = "sigma" in model.constants
     y = model.family.working(model.design.y)
     linkinv, slope = (np.asarray, np.ones_like) if is_constant else (link.linkinv, link.slope)
-    return {"together": Together(y, between, linkinv, slope), "residual": theta}
+    return {"together": Together(y, between, linkinv, slope, tails), "residual": theta}
 
 
 def _shares(model: Model, centering: Mapping[str, bool]) -> dict[str, Shares]:

@@ -150,7 +150,11 @@ class Model:
     @property
     def constants(self) -> tuple[str, ...]:
         """The family's parameters that have no formula."""
-        return tuple(p.name for p in self.family.parameters if p.name not in self.design.predictors)
+        return self.constants_of(self.design)
+
+    def constants_of(self, design: Design) -> tuple[str, ...]:
+        """List those that have no formula in a design."""
+        return tuple(p.name for p in self.family.parameters if p.name not in design.predictors)
 
     @property
     def main(self) -> str:
@@ -290,14 +294,21 @@ class Model:
                 )
 
     def _check_residual(self, design: Design) -> None:
-        """Refuse a structure of residuals where there are none that are normal."""
+        """Refuse a structure of residuals where there are none that are normal, or t."""
         if design.residual is None:
             return
         text = design.residual.text
-        if not (self.family.normal and self.links["mu"].name == "identity"):
+        degrees = self.family.degrees
+        if not (self.family.normal or degrees) or self.links["mu"].name != "identity":
             raise NotSupportedError(
-                f"Only a normal response has residuals that 'residual ~ {text}' can be of: write "
-                f"{text} in the first formula, as a random term, for {self.family.name!r}."
+                f"Only a normal response, or a Student one, has residuals that 'residual ~ {text}' "
+                f"can be of: write {text} in the first formula, as a random term, for "
+                f"{self.family.name!r}."
+            )
+        if degrees is not None and degrees not in self.constants_of(design):
+            raise NotSupportedError(
+                f"Residuals that vary together have one {degrees!r} in common: with "
+                f"'residual ~ {text}' there can be no formula '{degrees} ~ …'."
             )
         loaded = {loading.param for term in design.terms for loading in term.loadings}
         if design.response.weights is not None or loaded - {"mu"}:

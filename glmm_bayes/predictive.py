@@ -105,7 +105,9 @@ def responses(
 def with_residuals(
     model: Model, params: Mapping[str, np.ndarray], residuals: np.ndarray
 ) -> np.ndarray:
-    """Give the responses that have certain residuals of unit variance, of a normal family."""
+    """Give the responses that have certain residuals: of a normal family, or of a t's scale."""
+    if model.family.degrees is not None:
+        return np.asarray(params["mu"] + params["sigma"] * residuals)
     sizes = {k: np.broadcast_to(v, residuals.shape) for k, v in params.items()}
     numeric = model.family.numeric
     assert numeric is not None

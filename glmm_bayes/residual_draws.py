@@ -8,6 +8,8 @@ import numpy as np
 from glmm_bayes.design import Design
 from glmm_bayes.draws import Draws
 from glmm_bayes.engine.latent import Pattern, Precision
+from glmm_bayes.engine.tails import NormalTails, StudentTails
+from glmm_bayes.engine.tails import Tails as RowTails
 from glmm_bayes.engine.turning import Turning
 from glmm_bayes.kriging import Conditional, Given
 from glmm_bayes.model import Model
@@ -19,25 +21,102 @@ type Theta = Mapping[str, np.ndarray]
 
 @dataclass(frozen=True, eq=False)
 class Expected:
-    """What residuals of unit variance are expected to be, `(S, n)`, and what they vary by."""
+    """
+    What residuals of unit scale are expected to be, `(S, n)`, and what they vary by.
+
+    `degrees` are those of a t, by the parameter's name; none of a normal.
+    """
 
     mean: np.ndarray
     sd: np.ndarray
+    degrees: Mapping[str, np.ndarray]
 
     def shifted(self, params: Mapping[str, np.ndarray], rows: slice) -> dict[str, np.ndarray]:
         """Give the family's parameters `(S, n)` of rows with these residuals."""
         mean, sd = self.mean[:, rows], self.sd[:, rows]
-        sigma = params["sigma"]
-        return {**params, "mu": params["mu"] + sigma * mean, "sigma": sigma * sd}
+        moved = {"mu": params["mu"] + params["sigma"] * mean, "sigma": params["sigma"] * sd}
+        return {**params, **moved, **{k: v[:, rows] for k, v in self.degrees.items()}}
 
 
-def drawn_residuals(residual: Residuals, theta: Theta, rng: np.random.Generator) -> np.ndarray:
-    """Draw residuals of unit variance `(S, n)` for rows, at S draws of the parameters by name."""
+@dataclass(frozen=True, eq=False)
+class Tails:
+    """
+    What residuals that are t together have in common, a part at a time, given those seen.
+
+    Attributes
+    ----------
+    label
+        `(q,)` the part of each node.
+    degrees
+        `(S, G)` each part's degrees of freedom: nu, and the number of rows seen.
+    scale
+        `(S, G)` times what the normal's standard deviations are the t's scales.
+    """
+
+    label: np.ndarray
+    degrees: np.ndarray
+    scale: np.ndarray
+
+    @classmethod
+    def of(cls, residual: Residuals, nu: np.ndarray, seen: "Seen | None" = None) -> "Tails":
+        """Read the parts, of which some may have been seen."""
+        label = _labels(residual)
+        G = int(label.max()) + 1
+        count, squares = np.zeros(G), np.zeros((len(nu), G))
+        if seen is not None:
+            own = label[seen.node]
+            count += np.bincount(own, minlength=G)
+            squares = np.stack([np.bincount(own, each, G) for each in seen.squares])
+        degrees = nu[:, None] + count
+        return cls(label, degrees, np.sqrt((nu[:, None] + squares) / degrees))
+
+    def stretch(self, rng: np.random.Generator) -> np.ndarray:
+        """Draw what normal residuals `(S, q)` are multiplied by."""
+        chi = rng.chisquare(self.degrees) / self.degrees
+        return (self.scale / np.sqrt(chi))[:, self.label]
+
+
+@dataclass(frozen=True, eq=False)
+class Seen:
+    """Residuals e that were seen: `node` `(n,)`, and `(S, n)` what each adds to e'Qe."""
+
+    node: np.ndarray
+    squares: np.ndarray
+
+
+def _labels(residual: Residuals) -> np.ndarray:
+    """Give the number `(q,)` of each node's part, which shares nothing with the others."""
+    pairs, q = residual.level_structure.pairs, len(residual.levels)
+    assert pairs is not None
+    return Turning(Pattern(q, pairs), np.arange(q)).label
+
+
+def parts_of(residual: Residuals) -> np.ndarray:
+    """Give the number `(n,)` of each row's part."""
+    return _labels(residual)[residual.node]
+
+
+def degrees_of(model: Model, draws: Draws) -> np.ndarray | None:
+    """Give the degrees of freedom `(S,)` of a t response; None of a normal one."""
+    name = model.family.degrees
+    return None if name is None else draws.constants[name]
+
+
+def drawn_residuals(
+    residual: Residuals, theta: Theta, rng: np.random.Generator, nu: np.ndarray | None = None
+) -> np.ndarray:
+    """
+    Draw residuals of unit scale `(S, n)` for rows, at S draws of the parameters by name.
+
+    With degrees of freedom `nu` `(S,)` those of a part are multivariate t.
+    """
     given, size = Given(residual, 0), len(next(iter(theta.values())))
-    found = np.empty((size, len(residual.node)))
+    found = np.empty((size, given.count))
     for s, at in enumerate(_each(given, theta, size)):
-        found[s] = at.noise(rng.standard_normal((given.count, 1)))[residual.node, 0]
-    return found
+        found[s] = at.noise(rng.standard_normal((given.count, 1)))[:, 0]
+    if nu is not None:
+        found *= Tails.of(residual, nu).stretch(rng)
+    return found[:, residual.node]
 
 
 def _each(given: Given, theta: Theta, size: int) -> Iterator[Conditional]:
@@ -53,7 +132,20 @@ def _each(given: Given, theta: Theta, size: int) -> Iterator[Conditional]:
 def fitted_residuals(model: Model, draws: Draws, rng: np.random.Generator) -> np.ndarray | None:
     """Draw those of the rows fitted; None where residuals have no structure."""
     residual = model.design.residual
-    return None if residual is None else drawn_residuals(residual, draws.theta, rng)
+    if residual is None:
+        return None
+    return drawn_residuals(residual, draws.theta, rng, degrees_of(model, draws))
+
+
+def _seen(model: Model, draws: Draws, e: np.ndarray) -> Seen:
+    """Give what each row `(S, n)` adds to the squares of all."""
+    residual = model.design.residual
+    assert residual is not None
+    pattern, found = Pattern(model.nobs, residual.pairs), np.empty_like(e)
+    for s in range(draws.size):
+        Q = precision_at(residual, {name: value[s] for name, value in draws.theta.items()})
+        found[s] = e[s] * (pattern.matrix(Q.values) @ e[s])
+    return Seen(residual.node, found)
 
 
 def seen_residuals(model: Model, draws: Draws) -> np.ndarray:
@@ -89,7 +181,14 @@ def expected_residuals(model: Model, design: Design, draws: Draws) -> Expected:
         by_node[fitted.node, 0] = seen[s]
         mean[s, known:] = at.mean(by_node)[:, 0]
         sd[s, known:] = np.sqrt((at.noise(np.eye(given.count)) ** 2).sum(axis=1))
-    return Expected(mean[:, residual.node], sd[:, residual.node])
+    nu, degrees = degrees_of(model, draws), {}
+    if nu is not None:
+        tails = Tails.of(residual, nu, _seen(model, draws, seen))
+        new = np.arange(len(residual.levels)) >= known
+        sd *= np.where(new, tails.scale[:, tails.label], 1.0)
+        by_level = np.where(new, tails.degrees[:, tails.label], nu[:, None])
+        degrees = {str(model.family.degrees): by_level[:, residual.node]}
+    return Expected(mean[:, residual.node], sd[:, residual.node], degrees)
 
 
 def predicted_residuals(
@@ -100,14 +199,17 @@ def predicted_residuals(
     assert fitted is not None
     known = len(fitted.node)
     given, seen = Given(residual, known), seen_residuals(model, draws)
+    nu, stretch = degrees_of(model, draws), np.ones((draws.size, given.count))
+    if nu is not None:
+        tails = Tails.of(residual, nu, _seen(model, draws, seen))
+        stretch = tails.stretch(rng)[:, known:]
     found = np.empty((draws.size, len(residual.levels)))
-    for s, at in enumerate(_each(Given(fitted, 0), draws.theta, draws.size)):
-        found[s, :known] = at.noise(rng.standard_normal((known, 1)))[:, 0]
+    found[:, fitted.node] = drawn_residuals(fitted, draws.theta, rng, nu)
     for s, at in enumerate(_each(given, draws.theta, draws.size if given.count else 0)):
         by_node = np.empty((known, 1))
         by_node[fitted.node, 0] = seen[s]
-        noise = at.noise(rng.standard_normal((given.count, 1)))
-        found[s, known:] = (at.mean(by_node) + noise)[:, 0]
+        noise = at.noise(rng.standard_normal((given.count, 1)))[:, 0]
+        found[s, known:] = at.mean(by_node)[:, 0] + stretch[s] * noise
     return found[:, residual.node]
 
 
@@ -119,7 +221,7 @@ def residuals_for(
     if residual is None:
         return None
     if residual is model.design.residual or groups != "conditional":
-        return drawn_residuals(residual, draws.theta, rng)
+        return drawn_residuals(residual, draws.theta, rng, degrees_of(model, draws))
     return predicted_residuals(model, residual, draws, rng)
 
 
@@ -135,7 +237,23 @@ def turned_residuals(model: Model, draws: Draws) -> np.ndarray:
     for s in range(draws.size):
         Q = precision_at(residual, {name: value[s] for name, value in draws.theta.items()})
         seen[s] = turning.turned(turning.roots(Q), seen[s])
-    return seen
+    nu = degrees_of(model, draws)
+    return seen if nu is None else _turned_of_t(turning, seen, nu)
+
+
+def _turned_of_t(turning: Turning, turned: np.ndarray, nu: np.ndarray) -> np.ndarray:
+    """Give normal quantiles of residuals, each t given those before it in its part."""
+    from scipy.special import ndtri, stdtr
+
+    found = np.empty_like(turned)
+    for stack in turning.stacks:
+        each = turned[:, stack.rows]
+        before = np.cumsum(each**2, axis=-1) - each**2
+        seen, own = np.arange(each.shape[-1]), nu[:, None, None]
+        t = each / np.sqrt((own + before) / (own + seen))
+        # By the nearer tail, which keeps its digits.
+        found[:, stack.rows] = -np.sign(t) * ndtri(stdtr(own + seen, -np.abs(t)))
+    return found
 
 
 def log_densities(model: Model, draws: Draws) -> np.ndarray:
@@ -150,6 +268,7 @@ def log_densities(model: Model, draws: Draws) -> np.ndarray:
     """
     residual, found = model.design.residual, seen_residuals(model, draws)
     assert residual is not None
+    nu, parts = degrees_of(model, draws), parts_of(residual)
     pattern = Pattern(model.nobs, residual.pairs)
     own = np.flatnonzero(pattern.pairs[:, 0] == pattern.pairs[:, 1])
     at = pattern.pairs[own, 0]
@@ -157,8 +276,33 @@ def log_densities(model: Model, draws: Draws) -> np.ndarray:
         Q = precision_at(residual, {name: value[s] for name, value in draws.theta.items()})
         g, diagonal = pattern.matrix(Q.values) @ found[s], np.empty(model.nobs)
         diagonal[at] = Q.values[own]
-        found[s] = 0.5 * (np.log(diagonal / (2 * np.pi)) - g * g / diagonal)
+        squares, weight = g * g / diagonal, np.log(diagonal)
+        if nu is None:
+            found[s] = 0.5 * (weight - np.log(2 * np.pi) - squares)
+        else:
+            whole = np.bincount(parts, found[s] * g)[parts]
+            found[s] = 0.5 * weight + _of_t(squares, nu[s], whole, np.bincount(parts)[parts])
     return found - np.log(_sigma(model, draws)) + _jacobian(model)
+
+
+def _of_t(squares: np.ndarray, nu: float, whole: np.ndarray, m: np.ndarray) -> np.ndarray:
+    """
+    Give the log density `(n,)` of rows given the others, of a multivariate t, but for its scale.
+
+    Notes
+    -----
+    Given m - 1 others with squares d it has nu + m - 1 degrees of freedom, and a scale that is
+    the normal's times the root of (nu + d) / (nu + m - 1): Ding (2016), American Statistician 70,
+    293-295.
+    """
+    from scipy.special import gammaln
+
+    degrees = nu + m - 1
+    spread = (nu + whole - squares) / degrees
+    scale = gammaln((degrees + 1) / 2) - gammaln(degrees / 2) - 0.5 * np.log(np.pi * degrees)
+    tails = -(degrees + 1) / 2 * np.log1p(squares / spread / degrees)
+    found: np.ndarray = scale - 0.5 * np.log(spread) + tails
+    return found
 
 
 def log_density(model: Model, draws: Draws) -> np.ndarray:
@@ -166,17 +310,28 @@ def log_density(model: Model, draws: Draws) -> np.ndarray:
     residual, e = model.design.residual, seen_residuals(model, draws)
     assert residual is not None
     pattern, found = Pattern(model.nobs, residual.pairs), np.empty(draws.size)
+    name, tails = model.family.degrees, tails_of(model.family.degrees, pattern, residual)
     for s in range(draws.size):
         Q = precision_at(residual, {name: value[s] for name, value in draws.theta.items()})
-        squares = float(e[s] @ (pattern.matrix(Q.values) @ e[s]))
-        found[s] = 0.5 * (Q.log_determinant - squares)
+        values = {} if name is None else {name: draws.constants[name][s]}
+        value = tails.weigh(e[s], pattern.matrix(Q.values) @ e[s], values).value
+        found[s] = 0.5 * Q.log_determinant + value
     logs = np.broadcast_to(np.log(_sigma(model, draws)), e.shape).sum(axis=1)
-    return found - logs - 0.5 * model.nobs * np.log(2 * np.pi) + _jacobian(model).sum()
+    return found - logs + _jacobian(model).sum()
+
+
+def tails_of(degrees: str | None, pattern: Pattern, residual: Residuals) -> RowTails:
+    """Give the tails of rows, by the parameter of a t's degrees of freedom if they are t."""
+    if degrees is None:
+        return NormalTails()
+    return StudentTails.of(Turning(pattern, residual.rank), degrees)
 
 
 def _jacobian(model: Model) -> np.ndarray:
     """Give the part `(n,)` of log densities that comes of transforming the response."""
     y, family = model.design.y, model.family
+    if not family.normal:
+        return np.zeros(model.nobs)
     still = {"mu": family.working(y), "sigma": 1.0}
     return np.asarray(family.logp(y, None, still)) + 0.5 * np.log(2 * np.pi)
 

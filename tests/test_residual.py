@@ -155,7 +155,7 @@ def test_what_is_not_built_says_so(use: Callable[[Any], Any], words: str) -> Non
         (["ar1(step | 1)"], "gaussian", DataError, "Several rows are at"),
         (["ar1(step | Mare)"], "poisson", NotSupportedError, "as a random term"),
         (["homcs(0 + s | Mare)"], "gaussian", DataError, "levels of a factor"),
-        (["ar1(step | Mare)"], "student", NotSupportedError, "Only a normal response"),
+        (["ar1(step | Mare)"], "skew_normal", NotSupportedError, "Only a normal response"),
         (["ar1(step | Mare)", "sigma ~ (1 | Mare)"], "gaussian", NotSupportedError, "of sigma"),
     ],
 )

@@ -76,6 +76,7 @@ class CorrelatedNormal:
     """
 
     means: ClassVar[int] = 1
+    integrates_means: ClassVar[bool] = True
 
     y: np.ndarray
     X: Sequence[np.ndarray]

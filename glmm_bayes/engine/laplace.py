@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 
@@ -82,6 +82,8 @@ class Laplace:
     variance is nothing special. With `joint`, the first predictor's coefficients are integrated
     out with u.
     """
+
+    integrates_means: ClassVar[bool] = True
 
     rows: Rows
     X: Sequence[np.ndarray]

@@ -101,6 +101,7 @@ STUDENT = add_family(
     Family(
         name="student",
         compiled="student",
+        degrees="nu",
         parameters=(
             Parameter("mu", "identity", REAL_LINKS, REAL),
             SIGMA,

@@ -119,6 +119,8 @@ class Family:
     tails
         `tails(y, params, xp)`: log P(Y <= y) and log P(Y > y) over a namespace of functions, for
         censored and truncated rows, and for residuals far out.
+    degrees
+        Of a t, the parameter of its degrees of freedom: rows may be multivariate t together.
     categories
         Of a response in categories, what these are; `mean` is then their probabilities `(…, K)`.
     responses
@@ -151,6 +153,7 @@ class Family:
     atoms: tuple[float, ...] = ()
     needs_trials: bool = False
     tails: Callable[[Any, Params, Any], tuple[Any, Any]] | None = None
+    degrees: str | None = None
     binary: bool = False
     categories: "Categories | None" = None
     responses: "Responses | None" = None

@@ -17,7 +17,7 @@ from glmm_bayes.engine.normal_marginal import NormalMarginal
 from glmm_bayes.errors import ConvergenceError, NotSupportedError
 from glmm_bayes.inference.by_nutpie import NO_MODE, by_chain, python_model, run
 from glmm_bayes.model import Model
-from glmm_bayes.modes.correlated import read_correlated
+from glmm_bayes.modes.correlated import read_normal, refuse_student
 from glmm_bayes.modes.reading import read_gaussian, read_laplace
 from glmm_bayes.modes.search import FAILURES
 from glmm_bayes.modes.whitening import outer_frame
@@ -143,7 +143,7 @@ class ByCorrelated:
     is_exact = True
 
     def __init__(self, model: Model) -> None:
-        self._normal = read_correlated(model)
+        self._normal = read_normal(model)
 
     def value_and_slopes(
         self, coefficients: list[np.ndarray], Lambdas: list[np.ndarray], precisions: Precisions
@@ -182,6 +182,7 @@ def read_marginal(model: Model) -> Marginal:
     NotSupportedError
         If their equations have no exact factor.
     """
+    refuse_student(model, "sampler='collapsed'")
     if model.design.residual is not None:
         return ByCorrelated(model)
     independent = all(term.level_structure.pairs is None for term in model.design.terms)

@@ -15,6 +15,7 @@ from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
+from glmm_bayes.modes.correlated import refuse_student
 from glmm_bayes.posthoc.correlated import read_posterior
 from glmm_bayes.posthoc.given import Given
 from glmm_bayes.posthoc.given_gaussian import GivenCorrelated, GivenGaussian
@@ -121,6 +122,7 @@ METHODS.add("nested_laplace", nested_laplace)
 
 def approximated(model: Model) -> Nested:
     """Approximate a model's posterior."""
+    refuse_student(model, "fit('nested_laplace')")
     if model.design.residual is not None:
         return _exactly_given(read_posterior(model), GivenCorrelated)
     if can_be_collapsed(model):

@@ -7,6 +7,7 @@ import numpy as np
 
 from glmm_bayes.engine.algebra.dense import Dense
 from glmm_bayes.engine.correlated import CorrelatedNormal
+from glmm_bayes.engine.correlated_student import CorrelatedStudent
 from glmm_bayes.engine.gaussian import Gaussian
 from glmm_bayes.engine.latent import Pattern, Precision
 from glmm_bayes.engine.turning import Turning
@@ -42,8 +43,41 @@ def read_turning(model: Model) -> Turning:
     return turning
 
 
-def read_correlated(model: Model) -> CorrelatedNormal:
+def read_correlated(model: Model) -> CorrelatedNormal | CorrelatedStudent:
     """Build the exact likelihood by all parameters; it has what Laplace's method has."""
+    return read_normal(model) if model.family.degrees is None else _read_student(model)
+
+
+def _read_student(model: Model) -> CorrelatedStudent:
+    if model.design.terms:
+        raise NotSupportedError(
+            f"Random effects beside t residuals of {model.design.residual.text!r} "  # type: ignore[union-attr]
+            f"are not integrated out, so that there is no maximum: use fit('nuts'), which draws "
+            f"them, or family='gaussian'."
+        )
+    names = [p.name for p in model.family.parameters]
+    predictors, links = model.design.predictors, [model.links[name] for name in names[1:]]
+    offset = [predictors[p].offset if p in predictors else np.zeros(model.nobs) for p in names]
+    X = [centred_columns(model, p) for p in names]
+    return CorrelatedStudent(
+        model.design.y, X, np.stack(offset), [link.linkinv for link in links],
+        [link.slope for link in links], Dense.build(read_latent(model), X[0]),
+        read_turning(model), names[2],
+    )  # fmt: skip
+
+
+def refuse_student(model: Model, what: str) -> None:
+    """Raise NotSupportedError where residuals are t together, for which `what` is not built."""
+    residual = model.design.residual
+    if residual is not None and model.family.degrees is not None:
+        raise NotSupportedError(
+            f"With 'residual ~ {residual.text}' of a {model.family.name!r} response, {what} is not "
+            f"built: use fit('nuts') or, without random effects, fit('ml') or fit('map')."
+        )
+
+
+def read_normal(model: Model) -> CorrelatedNormal:
+    """Build that of a normal response."""
     turning, predictors = read_turning(model), model.design.predictors
     X = [centred_columns(model, p) for p in ("mu", "sigma")]
     offset = [predictors[p].offset if p in predictors else 0.0 for p in ("mu", "sigma")]

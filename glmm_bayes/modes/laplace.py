@@ -179,7 +179,10 @@ def _begun(
     mean, height = coordinates.means(laplace.means), -np.inf
     others = np.setdiff1d(np.arange(coordinates.size), np.arange(mean.start, mean.stop))
     laplace.u = np.zeros_like(laplace.u)
-    if coordinates.model.family.mixed is not None:
+    if not laplace.integrates_means:
+        axes = axes * coordinates.spreads
+        x = x if objective.penalty is None else coordinates.inside(x)
+    elif coordinates.model.family.mixed is not None:
         # The effects' modes are several too: those at the start's coefficients are meant.
         axes = axes * coordinates.spreads
         x = x if objective.penalty is None else coordinates.inside(x)

@@ -10,7 +10,7 @@ from glmm_bayes.engine.latent import Latent
 from glmm_bayes.engine.newton import Normal
 from glmm_bayes.engine.polynomials.surrogate import Surrogate
 from glmm_bayes.model import Model
-from glmm_bayes.modes.correlated import read_correlated
+from glmm_bayes.modes.correlated import read_normal, refuse_student
 from glmm_bayes.posthoc.mean_prior import MeanPrior
 from glmm_bayes.posthoc.outer import OuterMode, OuterPosterior, Reading
 from glmm_bayes.posthoc.proposals import CHUNK, Propose, Proposer
@@ -84,9 +84,10 @@ def read_posterior(model: Model) -> CorrelatedPosterior:
     Raises
     ------
     NotSupportedError
-        If too many rows vary together.
+        If too many rows vary together, or they are t and not normal.
     """
-    read, normal = Reading.of(model), read_correlated(model)
+    refuse_student(model, "fit('posthoc')")
+    read, normal = Reading.of(model), read_normal(model)
     offset = normal.offset.copy()
     offset[0] += read.fixed
     own = CorrelatedNormal(

@@ -9,6 +9,7 @@ import numpy as np
 from glmm_bayes.engine.latent import Pattern
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import ModeFit
+from glmm_bayes.modes.correlated import refuse_student
 from glmm_bayes.modes.gaussian import jacobian
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.normal import effects_matrix, mean_residual, precisions
@@ -118,6 +119,7 @@ def conditional_of_correlated(fit: ModeFit) -> tuple[float, float]:
 
 
 def _check(fit: ModeFit) -> None:
+    refuse_student(fit.model, "the conditional AIC")
     text = "" if fit.model.design.residual is None else fit.model.design.residual.text
     if fit.method not in ("ml", "reml"):
         raise NotSupportedError(

@@ -1,4 +1,4 @@
-"""The log density of a normal response whose residuals vary together, with its slopes."""
+"""The log density of a response whose residuals vary together, with its slopes."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from glmm_bayes.engine.density.joint import Between
+from glmm_bayes.engine.tails import Tails
 
 type Function = Callable[[np.ndarray], np.ndarray]
 
@@ -13,7 +14,7 @@ type Function = Callable[[np.ndarray], np.ndarray]
 @dataclass(frozen=True, eq=False)
 class Together:
     """
-    y = mu + s e: e normal, of the precision between rows that `between` gives.
+    y = mu + s e: e normal or t, of the precision between rows that `between` gives.
 
     Attributes
     ----------
@@ -21,12 +22,15 @@ class Together:
         `(n,)`.
     linkinv, slope
         From what sigma's predictor is to s, and ds by it.
+    tails
+        Those of e.
     """
 
     y: np.ndarray
     between: Between
     linkinv: Function
     slope: Function
+    tails: Tails
 
     def __call__(
         self, values: dict[str, np.ndarray], theta: np.ndarray
@@ -36,8 +40,9 @@ class Together:
         e = (self.y - values["mu"]) / sd
         pattern, Q = self.between.pattern, self.between.precision(theta)
         Qe = pattern.times(Q, e[:, None])[:, 0]
-        value = 0.5 * (Q.log_determinant - float(e @ Qe)) - float(np.log(sd).sum())
-        by_sigma = (e * Qe - 1) / sd * self.slope(values["sigma"])
-        by_values = -0.5 * pattern.products(e[:, None], e[:, None])
-        by_theta = self.between.back(theta, by_values, 0.5)
-        return value, {"mu": Qe / sd, "sigma": by_sigma}, by_theta
+        found = self.tails.weigh(e, Qe, values)
+        value = found.value + 0.5 * Q.log_determinant - float(np.log(sd).sum())
+        pull, root = found.weight * Qe, (np.sqrt(found.weight) * e)[:, None]
+        by_sigma = (e * pull - 1) / sd * self.slope(values["sigma"])
+        by_theta = self.between.back(theta, -0.5 * pattern.products(root, root), 0.5)
+        return value, {"mu": pull / sd, "sigma": by_sigma, **found.slopes}, by_theta
