@@ -262,18 +262,59 @@ def test_from_beside_the_mode():
     np.testing.assert_allclose(x.mean(axis=0), 1, atol=0.1)
 
 
-def test_bend_is_inverted():
-    bend = Bend.reaching(np.array([1.0, 6.0, 2.0]), np.array([3.0, 2.0, 2.0]))
+NEAR, FAR = ([1.0, 6.0, 2.0], [3.0, 2.0, 2.0]), ([np.nan, 11.0, 4.0], [6.0, np.nan, np.nan])
+
+
+@pytest.mark.parametrize("far", [(), FAR], ids=["near", "far"])
+def test_bend_is_inverted(far):
+    bend = Bend.reaching(*(np.array(side) for side in (*NEAR, *far)))
     np.testing.assert_allclose(bend(np.full(3, -3.0)), [-1, -6, -2])
     np.testing.assert_allclose(bend(np.full(3, 3.0)), [3, 2, 2])
+    np.testing.assert_allclose(bend(np.zeros(3)), 0, atol=1e-14)
     z = np.random.default_rng(11).normal(size=(40, 3)) * 3
     np.testing.assert_allclose(bend.inverse(bend(z)), z, atol=1e-10)
     h = 1e-5
     rate, log_jacobian, slope = bend.jacobian(z)
+    assert (rate > 0).all()
     np.testing.assert_allclose(rate, (bend(z + h) - bend(z - h)) / (2 * h), rtol=1e-6)
     np.testing.assert_allclose(log_jacobian, np.log(rate).sum(axis=1))
     by_differences = np.log(bend.jacobian(z + h)[0]) - np.log(bend.jacobian(z - h)[0])
     np.testing.assert_allclose(slope, by_differences / (2 * h), atol=1e-6)
+
+
+def test_bend_goes_as_far_as_an_increasing_map_may():
+    left, right = np.array([5.0, 5.0]), np.array([2.5, 2.5])
+    bend = Bend.reaching(left, right, np.array([9.0, 40.0]), np.full(2, np.nan))
+    far = -bend(np.full(2, -4.5))
+    assert far[0] == pytest.approx(9.0)
+    assert 7.5 < far[1] < 40.0
+    z = np.linspace(-30, 30, 2001)[:, None]
+    assert np.all(np.diff(bend(np.hstack([z, z])), axis=0) > 0)
+
+
+def crossed_sds(x):
+    """Two log sds, of which one is hardly known, and their correlated mean."""
+    value, slope = log_sd(x[:1], squares=1.2)
+    gap = x[1:] - np.array([0.1, -0.2]) - 0.2 * np.tanh(x[0])
+    by_first = float(gap.sum()) * 0.2 / np.cosh(x[0]) ** 2 / 0.04
+    return value - 0.5 * float(gap @ gap) / 0.04, np.concatenate([slope + by_first, -gap / 0.04])
+
+
+def test_a_long_tail_beside_others_is_not_missed():
+    """What is hardly known falls as e^x to the left: no ratio there is large."""
+    grid = np.linspace(-3, 2, 5001)
+    mode = grid[np.argmax([log_sd(np.array([g]), squares=1.2)[0] for g in grid])]
+    h = 1e-3
+    ends = [log_sd(np.array([mode + side]), squares=1.2)[1] for side in (-h, h)]
+    curvature = float((ends[0] - ends[1])[0]) / (2 * h)
+    origin = np.array([mode, *(np.array([0.1, -0.2]) + 0.2 * np.tanh(mode))])
+    axes = np.diag([1 / np.sqrt(curvature), 0.2, 0.2])
+    surrogate = fit_surrogate(crossed_sds, origin, axes, tolerance=0.1)
+    tail = np.tile(origin, (9, 1))
+    tail[:, 0] = mode - np.linspace(0, 4, 9)
+    tail[:, 1:] = np.array([0.1, -0.2]) + 0.2 * np.tanh(tail[:, :1])
+    gaps = log_ratios(crossed_sds, tail, surrogate.log_density(tail))
+    assert np.ptp(gaps) < 1.0
 
 
 @pytest.mark.parametrize(("d", "degree"), [(1, 6), (2, 4), (3, 3)])

@@ -5,11 +5,12 @@ from itertools import product
 
 import numpy as np
 
-from glmm_bayes.engine.polynomials.bend import REACH, Bend
+from glmm_bayes.engine.polynomials.bend import FAR, REACH, Bend
 from glmm_bayes.engine.polynomials.evaluated import Evaluate, Evaluated, Many, Order, radius
 from glmm_bayes.engine.polynomials.polynomial import Polynomial
 
-DROP = 4.5  # of the log density, REACH along each bent axis
+DROP, FAR_DROP = REACH**2 / 2, FAR**2 / 2  # of the log density, so far along each bent axis
+LONG = 1.2  # times a normal's width: such sides are looked at farther out
 SKEWED = 3.0  # the longer side of an axis over the shorter, at most
 TAIL = 5.0  # degrees of freedom of the envelope, and of what lies beyond the design
 WIDE, WIDEST = {1: 2.2, 2: 1.7}, 1.4  # spread of the design over that of a normal
@@ -156,6 +157,8 @@ def fit_surrogate(
         best, _ = _checked(seen, bend, Order(min(order.total, PLAIN), 0), rng, FEW)
         if best.error <= CLEARLY * tolerance:
             return replace(best, evaluations=seen.count)
+        # So few checks may miss what is wrong: others' errors are not to be measured by theirs.
+        best = None
     _spread_out(seen, bend, seen.points_for(order))
     patience = PATIENCE
     while True:
@@ -196,33 +199,43 @@ def _misfit(gap: np.ndarray) -> float:
 
 
 def _find_bend(seen: Evaluated, d: int) -> Bend:
-    left, right = np.empty(d), np.empty(d)
-    for j in range(d):
-        left[j] = _half_width(seen, -np.eye(d)[j])
-        right[j] = _half_width(seen, np.eye(d)[j])
-    wider = np.maximum(left, right) / SKEWED
-    return Bend.reaching(np.maximum(left, wider), np.maximum(right, wider))
+    sides = (-np.eye(d), np.eye(d))
+    near = [np.array([_half_width(seen, e, REACH, DROP) for e in side]) for side in sides]
+    far = [
+        np.array([_far_width(seen, e, w) for e, w in zip(side, widths, strict=True)])
+        for side, widths in zip(sides, near, strict=True)
+    ]
+    wider = np.maximum(*near) / SKEWED
+    return Bend.reaching(*(np.maximum(widths, wider) for widths in near), *far)
 
 
-def _half_width(seen: Evaluated, direction: np.ndarray) -> float:
-    """Find how far along a direction the log density falls by DROP."""
-    size, low, high = REACH, 0.0, np.inf
+def _far_width(seen: Evaluated, direction: np.ndarray, width: float) -> float:
+    """Find how far a long side falls by FAR_DROP; NaN for others, which are a normal's."""
+    if width < LONG * REACH:
+        return np.nan
+    found = _half_width(seen, direction, 2.0 * width, FAR_DROP)
+    return found if found > LONG * FAR / REACH * width else np.nan
+
+
+def _half_width(seen: Evaluated, direction: np.ndarray, size: float, wanted: float) -> float:
+    """Find how far along a direction the log density falls by what is wanted; `size` is a guess."""
+    low, high = 0.0, np.inf
     for _ in range(6):
         drop = -seen.at(size * direction)
-        if 0.7 * DROP < drop < 1.4 * DROP:
+        if 0.7 * wanted < drop < 1.4 * wanted:
             break
-        if drop > DROP:
+        if drop > wanted:
             high = size
         else:
             low = size
         # The root of the drop is nearly a line.
-        step = np.sqrt(DROP / min(max(drop, 0.05 * DROP), 1e3))
+        step = np.sqrt(wanted / min(max(drop, 0.05 * wanted), 1e3))
         size *= float(np.clip(step, 0.25, 3.0))
         if not low < size < high:
             size = 0.5 * (low + high)
     else:
         return size
-    return size * float(np.sqrt(DROP / drop))
+    return size * float(np.sqrt(wanted / drop))
 
 
 def _spread_out(seen: Evaluated, bend: Bend, count: int) -> None:
