@@ -106,9 +106,10 @@ class RowDensity:
 
     def repeated(self, times: int) -> "RowDensity":
         """Put the rows one after the other, so many times."""
+        # Beside a response may stand how it was seen, which is no array.
+        at = np.tile(np.arange(len(self.y)), times)
         y, trials, weights = (
-            None if part is None else np.concatenate([part] * times)
-            for part in (self.y, self.trials, self.weights)
+            None if part is None else part[at] for part in (self.y, self.trials, self.weights)
         )
         assert y is not None
         return RowDensity(self.family, self.links, self.names, y, trials, weights)

@@ -261,8 +261,13 @@ class Family:
         """Give the mean of the response (with trials, the probability of success)."""
         if self.mean is None:
             raise NotSupportedError(
-                f"The family {self.name!r} does not say what its mean is; give it `mean`, or ask "
-                f"for kind='response' or kind='param:mu'."
+                f"The family {self.name!r} does not say what its mean is; "
+                + (
+                    "give it `mean`, or ask for kind='response' or kind='param:mu'."
+                    if self.tails is None
+                    else "ask for kind='survival', the probability of more than the row's "
+                    "response, kind='response' or kind='param:mu'."
+                )
             )
         return self.mean(params)
 

@@ -128,6 +128,9 @@ def _on_its_support(base: Family, view: View) -> View:
     for name, end in found.items():
         outside = np.isfinite(end) & [base.problem(np.array([v]), None) is not None for v in end]
         found[name] = np.where(outside, -np.inf if name in ("lower", "low") else np.inf, end)
+    # What a censored row may be is within its window.
+    for name, meet, other in (("low", np.maximum, "lower"), ("high", np.minimum, "upper")):
+        found[name] = np.where(view.exact, found[name], meet(found[name], found[other]))
     return replace(view, **found)
 
 

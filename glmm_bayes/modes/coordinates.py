@@ -1,6 +1,6 @@
 """Between a search's vector x and what the engine takes: coefficients and covariance factors."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 
@@ -19,6 +19,7 @@ from glmm_bayes.terms import RandomTerm
 
 COLUMNS, LEVELS = 0, 1  # the sides of a term, as in `RandomTerm.structures`
 EDGE = 14.0  # log odds of a parameter at one of its two bounds, to a part in a million
+EXITS = (6.0, 4.0, 2.0)  # log odds of a share that is let in again
 
 type Slopes = Sequence[np.ndarray]
 
@@ -367,6 +368,23 @@ class Coordinates:
         close = self._bounded & (np.abs(x) > np.log((1.0 - near) / near))
         return np.where(close, np.sign(x) * EDGE, x)
 
+    def exits(self, x: np.ndarray) -> Iterator[np.ndarray]:
+        """Give points where one of the shares that are near a bound is further inside."""
+        for k in np.flatnonzero(self._shares & (np.abs(x) > EXITS[0])):
+            for log_odds in EXITS:
+                moved = x.copy()
+                moved[k] = np.sign(x[k]) * log_odds
+                yield moved
+
+    @cached_property
+    def _shares(self) -> np.ndarray:
+        found = np.zeros(self.size, dtype=bool)
+        for parameter, at in zip(self.model.family.parameters, self.coefficients, strict=True):
+            is_constant = parameter.name in self.model.constants
+            by_log_odds = self.model.links[parameter.name].name == "logit"
+            found[at] = parameter.ends and is_constant and by_log_odds
+        return found
+
     @cached_property
     def _bounded(self) -> np.ndarray:
         found = np.zeros(self.size, dtype=bool)
@@ -375,11 +393,7 @@ class Coordinates:
                 where, free = self._free(term, LEVELS)
                 both = np.isfinite(self.outer.lower[where]) & np.isfinite(self.outer.upper[where])
                 found[at] = both[free]
-        for parameter, at in zip(self.model.family.parameters, self.coefficients, strict=True):
-            is_constant = parameter.name in self.model.constants
-            if parameter.ends and is_constant and self.model.links[parameter.name].name == "logit":
-                found[at] = True
-        return found
+        return found | self._shares
 
     @property
     def _terms(self) -> list[tuple[RandomTerm, slice, bool]]:

@@ -123,7 +123,10 @@ def edge_tried(
             if not strict:
                 moved[at] = term.structure.at_edge(x[at], term.size, near * units[at])
         x = _if_as_high(objective, moved, x, value)
-    return _if_as_high(objective, coordinates.to_bounds(x, BOUND), x, value)
+    # Once more without what is near a bound and yet keeps off it.
+    for near in (BOUND, 1e-3 * BOUND):
+        x = _if_as_high(objective, coordinates.to_bounds(x, near), x, value)
+    return x
 
 
 def _if_as_high(objective: Objective, moved: np.ndarray, x: np.ndarray, value: float) -> np.ndarray:
@@ -152,7 +155,8 @@ def inward(
             moved[at] = part
             if objective(moved)[0] > value + 1e-7:
                 return moved
-    return None
+    higher = (moved for moved in coordinates.exits(x) if objective(moved)[0] > value + 1e-7)
+    return next(higher, None)
 
 
 def climb(

@@ -25,6 +25,7 @@ from glmm_bayes.verbs.intervals import IDENTITY, LOG, LOGIT, Scale, link_scale, 
 from glmm_bayes.verbs.marginal import all_factors, marginal
 from glmm_bayes.verbs.new_rows import beside_residuals, rows_of, with_any_group
 from glmm_bayes.verbs.sources import Source, drawn
+from glmm_bayes.verbs.survival import LOG_LOG, SURVIVAL, at_times, surviving
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -56,7 +57,8 @@ def predict(
         `"mean"`, the expected response (with trials, the probability of success; of categories,
         the probability of each); `"linear"`, the linear predictor of the mean; `"response"`, a new
         response (with trials, a count); `"param:<name>"`, a distribution parameter on its own
-        scale.
+        scale; `"survival"`, the probability of more than the row's response, of which new data
+        then have the column.
     groups
         `"conditional"`: the rows' own groups, the effects of unseen levels drawn from their
         distribution; `"population"`: random effects zero, but for smooths, which are kept;
@@ -105,8 +107,9 @@ def predict(
     Of a maximum, the variance of a row's linear predictors is the delta method's by the
     parameters, the effects' modes moving with them, plus their conditional variance given the
     parameters; it goes to the mean and the parameters by their slopes. Intervals are Wald's on
-    the link's scale (log or logit where the mean is no parameter). A new response has its
-    quantiles by simulation, with the seed, from the normal approximation at the maximum.
+    the link's scale (log or logit where the mean is no parameter; log(-log S) of survival). A new
+    response has its quantiles by simulation, with the seed, from the normal approximation at the
+    maximum.
     """
     if response is not None:
         check_response(fit.model, response, kind)
@@ -116,6 +119,8 @@ def predict(
     if newdata is not None and groups in ("population", "marginal") and kind != "response":
         newdata = with_any_group(fit.model, newdata)
     design = rows_of(fit.model, newdata, trials=kind == "response")
+    if kind == SURVIVAL:
+        design = at_times(fit.model, design, newdata)
     rng = np.random.default_rng(fit.seed if seed is None else seed)
     groups = _target(kind, groups)
     labels = category_labels(fit.model, kind)
@@ -285,7 +290,8 @@ def by_row(
 
 def check_names(model: Model, kind: str, groups: str) -> None:
     """Check what to predict, and for which groups, or raise `UnknownNameError`."""
-    kinds = ["mean", "linear", "response", *(PARAM + p.name for p in model.family.parameters)]
+    params = (PARAM + p.name for p in model.family.parameters)
+    kinds = ["mean", "linear", "response", SURVIVAL, *params]
     if kind not in kinds:
         raise UnknownNameError(
             f"There is no kind of prediction {kind!r}. {suggestion(kind, kinds)}"
@@ -326,13 +332,14 @@ def in_parts(
     target = kind.removeprefix(PARAM) if kind.startswith(PARAM) else None
     Lambda = all_factors(design, source.draws) if groups == "marginal" else {}
     for rows, part in in_rows(design, source.size):
+        of, what = (surviving(model, part), "mean") if kind == SURVIVAL else (model, kind)
         if groups == "marginal":
-            values = marginal(model, part, source.draws, Lambda, target)
-            scale = _mean_scale(model) if target is None else link_scale(model.links[target])
-            yield rows, values, scale
+            values = marginal(of, part, source.draws, Lambda, target)
+            scale = _mean_scale(of) if target is None else link_scale(of.links[target])
         else:
             own = None if residuals is None else residuals[:, rows]
-            yield rows, *_values(model, part, source, rows, kind, rng, own, expected)
+            values, scale = _values(of, part, source, rows, what, rng, own, expected)
+        yield rows, values, LOG_LOG if kind == SURVIVAL else scale
 
 
 def _values(
