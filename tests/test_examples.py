@@ -25,7 +25,7 @@ def run(name: str, out: Path, **variables: str) -> subprocess.CompletedProcess[s
 @pytest.mark.slow
 @pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_an_example_runs(path, tmp_path, request):
-    if path.stem == "culcita":
+    if path.stem in ("culcita", "intervals"):
         request.getfixturevalue("shared_data")
     done = run(path.name, tmp_path / "figures")
     assert done.returncode == 0, done.stderr
