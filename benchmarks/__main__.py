@@ -10,6 +10,7 @@ from benchmarks.ml import command as ml
 from benchmarks.posterior import command as posterior
 from benchmarks.scaling import command as scaling
 from benchmarks.startup import command as startup
+from benchmarks.tests import command as tests
 
 COMMANDS = {
     "ml": ml,
@@ -17,6 +18,7 @@ COMMANDS = {
     "startup": startup,
     "scaling": scaling,
     "intervals": intervals,
+    "tests": tests,
     "dependence": dependence,
 }
 

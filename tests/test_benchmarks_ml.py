@@ -8,12 +8,14 @@ import stat
 import sys
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from rich.console import Console
 
+import benchmarks
 import glmm_bayes as gb
 from benchmarks.__main__ import COMMANDS, main
 from benchmarks.ml import worker
@@ -353,3 +355,8 @@ def test_ways_of_one_package_have_names_of_their_own():
     for case in CASES.values():
         labels = [way.label for way in case.ways]
         assert len(set(labels)) == len(labels)
+
+
+def test_every_benchmark_has_its_command():
+    folder = Path(benchmarks.__file__).parent
+    assert {path.parent.name for path in folder.glob("*/command.py")} == set(COMMANDS)
