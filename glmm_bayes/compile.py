@@ -20,6 +20,7 @@ from glmm_bayes.priors import Prior, grouped
 from glmm_bayes.residual import Residuals
 from glmm_bayes.residual_draws import drawn_residuals, parts_of
 from glmm_bayes.terms import RandomTerm
+from glmm_bayes.unseen_graph import beyond, completed_response, unseen_values
 
 # The variable of thresholds or intercepts that ascend, at the columns' means while centred.
 ASCENDING = "ascending"
@@ -45,11 +46,13 @@ def compile_model(model: Model) -> pm.Model:
         values |= _dependents(model, values)
         _decomposed(model, values)
         values |= _thresholds(model, values)
+        unseen = unseen_values(model, values)
         eta = {}
         for param, predictor in model.design.predictors.items():
             eta[param] = pt.as_tensor(predictor.offset)
             if predictor.names:
-                eta[param] = eta[param] + predictor.X @ _beta(model, param, values)
+                beta = _beta(model, param, values)
+                eta[param] = eta[param] + predictor.X @ beta + beyond(predictor, beta, unseen)
         for term in model.design.terms:
             b = _effects(model, term, values)
             for loading in term.loadings:
@@ -60,6 +63,8 @@ def compile_model(model: Model) -> pm.Model:
             params[name] = model.links[name].linkinv(predictor, graph())
         if model.design.residual is not None:
             _together(model, model.design.residual, params, values)
+        elif model.design.unknown and model.design.imputed:
+            completed_response(model, params, unseen)
         else:
             _response(model, params)
     return built

@@ -92,6 +92,7 @@ def usable_rows(
     frame: pd.DataFrame,
     missing: Literal["drop", "raise"],
     apart: Sequence[Collection[str]] = (),
+    estimated: Collection[str] = (),
 ) -> Rows:
     """
     Leave out the rows with a missing value, and say so.
@@ -100,6 +101,9 @@ def usable_rows(
     ----------
     apart
         The columns of each of several responses, of which a row has to have one.
+    estimated
+        The columns whose missing values are parameters; if there are such, no row has to have a
+        response.
 
     Raises
     ------
@@ -107,9 +111,10 @@ def usable_rows(
         If no row is left, values are missing and `missing="raise"`, or one is infinite.
     """
     absent = frame.isna()
+    absent = absent.assign(**dict.fromkeys(estimated, False))
     needed = absent[[c for c in frame.columns if not any(c in part for part in apart)]]
     lost = needed.any(axis=1).to_numpy()
-    if apart:
+    if apart and not estimated:
         lost = lost | np.all([absent[list(part)].any(axis=1) for part in apart], axis=0)
     kept = np.flatnonzero(~lost)
     counts = {str(c): int(k) for c, k in absent.sum().items() if k}

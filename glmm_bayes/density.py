@@ -11,6 +11,7 @@ from glmm_bayes.draws import ascending, beta_name
 from glmm_bayes.engine.density.joint import Between, Effects, Joint, Linear, Score, Shape, Shares
 from glmm_bayes.engine.density.outer import Dependence, Outer
 from glmm_bayes.engine.density.together import Together
+from glmm_bayes.engine.density.unseen import NOTHING, RESPONSE
 from glmm_bayes.engine.density.whitening import Whitened, Whitening
 from glmm_bayes.engine.latent import Pattern
 from glmm_bayes.engine.tails import NormalTails, StudentTails, Tails
@@ -19,6 +20,7 @@ from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.priors import REAL, Prior, grouped
 from glmm_bayes.terms import Loading, RandomTerm
+from glmm_bayes.unseen_density import read_unseen, slopes_by_responses
 
 type Evaluate = Callable[[np.ndarray], tuple[float, np.ndarray]]
 
@@ -38,6 +40,7 @@ def read_density(model: Model, centering: Mapping[str, bool] | None = None) -> J
         effects.append(_effects(model, term, start, centred[term.name], shares[term.name]))
         start += len(term.levels) * term.size
     constants = {name: model.layout[name].start for name in model.constants}
+    unseen, start = read_unseen(model, start)
     return Joint(
         outer=outer,
         predictors={param: _linear(model, param) for param in model.design.predictors},
@@ -45,6 +48,7 @@ def read_density(model: Model, centering: Mapping[str, bool] | None = None) -> J
         effects=effects,
         likelihood=_likelihood(model),
         size=start,
+        unseen=unseen,
         **_together(model),
     )
 
@@ -203,9 +207,10 @@ def _shared_columns(
     """List the column of the term, the place in theta and the weight by level of what it takes."""
     predictor, means = model.design.predictors[loading.param], model.means(loading.param)
     start, entries = loading.columns.start, []
+    unseen = {product.k for product in predictor.products}
     constant = np.flatnonzero((loading.Z == 1).all(axis=0))
     order = [*constant[:1], *(j for j in range(loading.Z.shape[1]) if j not in constant)]
-    for k in range(len(predictor.names)):
+    for k in (k for k in range(len(predictor.names)) if k not in unseen):
         for j in order:
             weight = _times(predictor.X[:, k], loading.Z[:, j], term)
             if weight is None or (loading.param, k) in taken:
@@ -247,12 +252,17 @@ def _likelihood(model: Model) -> Score:
     links = {name: model.links[name] for name in model.design.predictors}
 
     def by_parameters(values: dict[str, np.ndarray]) -> tuple[float, dict[str, np.ndarray]]:
-        params = {k: links[k].linkinv(v) if k in links else v for k, v in values.items()}
-        value = np.sum(w * core(y, trials, params))
-        found = score(y, trials, params)
+        whole = values.get(RESPONSE, y)
+        params = {
+            k: links[k].linkinv(v) if k in links else v for k, v in values.items() if k != RESPONSE
+        }
+        value = np.sum(w * core(whole, trials, params))
+        found = score(whole, trials, params)
         slopes = {
             k: w * (g * links[k].slope(values[k]) if k in links else g) for k, g in found.items()
         }
+        if RESPONSE in values:
+            slopes[RESPONSE] = slopes_by_responses(model, whole, params)
         return value, slopes
 
     return by_parameters
@@ -276,7 +286,7 @@ def compiled_density(model: Model, joint: Joint, whitening: Whitening | None = N
     priors = [prior for block in model.blocks for prior in block.priors]
     kinds = [kind for kind in map(_kernel, priors) if kind is not None]
     unknown = None in (family.compiled, *links.values(), *structures) or len(kinds) < len(priors)
-    if unknown or joint.together is not None:
+    if unknown or joint.together is not None or joint.unseen is not NOTHING:
         return joint.value_and_gradient if whitening is None else Whitened(joint, whitening)
     response = design.response
     ones = np.ones(design.n)

@@ -19,7 +19,13 @@ from glmm_bayes.data import (
 )
 from glmm_bayes.encoding import Context, Expression, Matrix, columns_of
 from glmm_bayes.errors import DataError, FormulaError, NotSupportedError, UnknownNameError
-from glmm_bayes.formula import STRUCTURE_NAMES, Formula, PredictorPart, RandomPart
+from glmm_bayes.formula import (
+    STRUCTURE_NAMES,
+    Formula,
+    PredictorPart,
+    RandomPart,
+    check_unseen,
+)
 from glmm_bayes.monotonic import MonotonicTerm, monotonic_terms
 from glmm_bayes.registry import suggestion
 from glmm_bayes.residual import Residuals, learn_residual
@@ -32,6 +38,16 @@ from glmm_bayes.response import (
 )
 from glmm_bayes.smooths import SMOOTHS, Smooth, learn_smooths, smooth_groups, smooth_texts
 from glmm_bayes.terms import RandomTerm, encode_term, learn_terms
+from glmm_bayes.unseen import (
+    Measured,
+    Missing,
+    Product,
+    Unseen,
+    learn_imputed,
+    learn_measured,
+    unseen_columns,
+    with_standing,
+)
 
 INTERCEPT = "Intercept"
 SPECIFIC = "cs"  # the call around terms whose effects differ between categories
@@ -43,7 +59,8 @@ class Predictor:
     The fixed part of one distribution parameter's linear predictor.
 
     `X` `(n, k)` with the columns `names`, `offset` `(n,)`; the random terms are in the design,
-    since one term may load on several parameters. `part` is what the formula says of it.
+    since one term may load on several parameters. `part` is what the formula says of it. Of the
+    columns that unseen predictors are in, `products`, X has what the data say in their place.
     """
 
     param: str
@@ -52,6 +69,12 @@ class Predictor:
     matrix: Matrix
     offsets: tuple[Expression, ...]
     part: PredictorPart
+    products: tuple[Product, ...] = ()
+
+    def take(self, rows: slice | np.ndarray) -> "Predictor":
+        """Keep some of the rows, by position."""
+        products = tuple(product.take(rows) for product in self.products)
+        return replace(self, X=self.X[rows], offset=self.offset[rows], products=products)
 
     @property
     def shown(self) -> str:
@@ -96,6 +119,23 @@ class Design:
     context: Context
     residual: Residuals | None = None
     smooths: tuple[Smooth, ...] = ()
+    measured: tuple[Measured, ...] = ()
+    imputed: tuple[Missing, ...] = ()
+
+    @property
+    def unseen(self) -> tuple[Unseen, ...]:
+        """All that has values which are not in the data as they are."""
+        return (*self.measured, *self.imputed)
+
+    @property
+    def unknown(self) -> tuple[Unseen, ...]:
+        """Those of them that have unknown values, which are parameters."""
+        return tuple(source for source in self.unseen if len(source.levels))
+
+    @property
+    def has_unknowns(self) -> bool:
+        """Whether values of predictors or responses are parameters."""
+        return bool(self.unknown)
 
     @property
     def n(self) -> int:
@@ -116,13 +156,16 @@ class Design:
         return replace(
             self,
             response=self.response.take(rows),
-            predictors={
-                name: replace(p, X=p.X[rows], offset=p.offset[rows])
-                for name, p in self.predictors.items()
-            },
+            predictors={name: p.take(rows) for name, p in self.predictors.items()},
             terms=tuple(term.take(rows) for term in self.terms),
             rows=replace(self.rows, frame=self.rows.frame.iloc[rows], kept=self.rows.kept[rows]),
+            measured=tuple(source.take(rows) for source in self.measured),
+            imputed=tuple(source.take(rows) for source in self.imputed),
         )
+
+    def as_true(self) -> "Design":
+        """Take what was measured with an error for the true values."""
+        return replace(self, measured=tuple(source.as_true() for source in self.measured))
 
     def effects_matrix(self, param: str) -> Any:
         """Put the terms' `Z` side by side: sparse `(n, total effects)`, or None without any."""
@@ -142,7 +185,7 @@ class Design:
         """
         Encode new data as the first were: same columns, new levels of groups put last.
 
-        The response is not read: it is unknown, NaN.
+        The response is not read: it is unknown, NaN. A predictor `mi(x)` has to be there.
 
         Raises
         ------
@@ -150,14 +193,20 @@ class Design:
             If values are missing, or a factor of the fixed part has a level not seen before.
         """
         frame = complete_columns(data, list(self.predictor_columns), where="the new data")
+        measured = tuple(source.encode(frame, self.context) for source in self.measured)
+        imputed = tuple(source.encode(frame, self.context) for source in self.imputed)
+        unseen = (*measured, *imputed)
         return replace(
             self,
             response=Response.unknown(self.formula.response, len(frame)),
             predictors={
-                k: _encode_predictor(p, frame, self.context) for k, p in self.predictors.items()
+                k: _encode_predictor(p, frame, self.context, unseen)
+                for k, p in self.predictors.items()
             },
             terms=tuple(encode_term(t, frame, self.context) for t in self.terms),
             rows=Rows(frame, np.arange(len(frame)), len(frame), {}, {}),
+            measured=measured,
+            imputed=imputed,
         )
 
 
@@ -207,9 +256,12 @@ def build_design(
     _refuse_specific(formula)
     terms = tuple(learn_terms(formula, rows, context))
     smooths = learn_smooths(formula, rows, context, [term.name for term in terms])
+    measured = learn_measured(formula, rows.frame, context)
+    imputed = learn_imputed(formula, rows, response, context)
+    unseen = (*measured, *imputed)
     predictors = {
         param: _with_smooths(
-            _learn_predictor(param, part, _own(formula, param), rows.frame, context),
+            _learn_predictor(param, part, _own(formula, param), rows.frame, context, unseen),
             [smooth for smooth in smooths if smooth.param == param],
         )
         for param, part in formula.predictors.items()
@@ -217,7 +269,9 @@ def build_design(
     terms += tuple(term for smooth in smooths for term in smooth.terms)
     given = formula.residual
     residual = None if given is None else learn_residual(given, rows, context)
-    return Design(response, predictors, terms, rows, formula, context, residual, smooths)
+    return Design(
+        response, predictors, terms, rows, formula, context, residual, smooths, measured, imputed
+    )
 
 
 # ---- what a formula names
@@ -244,13 +298,17 @@ def _texts_of_term(term: RandomPart) -> list[str]:
 
 def refuse_unbuilt(formula: Formula) -> None:
     """Refuse what a formula says that is not built, in its own words."""
+    check_unseen(formula)
     if formula.residual is not None:
         _check_structure(formula.residual)
     for part in formula.sides:
         for special in part.special:
             if special.name == SPECIFIC or special.name in SMOOTHS:
                 continue
-            raise NotSupportedError(f"{special.text!r} is not built yet; {_instead(special.name)}.")
+            raise NotSupportedError(
+                f"{special.text!r} is not built yet; smooth curves are s(x), surfaces s(x, z) or "
+                f"t2(x, z)."
+            )
         for term in part.random:
             _check_structure(term)
             if not term.group.factors and not _has_positions(term):
@@ -258,16 +316,6 @@ def refuse_unbuilt(formula: Formula) -> None:
                     f"{term.text!r} has no group: `| 1` needs a structure along time or in space, "
                     f"such as ar1(time | 1)."
                 )
-
-
-def _instead(name: str) -> str:
-    """Say what there is in place of a term that is not built."""
-    if name in ("me", "mi"):
-        return (
-            "put the expected value of the predictor given what was observed in its place "
-            "(regression calibration), or extend model.pymc by its distribution"
-        )
-    return "smooth curves are s(x), surfaces s(x, z) or t2(x, z)"
 
 
 def _refuse_specific(formula: Formula) -> None:
@@ -306,7 +354,12 @@ def _has_positions(term: RandomPart) -> bool:
 
 
 def _learn_predictor(
-    param: str, part: PredictorPart, response: str, frame: pd.DataFrame, context: Context
+    param: str,
+    part: PredictorPart,
+    response: str,
+    frame: pd.DataFrame,
+    context: Context,
+    unseen: Sequence[Unseen],
 ) -> Predictor:
     matrix, X = Matrix.learn(part.fixed, frame, context)
     matrix, X = _turned(part, matrix, X)
@@ -316,7 +369,10 @@ def _learn_predictor(
             f"in {part.fixed!r}; leave it out there."
         )
     offsets = tuple(Expression(text) for text in part.offsets)
-    return Predictor(param, X, _offset(offsets, frame, context), matrix, offsets, part)
+    products = unseen_columns(matrix, X)
+    X = with_standing(X, products, unseen)
+    offset = _offset(offsets, frame, context)
+    return Predictor(param, X, offset, matrix, offsets, part, products)
 
 
 def _with_smooths(predictor: Predictor, smooths: Sequence[Smooth]) -> Predictor:
@@ -351,6 +407,11 @@ def _offset(offsets: Sequence[Expression], frame: pd.DataFrame, context: Context
     return sum((e.numbers(frame, context, "offset") for e in offsets), np.zeros(len(frame)))
 
 
-def _encode_predictor(predictor: Predictor, frame: pd.DataFrame, context: Context) -> Predictor:
+def _encode_predictor(
+    predictor: Predictor, frame: pd.DataFrame, context: Context, unseen: Sequence[Unseen]
+) -> Predictor:
     X = predictor.matrix.encode(frame, context)
-    return replace(predictor, X=X, offset=_offset(predictor.offsets, frame, context))
+    products = unseen_columns(predictor.matrix, X)
+    X = with_standing(X, products, unseen)
+    offset = _offset(predictor.offsets, frame, context)
+    return replace(predictor, X=X, offset=offset, products=products)

@@ -1,7 +1,7 @@
 """Draws of a model's parameters as arrays in the model's order, and their names in a DataTree."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,6 +12,7 @@ from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.priors import REAL
 from glmm_bayes.terms import RandomTerm
+from glmm_bayes.unseen import Measured, Unseen
 
 if TYPE_CHECKING:
     import xarray as xr
@@ -34,6 +35,8 @@ class Draws:
         By random term, b `(S, q, p)`.
     chains
         In how many chains of equal length the S draws come, one after the other.
+    unseen
+        By what has unknown values, these `(S, q, D)`.
     """
 
     beta: Mapping[str, np.ndarray]
@@ -41,19 +44,25 @@ class Draws:
     theta: Mapping[str, np.ndarray]
     effects: Mapping[str, np.ndarray]
     chains: int
+    unseen: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     @property
     def size(self) -> int:
         """The number S of draws."""
         return len(next(iter([*self.beta.values(), *self.constants.values()])))
 
+    def unknown(self, source: Unseen) -> np.ndarray:
+        """Give the unknown values `(S, q, D)` of what has been fitted, where there are any."""
+        none = np.empty((self.size, 0, len(source.columns)))
+        return self.unseen.get(source.name, none)
+
     def thinned(self, at: np.ndarray) -> "Draws":
         """Keep the draws at some positions, as one chain."""
-        beta, constants, theta, effects = (
+        beta, constants, theta, effects, unseen = (
             {name: values[at] for name, values in part.items()}
-            for part in (self.beta, self.constants, self.theta, self.effects)
+            for part in (self.beta, self.constants, self.theta, self.effects, self.unseen)
         )
-        return Draws(beta, constants, theta, effects, chains=1)
+        return Draws(beta, constants, theta, effects, chains=1, unseen=unseen)
 
 
 def beta_name(param: str) -> str:
@@ -105,7 +114,15 @@ def from_unconstrained(model: Model, joint: Joint, x: np.ndarray, chains: int) -
     outer, effects = joint.unpack(x)
     beta, constants, theta = split_outer(model, outer)
     names = [term.name for term in model.design.terms]
-    return Draws(beta, constants, theta, dict(zip(names, effects, strict=True)), chains)
+    named = dict(zip(names, effects, strict=True))
+    return Draws(beta, constants, theta, named, chains, _unseen_values(model, joint, x, outer))
+
+
+def _unseen_values(
+    model: Model, joint: Joint, x: np.ndarray, outer: np.ndarray
+) -> dict[str, np.ndarray]:
+    values = joint.unseen.values(x, outer) if model.design.unknown else []
+    return {source.name: v for source, v in zip(model.design.unseen, values, strict=False)}
 
 
 def factors(term: RandomTerm, theta: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -143,6 +160,7 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
     for term in model.design.terms:
         variables |= _reported(term, draws)
         variables[f"b_{term.name}"] = ([term.dim, f"{term.name}__coef"], draws.effects[term.name])
+    variables |= _unseen(model, draws)
     variables |= _reported_of_residuals(model, draws)
     variables |= {name: ([], values) for name, values in draws.constants.items()}
     shape = (draws.chains, draws.size // draws.chains)
@@ -155,6 +173,19 @@ def to_dataset(model: Model, draws: Draws) -> "xr.Dataset":
     return xr.Dataset(
         data, {**coords, **{d: v for d, v in coordinates(model).items() if d in used}}
     )
+
+
+def _unseen(model: Model, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:
+    """Give the values that are not in the data, and what their distribution reports."""
+    found = {}
+    for measured in model.design.measured:
+        for key, values in derived_values(measured, draws.theta).items():
+            dims = [f"{measured.name}__{d}" for d in measured.structure.dims(key)]
+            found[f"{key}_{measured.name}"] = (dims, values)
+    for source in model.design.unknown:
+        for d, name in enumerate(source.names):
+            found[name] = ([source.dim], draws.unseen[source.name][:, :, d])
+    return found
 
 
 def _shares(model: Model, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:
@@ -249,7 +280,9 @@ def _reported_of_residuals(model: Model, draws: Draws) -> dict[str, tuple[list[s
     }
 
 
-def derived_values(term: RandomTerm, theta: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
+def derived_values(
+    term: RandomTerm | Measured, theta: Mapping[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Give by key, for S draws, what the term's structure reports beside its parameters."""
     names = [p.name for p in term.structure.parameters(term.size)]
     values = [theta[f"{name}_{term.name}"] for name in names]
@@ -278,6 +311,9 @@ def coordinates(model: Model) -> dict[str, list[str]]:
         structure, n = residual.structures[1]
         for dim, labels in structure.coordinates(n).items():
             coords[f"{residual.name}__{dim}"] = list(labels)
+    for source in model.design.unseen:
+        coords[source.dim] = list(source.levels)
+        coords[f"{source.name}__coef"] = coords[f"{source.name}__coef2"] = list(source.columns)
     coords |= _coordinates_of_dependents(model)
     for term in model.design.terms:
         coords[term.dim] = list(term.levels)
@@ -322,6 +358,7 @@ def from_dataset(model: Model, data: "xr.Dataset") -> Draws:
         beta[name] = np.column_stack([flat("thresholds")[:, k], *further])
     theta: dict[str, np.ndarray] = {}
     sides = [(term.name, *side) for term in model.design.terms for side in term.structures]
+    sides += [(each.name, each.structure, each.size) for each in model.design.measured]
     if model.design.residual is not None:
         sides.append((model.design.residual.name, *model.design.residual.structures[1]))
     for owner, structure, k in sides:
@@ -333,6 +370,11 @@ def from_dataset(model: Model, data: "xr.Dataset") -> Draws:
     for block in model.blocks:
         if block.name in made and block.name in data:
             theta[block.name] = flat(block.name).reshape(-1, block.size)
+    theta |= {f"mean_{m.name}": flat(f"mean_{m.name}") for m in model.design.measured}
     constants = {name: flat(name) for name in model.constants}
     effects = {term.name: flat(f"b_{term.name}") for term in model.design.terms}
-    return Draws(beta, constants, theta, effects, chains)
+    unseen = {
+        source.name: np.stack([flat(name) for name in source.names], axis=2)
+        for source in model.design.unknown
+    }
+    return Draws(beta, constants, theta, effects, chains, unseen)

@@ -22,6 +22,12 @@ from glmm_bayes.monotonic import mo
 
 type Context = Mapping[str, Any]
 
+
+def _one(x: Any, *_: Any, **__: Any) -> np.ndarray:
+    """Stand for an unseen predictor: see `glmm_bayes.unseen`."""
+    return np.ones(len(x))
+
+
 # As R has them, beside formulaic's own log, exp and others.
 FUNCTIONS = {
     "sqrt": np.sqrt,
@@ -31,6 +37,9 @@ FUNCTIONS = {
     "sin": np.sin,
     "cos": np.cos,
     "mo": mo,
+    # What is unseen is a one here: its columns are what it is multiplied by.
+    "me": _one,
+    "mi": _one,
 }
 
 

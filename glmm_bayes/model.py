@@ -21,6 +21,7 @@ from glmm_bayes.parameters import (
     centred_intercept,
     coefficient_block,
     constant_block,
+    measured_blocks,
     residual_blocks,
     scales_by_response,
     structure_blocks,
@@ -109,7 +110,7 @@ class Model:
         self.missing = missing
         self.asked_centering = centering
         self.data = data
-        if self.formula.beside:
+        if self.formula.is_several:
             found = read_several(self.formula, given, data, context=self.context, missing=missing)
             self.family, link = found.family, spread_links(link, found.family)
             rows, response, whole = found.rows, found.response, found.formula
@@ -121,7 +122,7 @@ class Model:
         design = build_design(whole, rows, response, context=self.context)
         self._check_names(design)
         self._check_residual(design)
-        if not self.formula.beside:
+        if not self.formula.is_several:
             response = fitting_response(self.family, response, rows.frame.index)
         self.design = design.with_response(response)
         self.scales = scales_by_response(self.observed, self.family, self.links)
@@ -326,6 +327,12 @@ class Model:
                     f"The group {term.label!r} of {term.text!r} has a name that results use for "
                     f"something else; rename the column."
                 )
+        names = [source.name for source in design.unseen]
+        for term in (term for term in design.terms if term.name in names):
+            raise DataError(
+                f"The group {term.label!r} of {term.text!r} has a name that results use for the "
+                f"values of me(…) or mi(…); rename the column."
+            )
 
     def _default_blocks(self) -> list[Block]:
         blocks = [
@@ -342,6 +349,8 @@ class Model:
                 blocks.append(self._constant_block(parameter))
         for param, predictor in self.design.predictors.items():
             blocks += monotonic_blocks(predictor, self.scales[param])
+        for measured in self.design.measured:
+            blocks += measured_blocks(measured)
         return blocks
 
     def _constant_block(self, parameter: Parameter) -> Block:

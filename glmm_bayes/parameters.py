@@ -16,6 +16,7 @@ from glmm_bayes.priors import REAL, Prior, as_prior
 from glmm_bayes.registry import suggestion
 from glmm_bayes.residual import Residuals
 from glmm_bayes.terms import RandomTerm
+from glmm_bayes.unseen import Measured
 
 THRESHOLDS = "thresholds"
 
@@ -239,6 +240,34 @@ def residual_blocks(residual: Residuals) -> Iterator[Block]:
         yield _structure_block(residual, structure, size, parameter, default)
 
 
+def measured_blocks(measured: Measured) -> Iterator[Block]:
+    """Describe the distribution of what was measured with errors: by the measurements' spread."""
+    middle, spread = np.median(measured.x, axis=0), np.std(measured.x, axis=0)
+    spread = np.where(spread > 0, spread, 1.0)
+    name = f"mean_{measured.name}"
+    yield Block(
+        name=name,
+        labels=measured.columns,
+        dim=f"{measured.name}__coef",
+        keys=tuple((f"{name}[{column}]", name) for column in measured.columns),
+        support=REAL,
+        priors=tuple(
+            Prior("StudentT", nu=3.0, mu=_rounded(float(m)), sigma=_rounded(float(s)))
+            for m, s in zip(middle, spread, strict=True)
+        ),
+        sources=("default",) * measured.size,
+    )
+    structure, size = measured.structure, measured.size
+    reach = np.array([_rounded(float(s)) for s in spread])
+    for parameter in structure.parameters(size):
+        default = structure.default_prior(parameter.key)
+        if default is None:
+            default = structure.scaled_prior(parameter, reach)
+        block = _structure_block(measured, structure, size, parameter, default)
+        # Its names have no short form: `sd` is of random effects.
+        yield replace(block, keys=tuple(keys[:-1] for keys in block.keys))
+
+
 def _expansion(
     structure: Structure, parameter: CovarianceParameter, size: int
 ) -> Callable[[Prior], tuple[Prior, ...]]:
@@ -251,7 +280,7 @@ def _expansion(
 
 
 def _structure_block(
-    term: RandomTerm | Residuals,
+    term: RandomTerm | Residuals | Measured,
     structure: Structure,
     size: int,
     parameter: CovarianceParameter,

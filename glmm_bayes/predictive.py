@@ -10,6 +10,7 @@ from glmm_bayes.draws import Draws, factors
 from glmm_bayes.kriging import new_effects
 from glmm_bayes.model import Model
 from glmm_bayes.terms import RandomTerm
+from glmm_bayes.unseen import source_of
 
 type Effects = Mapping[str, np.ndarray]
 CELLS = 4_000_000  # draws times rows worked on at once: 32 MB an array
@@ -24,9 +25,13 @@ def effects_for(
     `"conditional"` keeps the effects of the levels the model was fitted with and draws those of
     others from their distribution given these; `"new"` draws all of them; `"population"` (and
     `"marginal"`, where they are integrated out) has none. What is common to all groups, as a
-    smooth is, stays in any case. Without `rng`, what would be drawn is at its mean.
+    smooth is, stays in any case. Without `rng`, what would be drawn is at its mean. Values of
+    unseen predictors are among them, those of new rows given what was measured there.
     """
-    found = {}
+    found = {
+        source.name: source.for_rows(draws.unknown(source), draws.theta, rng)
+        for source in design.unseen
+    }
     for term in design.terms:
         if groups in ("population", "marginal") and not term.common:
             continue
@@ -59,6 +64,13 @@ def linear_predictor(design: Design, draws: Draws, effects: Effects, param: str)
     """Give eta `(S, n)` of one distribution parameter."""
     predictor = design.predictors[param]
     eta = draws.beta[param] @ predictor.X.T + predictor.offset
+    for product in predictor.products:
+        column = product.weight
+        for text in product.of:
+            source = source_of(text, design.unseen)
+            own = effects[source.name] if source.name in effects else draws.unknown(source)
+            column = column * source.rows(own, text)
+        eta += draws.beta[param][:, [product.k]] * (column - predictor.X[:, product.k])
     for term in design.terms:
         if term.name in effects and any(g.param == param for g in term.loadings):
             b = effects[term.name]

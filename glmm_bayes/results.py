@@ -9,6 +9,7 @@ from glmm_bayes.draws import Draws, to_dataset
 from glmm_bayes.model import Model
 from glmm_bayes.predictive import effects_for, in_rows, parameters, responses
 from glmm_bayes.residual_draws import fitted_residuals, log_densities, log_density
+from glmm_bayes.unseen_draws import of_measurements, without_measured
 
 KEPT = 20_000_000  # numbers of a pointwise quantity that are stored: 160 MB
 
@@ -38,7 +39,9 @@ def log_likelihood(model: Model, draws: Draws) -> xr.Dataset:
     """
     Evaluate the log density of every row at every draw: `y[chain, draw, __obs__]`.
 
-    Of rows whose residuals vary together it is that of a row, all others given.
+    Of rows whose residuals vary together it is that of a row, all others given. Values that are
+    not in the data have no part in it; a response that was measured with an error has its
+    density given the true value.
     """
     if model.design.residual is not None:
         return _pointwise(model, log_densities(model, draws), draws.chains)
@@ -47,9 +50,13 @@ def log_likelihood(model: Model, draws: Draws) -> xr.Dataset:
     for rows, design in in_rows(model.design, draws.size):
         params = parameters(model, design, draws, effects)
         response = design.response
-        value = model.family.logp(response.y, response.given, params)
+        y = without_measured(design)
+        value = model.family.logp(y, response.given, params) + of_measurements(design, draws)
         out[:, rows] = value if response.weights is None else value * response.weights
-    return _pointwise(model, out, draws.chains)
+    found = _pointwise(model, out, draws.chains)
+    # Rows without any response have no density that could be compared.
+    there = ~np.isnan(model.design.y.reshape(model.nobs, -1)).all(axis=1)
+    return found if there.all() else found.isel({"__obs__": there})
 
 
 def total_log_likelihood(model: Model, draws: Draws) -> np.ndarray:

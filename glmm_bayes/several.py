@@ -12,9 +12,20 @@ from glmm_bayes.design import formula_texts, refuse_unbuilt
 from glmm_bayes.encoding import Context, columns_of
 from glmm_bayes.errors import DataError, FormulaError, NotSupportedError, UnknownNameError
 from glmm_bayes.families import FAMILIES, Family
+from glmm_bayes.families.by_response import support_of_response
 from glmm_bayes.families.mixture_of import family_of
 from glmm_bayes.families.several import Part, several
-from glmm_bayes.formula import Formula, PredictorPart, plain_name, read_responses
+from glmm_bayes.formula import (
+    IMPUTED,
+    Formula,
+    PredictorPart,
+    expressions_beside,
+    imputed,
+    plain_name,
+    read_responses,
+    response_of,
+    unseen_parts,
+)
 from glmm_bayes.formula import Response as Asked
 from glmm_bayes.observed import fitting_response, through_view
 from glmm_bayes.registry import suggestion
@@ -91,8 +102,11 @@ def read_several(
         Part(label, one.family, {}, float(one.y[one.first]))
         for label, one in zip(labels, read, strict=True)
     ]
-    shared = _correlated(formula, parts, views, bool(np.isnan(y).any()))
-    family = several(parts, views, ~np.isnan(y), shared=shared)
+    for one, each in zip(asked, read, strict=True):
+        _check_imputed(one, each.family)
+    incomplete = bool(np.isnan(y).any()) or any(map(imputed, asked))
+    shared = _correlated(formula, parts, views, incomplete, any(map(imputed, asked)))
+    family = several(parts, views, ~np.isnan(y) | _estimated(formula, asked), shared=shared)
     response = Response(", ".join(one.text for one in asked), y, levels=tuple(labels), view=views)
     return Read(family, rows, response, _spread(formula, family, asked))
 
@@ -174,11 +188,47 @@ def _rows(
     own = [columns_of(response_texts(one), known, context) for one in asked]
     shared = set(columns_of(texts, known, context))
     names = list(dict.fromkeys([*(c for part in own for c in part), *shared]))
+    estimated = {c for one, part in zip(asked, own, strict=True) if imputed(one) for c in part}
+    beside = formula_texts(_without_imputed(formula))
+    estimated -= set(columns_of(beside, known, context))
+    shared -= estimated
     frame = read_columns(data, names, where=" and ".join(repr(t) for t in formula.texts))
     for one in asked:
         frame = completed(one, frame)
     # A response that is a predictor of another has to be there.
-    return usable_rows(frame, missing, [set(part) - shared for part in own])
+    return usable_rows(frame, missing, [set(part) - shared for part in own], estimated)
+
+
+def _without_imputed(formula: Formula) -> Formula:
+    """Leave `mi(x)` out of the right sides: its x need not be there."""
+
+    def without(side: PredictorPart) -> PredictorPart:
+        return replace(side, fixed=" + ".join(["1", *expressions_beside(IMPUTED, side.fixed)]))
+
+    predictors = {name: without(side) for name, side in formula.predictors.items()}
+    beside = tuple((response, without(side)) for response, side in formula.beside)
+    return replace(formula, predictors=predictors, beside=beside)
+
+
+def _estimated(formula: Formula, asked: Sequence[Asked]) -> np.ndarray:
+    """Tell of each response whether its missing values enter the model: as mi(x), or measured."""
+    parts = [p for side in formula.sides for p in unseen_parts(side.fixed) if p.kind == IMPUTED]
+    used = {response_of(part, list(asked)) for part in parts}
+    return np.array(
+        [bool(dict(one.extras).get(IMPUTED)) or r in used for r, one in enumerate(asked)]
+    )
+
+
+def _check_imputed(asked: Asked, family: Family) -> None:
+    if not imputed(asked):
+        return
+    beside = [name for name, _ in asked.extras if name != IMPUTED]
+    if beside or asked.columns:
+        raise NotSupportedError(
+            f"mi(…) of {asked.text!r} beside {', '.join(f'{name}(…)' for name in beside)} is not "
+            f"built: leave one of them out."
+        )
+    support_of_response(family, asked.text)
 
 
 @dataclass(frozen=True, eq=False)
@@ -218,7 +268,9 @@ def _read_one(asked: Asked, family: Family, rows: Rows, context: Context) -> _On
 # ---- the parameters
 
 
-def _correlated(formula: Formula, parts: Sequence[Part], views: Views, some_missing: bool) -> str:
+def _correlated(
+    formula: Formula, parts: Sequence[Part], views: Views, incomplete: bool, estimated: bool
+) -> str:
     """Give the kind of residuals that are correlated; empty where they are independent."""
     part = formula.predictors.get(RESCOR)
     if part is not None and (
@@ -229,7 +281,7 @@ def _correlated(formula: Formula, parts: Sequence[Part], views: Views, some_miss
     alike = kind in WITH_CORRELATION and all(p.family is FAMILIES[kind] for p in parts)
     beside = [one for one in (*views.views, *views.weights) if one is not None]
     if part is None:
-        return kind if alike and not beside and not some_missing else ""
+        return kind if alike and not beside and not incomplete else ""
     if part.fixed == "0":
         return ""
     if not alike:
@@ -237,6 +289,11 @@ def _correlated(formula: Formula, parts: Sequence[Part], views: Views, some_miss
             f"Residuals can be correlated where all responses are gaussian, or all student, not of "
             f"{', '.join(dict.fromkeys(p.family.name for p in parts))}: leave 'rescor ~ 1' out, "
             f"and let effects of each row or group be correlated, as (1 |p| g)."
+        )
+    if estimated:
+        raise NotSupportedError(
+            "Correlated residuals of responses with mi(…) are not built: write 'rescor ~ 0', and "
+            "let one response be a predictor of the other, mi(x), or effects be correlated."
         )
     if beside:
         raise NotSupportedError(
@@ -275,4 +332,4 @@ def _spread(formula: Formula, family: Family, asked: Sequence[Asked]) -> Formula
             if target not in formula.predictors or target == name:
                 predictors[target] = side
     order = {name: predictors[name] for name in known if name in predictors}
-    return replace(formula, predictors=order, beside=(), responses=expressions)
+    return replace(formula, predictors=order, beside=(), responses=expressions, asked=tuple(asked))

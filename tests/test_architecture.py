@@ -35,15 +35,17 @@ LAYERS: dict[str, set[str]] = {
         "residual": "covariance data encoding errors formula ordered places",
         "terms": "covariance data encoding errors formula ordered places",
         "smooths": "covariance data encoding errors formula places registry terms",
+        "unseen": "covariance data encoding errors formula response",
         "design": (
             "covariance data encoding errors formula monotonic registry residual response smooths "
-            "terms"
+            "terms unseen"
         ),
         "observed": "design errors families response",
         "several": ("data design encoding errors families formula observed registry response view"),
         "centering": "design errors families observed registry response terms",
         "parameters": (
-            "covariance design errors families observed priors registry residual response terms"
+            "covariance design errors families observed priors registry residual response terms "
+            "unseen"
         ),
         "dependents": "design errors monotonic parameters priors",
         "model": (
@@ -52,21 +54,27 @@ LAYERS: dict[str, set[str]] = {
         ),
         "compile": (
             "arrays covariance dependents design draws errors families kriging model parameters "
-            "predictive priors residual residual_draws response terms"
+            "predictive priors residual residual_draws response terms unseen_graph"
         ),
+        "unseen_density": "engine families model unseen",
+        "unseen_draws": "design draws model observed predictive unseen",
+        "unseen_graph": "arrays design families model unseen",
         "density": (
             "arrays covariance dependents design draws engine errors families model parameters "
-            "priors residual response terms"
+            "priors residual response terms unseen_density"
         ),
-        "draws": "covariance design engine errors families model parameters priors response terms",
+        "draws": (
+            "covariance design engine errors families model parameters priors response terms unseen"
+        ),
         "kriging": "covariance engine residual terms",
         "predictive": (
-            "covariance data design draws errors families kriging model residual response terms"
+            "covariance data design draws errors families kriging model residual response terms "
+            "unseen"
         ),
         "residual_draws": "design draws engine families kriging model predictive residual",
         "results": (
             "covariance data design draws errors families model predictive residual_draws "
-            "response terms"
+            "response terms unseen_draws"
         ),
         "modes": (
             "covariance density design draws engine errors families kriging model observed "
@@ -79,12 +87,13 @@ LAYERS: dict[str, set[str]] = {
         "fit": "design draws errors model modes response terms",
         "inference": (
             "compile density design draws engine errors families fit model modes parameters "
-            "posthoc predictive priors registry residual response results terms"
+            "posthoc predictive priors registry residual response results terms unseen_density "
+            "unseen_draws"
         ),
         "verbs": (
             "arrays covariance data density design draws encoding engine errors families fit "
             "formula inference model modes parameters posthoc predictive priors registry residual "
-            "observed residual_draws view response results smooths terms"
+            "observed residual_draws view response results smooths terms unseen unseen_draws"
         ),
     }.items()
 }

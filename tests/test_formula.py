@@ -155,6 +155,7 @@ FIXED = {
     "a / b - a:b": "a / b - a:b",
     "  x\n  + `my  x`\t+ log( z )": "x + `my  x` + log( z )",
     "poly(x, 2) + bs(z, df=5)": "poly(x, 2) + bs(z, df=5)",
+    "me(x, sd):z + mi(w)": "me(x, sd):z + mi(w)",
     "C(f, contr.sum) + I(x % 2) + {x + 1}": "C(f, contr.sum) + I(x % 2) + {x + 1}",
     "x + (1 | g)": "x",
     "(1 | g) + x": "x",
@@ -192,8 +193,6 @@ SPECIAL = {
     "t2(x, z)": ("t2", ("x", "z")),
     "te(x, z, k=(3, 4))": ("te", ("x", "z", "k=(3, 4)")),
     "ti(x)": ("ti", ("x",)),
-    "me(x, sd)": ("me", ("x", "sd")),
-    "mi(x)": ("mi", ("x",)),
     "cs(x)": ("cs", ("x",)),
 }
 

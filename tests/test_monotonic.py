@@ -50,7 +50,6 @@ def test_the_columns_are_steps_and_encode_new_data_alike(data):
         ("y ~ mo(f)", "an ordered factor or whole numbers"),
         ("y ~ mo(x.astype(object).astype('category'))", "in order"),
         ("y ~ mo(x):mo(k)", "Products of two monotonic effects"),
-        ("y ~ me(z, 0.3)", "regression calibration"),
         ("y ~ z + (mo(x) | g)", "Monotonic effects in '\\(mo\\(x\\) \\| g\\)'"),
     ],
 )

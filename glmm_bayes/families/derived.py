@@ -83,6 +83,24 @@ def derived_kernel(family: "Family") -> "tuple[Kernel, Callable[..., dict[str, A
     return core, score
 
 
+def derived_slope(family: "Family") -> "Callable[[Array, Params, tuple[int, ...]], Array]":
+    """Make the log density's derivative by the response, as a function of y, parameters, shape."""
+    import pytensor
+
+    inputs, logp, params = _graph(family, False)
+    slope = pytensor.grad(logp.sum(), inputs[0])
+    compiled = pytensor.function(inputs, slope, mode=_mode(), on_unused_input="ignore")
+    alone = Lock()
+
+    def slopes(y: "Array", given: "Params", shape: tuple[int, ...]) -> "Array":
+        full = [np.broadcast_to(value, shape) for value in (y, *(given[k] for k in params))]
+        with alone:
+            found: Array = compiled(*(a.ravel().astype(float) for a in full))
+        return found.reshape(shape)
+
+    return slopes
+
+
 def _compile_partials(
     family: "Family", with_trials: bool, order: int
 ) -> tuple[Callable[..., Any], Monomials, np.dtype]:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 
 from glmm_bayes.arrays import NUMPY, graph
+from glmm_bayes.families.by_response import slope_by_response
 from glmm_bayes.families.correlated import TAILS, Correlated, pairs, product
 from glmm_bayes.families.family import Array, Family, Parameter, Params
 from glmm_bayes.families.links import CORRELATION
@@ -75,6 +76,11 @@ class Responses:
         """The names of the responses."""
         return tuple(part.label for part in self.parts)
 
+    def slope(self, r: int, y: Array, params: Params) -> Array:
+        """Give the slope `(n,)` of the log density by one response `(n,)`, all there."""
+        part = self.parts[r]
+        return slope_by_response(part.family, y, part.own(params))
+
     def part(self, label: str) -> Part:
         """Give one of the responses, by its name."""
         return self.parts[self.labels.index(label)]
@@ -110,7 +116,9 @@ def several(parts: Sequence[Part], views: Views, present: Array, *, shared: str 
     first, which may be any numbers between -1 and 1: Joe (2006), J. Multivariate Analysis 97,
     2177-2189. A missing response has no part in its row's density; others have their marginal.
     """
-    named = tuple(replace(part, names=_names(part, shared)) for part in parts)
+    named = tuple(
+        replace(part, names=_names(part, shared, alone=len(parts) == 1)) for part in parts
+    )
     correlations = _correlation_names([part.label for part in named])
     correlated = Correlated(named, correlations, shared) if shared else None
     responses = Responses(named, correlated)
@@ -142,10 +150,10 @@ def several(parts: Sequence[Part], views: Views, present: Array, *, shared: str 
 # ---- names
 
 
-def _names(part: Part, shared: str) -> dict[str, str]:
+def _names(part: Part, shared: str, alone: bool) -> dict[str, str]:
     kept = {TAILS} if shared else set()
     return {
-        p.name: p.name if p.name in kept else f"{p.name}_{part.label}"
+        p.name: p.name if alone or p.name in kept else f"{p.name}_{part.label}"
         for p in part.family.parameters
     }
 

@@ -13,7 +13,7 @@ STRUCTURE_NAMES = frozenset(
         *("phylo", "relmat", "precmat", "pedigree", "icar", "car", "bym2", "sar", "kron"),
     ]
 )
-SPECIAL_NAMES = frozenset(["s", "t2", "te", "ti", "me", "mi", "cs"])
+SPECIAL_NAMES = frozenset(["s", "t2", "te", "ti", "cs"])
 
 
 @dataclass(frozen=True)
@@ -131,7 +131,7 @@ class Formula:
     Where there are several responses, those `beside` the first each have a predictor of their
     mean; `predictors` may then have further ones whose names are responses' too, as without data
     these cannot be told from parameters. Once they are, `responses` has the expression of the
-    response that each parameter is of.
+    response that each parameter is of, and `asked` has all responses in order.
     """
 
     texts: tuple[str, ...]
@@ -140,6 +140,12 @@ class Formula:
     residual: RandomPart | None
     beside: tuple[tuple[Response, PredictorPart], ...] = ()
     responses: Mapping[str, str] = field(default_factory=dict)
+    asked: tuple[Response, ...] = ()
+
+    @property
+    def is_several(self) -> bool:
+        """Whether rows may lack a response: of several, or of one whose missing values are kept."""
+        return bool(self.beside) or "mi" in dict(self.response.extras)
 
     @property
     def sides(self) -> tuple[PredictorPart, ...]:

@@ -17,6 +17,7 @@ from glmm_bayes.formula.tokens import (
 )
 from glmm_bayes.registry import suggestion
 
+WITHOUT_ARGUMENT = ("mi",)  # that may stand with nothing in their parentheses
 # The arguments that each takes at most, by their names.
 _EXTRAS: dict[str, tuple[str, ...]] = {
     "trials": ("n",),
@@ -27,6 +28,7 @@ _EXTRAS: dict[str, tuple[str, ...]] = {
     "subset": ("s",),
     "dec": ("d",),
     "bhaz": ("df",),
+    "mi": ("sdx",),
 }
 
 
@@ -122,6 +124,9 @@ def _extras(right: str, text: str) -> tuple[tuple[str, str], ...]:
             )
         if name in found:
             raise FormulaError(f"The response {text!r} has {name}(…) twice: leave one out.")
+        if name in WITHOUT_ARGUMENT and not inside.strip():
+            found[name] = ""
+            continue
         items, known = arguments(inside, addend.text), _EXTRAS[name]
         single = len(known) == 1
         if len(items) > len(known) or (single and items[0][0] not in (None, *known)):
@@ -141,6 +146,8 @@ def extra_arguments(name: str, inside: str) -> dict[str, str]:
     """
     text, known = f"{name}({inside})", _EXTRAS[name]
     found: dict[str, str] = {}
+    if not inside.strip():
+        return found
     for k, (keyword, item) in enumerate(arguments(inside, text)):
         key = known[k] if keyword is None else keyword
         if key not in known:

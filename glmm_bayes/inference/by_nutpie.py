@@ -13,6 +13,8 @@ from glmm_bayes.engine.density.joint import Joint
 from glmm_bayes.errors import ConvergenceError, NotSupportedError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.whitening import whitened_density
+from glmm_bayes.unseen_density import integrated
+from glmm_bayes.unseen_draws import with_true_values
 
 # What a search may meet with, in which case there is sampling without it.
 NO_MODE = (ConvergenceError, NotSupportedError, ArithmeticError, ValueError, MemoryError)
@@ -62,6 +64,8 @@ def prepare(model: Model, seed: int, start: str) -> Prepared:
     why = "as asked for"
     if start == "auto" and model.dependents:
         start, why = "prior", "some coefficients are functions of other parameters"
+    if start == "auto" and model.design.has_unknowns:
+        start, why = "prior", "values of predictors or responses are sampled"
     if start == "mode" or (start == "auto" and model.asked_centering == "auto"):
         try:
             return _around_the_mode(model)
@@ -147,7 +151,9 @@ def sample(
         settings = {**settings, "target_accept": CAREFUL}
     x, statistics = run(compiled, seed, settings, options)
     statistics.attrs["notes"] = prepared.note
-    return from_unconstrained(model, prepared.joint, x.reshape(-1, size), len(x)), statistics
+    draws = from_unconstrained(model, prepared.joint, x.reshape(-1, size), len(x))
+    rng = np.random.default_rng(seed)
+    return with_true_values(model, integrated(model), draws, rng), statistics
 
 
 def by_chain(

@@ -37,8 +37,9 @@ def read_latent(model: Model) -> Latent:
     Raises
     ------
     NotSupportedError
-        If the effects of one are not normal.
+        If the effects of one are not normal, or values of predictors are unknown.
     """
+    refuse_unknowns(model)
     for term in model.design.terms:
         if term.level_structure.distribution is not None:
             raise NotSupportedError(
@@ -50,6 +51,24 @@ def read_latent(model: Model) -> Latent:
     terms = [_term(term, numbers) for term in model.design.terms]
     loaded = tuple(sorted({0} | {a for term in terms for a in term.Z}))
     return Latent(terms, loaded, model.nobs)
+
+
+def refuse_unknowns(model: Model) -> None:
+    """
+    Refuse models whose posterior is not that of normal effects given a few parameters.
+
+    Raises
+    ------
+    NotSupportedError
+        If values of predictors are unknown: products with coefficients.
+    """
+    if model.design.has_unknowns:
+        calls = [text for source in model.design.unseen for text in source.texts]
+        words = ", ".join(calls) or "mi(…)"
+        raise NotSupportedError(
+            f"The values that {words} stands for are parameters, as their coefficients are, and of "
+            f"such products this method has no normal to start from: use fit('nuts')."
+        )
 
 
 def _term(term: RandomTerm, numbers: dict[str, int]) -> Term:

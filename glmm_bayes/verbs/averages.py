@@ -212,7 +212,8 @@ class Average:
     @cached_property
     def designs(self) -> list[Design]:
         """The different rows encoded, in every state."""
-        found = [self.fit.model.design.encode(frame) for frame in self._different[0]]
+        # What differs between states is the predictor, not its measurement.
+        found = [self.fit.model.design.encode(frame).as_true() for frame in self._different[0]]
         for design in found:
             _check_levels(self.fit, design, self.target)
         return found

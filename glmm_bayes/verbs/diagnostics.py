@@ -84,6 +84,9 @@ def diagnostics(fit: PosteriorFit) -> Diagnostics:
     )
     for term in fit.model.design.terms:
         table.loc[f"b_{term.name} (worst)"] = _worst(fit.draws.effects[term.name], chains)
+    for source in fit.model.design.unknown:
+        values = fit.draws.unseen[source.name]
+        table.loc[f"{', '.join(source.names)} (worst)"] = _worst(values, chains)
     stats = fit.statistics
     divergences = int(stats["diverging"].sum()) if "diverging" in stats else 0
     hits = int(stats["reached_max_treedepth"].sum()) if "reached_max_treedepth" in stats else 0

@@ -12,6 +12,7 @@ from glmm_bayes.model import Model
 from glmm_bayes.predictive import all_effects, in_rows, parameters, responses
 from glmm_bayes.priors import Prior
 from glmm_bayes.residual_draws import fitted_residuals
+from glmm_bayes.unseen_draws import unseen_from_prior
 from glmm_bayes.verbs.predict import by_row
 
 FAR = 1e12
@@ -68,7 +69,8 @@ def _prior_draws(model: Model, size: int, rng: np.random.Generator) -> Draws:
     beta, constants, theta = split_outer(model, outer)
     draws = Draws(beta, constants, theta, {}, chains=1)
     effects = {term.name: all_effects(term, draws, rng) for term in model.design.terms}
-    return replace(draws, effects=effects)
+    draws = replace(draws, effects=effects)
+    return replace(draws, unseen=unseen_from_prior(model, draws, rng))
 
 
 def _ascend(

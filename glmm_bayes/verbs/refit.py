@@ -103,7 +103,7 @@ def model_arguments(model: Model) -> dict[str, Any]:
     return {
         "formula": list(model.formula.texts),
         "data": model.data,
-        "family": model.asked_family if model.formula.beside else model.family.origin,
+        "family": model.asked_family if model.formula.is_several else model.family.origin,
         "link": {param: link.name for param, link in model.links.items()},
         "priors": model.user_priors,
         "context": model.context,

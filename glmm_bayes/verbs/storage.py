@@ -173,7 +173,7 @@ def _header(fit: Fit) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "formula": list(model.formula.texts),
-        "family": names if model.formula.beside else names[0],
+        "family": names if model.formula.is_several else names[0],
         "links": {param: link.name for param, link in model.links.items()},
         "priors": {key: _prior_out(as_prior(v, key)) for key, v in model.user_priors.items()},
         "missing": model.missing,

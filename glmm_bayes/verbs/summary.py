@@ -34,6 +34,8 @@ class Summary:
         The number of levels by group.
     smooths
         The smooths' random terms, by the names that `varcorr` has for groups.
+    measured
+        What was measured with errors, by these names.
     level
         The probability of the intervals.
     """
@@ -46,15 +48,18 @@ class Summary:
     diagnostics: Any
     levels: Mapping[str, int]
     smooths: frozenset[str]
+    measured: frozenset[str]
     level: float
 
     @property
     def page(self) -> Page:
         """The printed page."""
         shown = self.varcorr["group"].isin(self.smooths)
+        true = self.varcorr["group"].isin(self.measured)
         grids = (
-            self._group_grid("Group-level effects", self.varcorr[~shown]),
+            self._group_grid("Group-level effects", self.varcorr[~shown & ~true]),
             self._group_grid("Smooths", self.varcorr[shown]),
+            self._group_grid("True values of measured predictors", self.varcorr[true]),
             self._population_grid(),
             self._family_grid(),
         )
@@ -101,6 +106,8 @@ class Summary:
         return self._grid("Family parameters", self.family, headings, self.family.index)
 
     def _heading(self, group: str, param: str, structure: str) -> str:
+        if group in self.measured:
+            return "" if len(self.measured) == 1 else group
         if group not in self.levels:
             return f"{group}s"  # their structure has no levels of its own
         count = self.levels[group]
@@ -145,6 +152,7 @@ def summary(fit: Fit, *, level: float = 0.95) -> Summary:
         diagnostics=fit.diagnostics(),
         levels={term.label: term.shown for term in model.design.terms},
         smooths=frozenset(term.label for term in model.design.terms if term.common),
+        measured=frozenset(measured.label for measured in model.design.measured),
         level=level,
     )
 

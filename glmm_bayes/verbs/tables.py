@@ -13,6 +13,7 @@ from glmm_bayes.model import Model
 from glmm_bayes.modes.star import widened
 from glmm_bayes.residual import Residuals
 from glmm_bayes.terms import Loading, RandomTerm
+from glmm_bayes.unseen import Measured
 from glmm_bayes.verbs.intervals import FISHER, IDENTITY, LOG, Scale, link_scale, scale_of, table
 from glmm_bayes.verbs.sources import no_arms
 
@@ -146,6 +147,21 @@ def components(model: Model, draws: Draws) -> Iterator[tuple[str, Component]]:
     if residual is not None:
         head = ("mu", residual.label, residual.kind)
         yield from ((residual.name, part) for part in _structure_values(draws, residual, head))
+    for measured in model.design.measured:
+        yield from ((measured.name, part) for part in _distribution(draws, measured))
+
+
+def _distribution(draws: Draws, measured: Measured) -> Iterator[Component]:
+    """Give the parameters of the true values' distribution one by one."""
+    structure, size = measured.structure, measured.size
+    head = ("mu", measured.label, "normal")
+    for d, column in enumerate(measured.columns):
+        yield (*head, "mean", column, ""), draws.theta[f"mean_{measured.name}"][:, d], IDENTITY
+    values = {"sd": draws.theta[f"sd_{measured.name}"], **derived_values(measured, draws.theta)}
+    for key, place in structure.listed(size):
+        labels = [measured.columns[d] for d in place] + [""] * (2 - len(place))
+        at: tuple[Any, ...] = (slice(None), *place)
+        yield (*head, key, *labels), values[key][at], FISHER if key == "corr" else LOG
 
 
 def _components(draws: Draws, term: RandomTerm) -> Iterator[Component]:

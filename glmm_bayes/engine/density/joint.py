@@ -7,6 +7,7 @@ from typing import Any, Protocol
 import numpy as np
 
 from glmm_bayes.engine.density.outer import Outer
+from glmm_bayes.engine.density.unseen import NOTHING, Unseen
 from glmm_bayes.engine.latent import Pattern, Precision
 
 type Score = Callable[[dict[str, np.ndarray]], tuple[float, dict[str, np.ndarray]]]
@@ -201,6 +202,7 @@ class Joint:
     `likelihood` maps the predictors (and the constant parameters) by name to the summed log
     density and its derivatives by each. `together` stands in for it where rows vary together
     beside the effects: it has parameters too, which `residual` places among the outer ones.
+    Of what is `unseen`, coordinates come last in x.
     """
 
     outer: Outer
@@ -211,6 +213,7 @@ class Joint:
     size: int
     together: Rows | None = None
     residual: Mapping[str, slice] = field(default_factory=dict)
+    unseen: Unseen = NOTHING
 
     def value_and_gradient(self, x: np.ndarray) -> tuple[float, np.ndarray]:
         """Evaluate the log density, up to a constant, and its gradient `(size,)`."""
@@ -230,22 +233,24 @@ class Joint:
             bs.append(b.ravel())
         b = np.concatenate(bs) if bs else np.empty(0)
 
+        placed, gradient = self.unseen.placed(x, theta), np.empty(self.size)
         values = {name: theta[k] for name, k in self.constants.items()}
-        for name, linear in self.predictors.items():
+        predictors = {name: placed.linear(name, own) for name, own in self.predictors.items()}
+        for name, linear in predictors.items():
             eta = linear.offset + linear.X @ theta[linear.gamma]
             values[name] = eta if linear.Z is None else eta + linear.Z @ b
-        part, scores = self._rows(values, theta, grad_theta)
-        value += part
+        part, scores = self._rows(placed.completed(values, predictors, theta), theta, grad_theta)
+        value += part + placed.value
+        scores = placed.back(scores, predictors, theta, grad_theta, gradient)
 
         grad_b = np.zeros_like(b)
         for name, k in self.constants.items():
             grad_theta[k] += scores[name].sum()
-        for name, linear in self.predictors.items():
+        for name, linear in predictors.items():
             grad_theta[linear.gamma] += scores[name] @ linear.X
             if linear.Z is not None:
                 grad_b += linear.Zt @ scores[name]
 
-        gradient = np.empty(self.size)
         start = 0
         for term, v, Lambda in zip(self.effects, vs, Lambdas, strict=True):
             grad = grad_b[start : start + v.size].reshape(v.shape)
