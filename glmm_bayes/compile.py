@@ -8,6 +8,7 @@ import pymc as pm
 import pytensor.tensor as pt
 
 from glmm_bayes.arrays import graph
+from glmm_bayes.covariance.shaped import NotNormal
 from glmm_bayes.dependents import decompositions
 from glmm_bayes.design import INTERCEPT
 from glmm_bayes.draws import ascending, beta_name, coordinates, thresholds_of
@@ -221,9 +222,7 @@ def _standard(term: RandomTerm, values: Mapping[str, Any], dims: tuple[str, str]
     between, q, p = term.level_structure, len(term.levels), term.size
     names = [parameter.name for parameter in between.parameters(q)]
     if between.distribution is not None:
-        own = {name: pt.atleast_1d(values[f"{name}_{term.name}"])[0] for name in names}
-        kind, arguments = between.distribution.symbolic(own, graph())
-        return getattr(pm, kind)(f"v_{term.name}", **arguments, dims=dims)
+        return _of_another_distribution(term, between.distribution, values, dims)
     if between.pairs is None:
         return pm.Normal(f"v_{term.name}", dims=dims)
     i, j = between.pairs.T
@@ -247,6 +246,20 @@ def _standard(term: RandomTerm, values: Mapping[str, Any], dims: tuple[str, str]
         f"v_{term.name}", np.zeros((q, p)), *theta, logp=logp, random=random,
         signature=f"{inputs}->(q,p)", dims=dims,
     )  # fmt: skip
+
+
+def _of_another_distribution(
+    term: RandomTerm, between: NotNormal, values: Mapping[str, Any], dims: tuple[str, str]
+) -> Any:
+    """Enter effects that are not normal, or the classes that have them, in standard units."""
+    q, sd = len(term.levels), pt.atleast_1d(values[f"sd_{term.name}"])[0]
+    theta = {p.name: pt.atleast_1d(values[f"{p.name}_{term.name}"]) for p in between.parameters(q)}
+    for key, value in between.in_units(between.reported(theta, q, graph()), sd).items():
+        own = tuple(f"{term.name}__{d}" for d in between.dims(key))
+        pm.Deterministic(f"{key}_{term.name}", value, dims=own)
+    kind, arguments = between.symbolic(theta, graph())
+    drawn = getattr(pm, kind)(f"{between.drawn_as}_{term.name}", **arguments, dims=dims)
+    return between.placed(drawn, theta, graph())
 
 
 def _together(

@@ -158,7 +158,7 @@ def _between(model: Model, term: RandomTerm) -> Between | None:
         return None
     parameters = structure.parameters(len(term.levels))
     theta = {p.name: model.layout[f"{p.name}_{term.name}"] for p in parameters}
-    return Between(pattern, structure, theta)
+    return Between(structure, theta, pattern)
 
 
 def _together(model: Model) -> dict[str, Any]:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from glmm_bayes.covariance.masses import MassPoints
 from glmm_bayes.design import INTERCEPT
 from glmm_bayes.engine.density.joint import Joint
 from glmm_bayes.errors import NotSupportedError
@@ -136,6 +137,16 @@ def factors(term: RandomTerm, theta: Mapping[str, np.ndarray]) -> np.ndarray:
     return np.stack(found)
 
 
+def masses_of(
+    term: RandomTerm, masses: MassPoints, theta: Mapping[str, np.ndarray]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Give the locations, in standard units, and weights of a term's masses, `(S, K)` both."""
+    names = [p.name for p in masses.parameters(len(term.levels))]
+    given = {name: theta[f"{name}_{term.name}"] for name in names}
+    location, weight, _ = masses.standard({k: v.reshape(len(v), -1) for k, v in given.items()})
+    return location, weight
+
+
 # ---- to a DataTree's names and back
 
 
@@ -256,10 +267,27 @@ def ascending(model: Model) -> dict[str, int]:
 
 
 def _reported(term: RandomTerm, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:
+    sides = (
+        (term.structure, derived_values(term, draws.theta)),
+        (term.level_structure, between_values(term, draws)),
+    )
     return {
-        f"{key}_{term.name}": ([f"{term.name}__{d}" for d in term.structure.dims(key)], value)
-        for key, value in derived_values(term, draws.theta).items()
+        f"{key}_{term.name}": ([f"{term.name}__{d}" for d in structure.dims(key)], value)
+        for structure, values in sides
+        for key, value in values.items()
     }
+
+
+def between_values(term: RandomTerm, draws: Draws) -> dict[str, np.ndarray]:
+    """Give by key, for S draws, what the term's structure of levels reports."""
+    structure, size = term.structures[1]
+    names = [p.name for p in structure.parameters(size)]
+    rows = [
+        structure.reported({k: draws.theta[f"{k}_{term.name}"][s] for k in names}, size)
+        for s in range(draws.size)
+    ]
+    found = {key: np.stack([row[key] for row in rows]) for key in rows[0]}
+    return structure.in_units(found, draws.theta.get(f"sd_{term.name}"))
 
 
 def _reported_of_residuals(model: Model, draws: Draws) -> dict[str, tuple[list[str], np.ndarray]]:
@@ -318,8 +346,9 @@ def coordinates(model: Model) -> dict[str, list[str]]:
     for term in model.design.terms:
         coords[term.dim] = list(term.levels)
         coords[f"{term.name}__coef"] = coords[f"{term.name}__coef2"] = list(term.columns)
-        for dim, labels in term.structure.coordinates(term.size).items():
-            coords[f"{term.name}__{dim}"] = list(labels)
+        for own, size in term.structures:
+            for dim, labels in own.coordinates(size).items():
+                coords[f"{term.name}__{dim}"] = list(labels)
     return coords
 
 

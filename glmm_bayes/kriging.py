@@ -173,7 +173,7 @@ def _standard(
     structure = term.level_structure.distribution
     if structure is None:
         return rng.standard_normal(shape)
-    own = {name: theta[f"{name}_{term.name}"].reshape(-1, 1, 1) for name in _names(term)}
+    own = {name: theta[f"{name}_{term.name}"].reshape(shape[0], -1) for name in _names(term)}
     return structure.drawn(own, rng, shape)
 
 

@@ -1,7 +1,7 @@
 """Which level each row of a term has, and where the levels are: by name, or by position too."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -174,12 +174,16 @@ def _weights(group: Group, frame: pd.DataFrame, context: Context) -> np.ndarray:
 
 
 def read_arguments(
-    part: RandomPart, kind: type[LevelCovariance], context: Context
+    part: RandomPart,
+    kind: type[LevelCovariance],
+    context: Context,
+    among: Collection[str] | None = None,
 ) -> dict[str, Any]:
     """
     Evaluate the arguments of a structure of levels: numbers, texts, and objects of the context.
 
-    Where the arguments are structures themselves, each is a class with its own arguments.
+    Where the arguments are structures themselves, each is a class with its own arguments. All of
+    them are meant, or those `among` some names.
 
     Raises
     ------
@@ -187,6 +191,8 @@ def read_arguments(
         If one names something that the context does not have.
     """
     given = {name: text for name, text in part.arguments.items() if name != "columns"}
+    if among is not None:
+        given = {name: text for name, text in given.items() if name in among}
     if not kind.nested:
         return _evaluated(given, part.text, context)
     found: dict[str, Any] = {}

@@ -15,7 +15,7 @@ from glmm_bayes.covariance import (
     Places,
     Structure,
 )
-from glmm_bayes.covariance.shaped import shaped_levels
+from glmm_bayes.covariance.shaped import shaped_levels, taken_by
 from glmm_bayes.data import Rows
 from glmm_bayes.encoding import Columns, Context, Matrix
 from glmm_bayes.errors import DataError, FormulaError
@@ -201,8 +201,8 @@ def _learn_term(
     if kind.name == first.structure:
         level_structure = kind.of(places, read_arguments(first, kind, context))
     else:
-        dist = first.arguments.get(DIST, "normal").strip("'\"")
-        level_structure = shaped_levels(dist, places, structure.name, len(columns), first.text)
+        given = read_arguments(first, kind, context, among=taken_by(_dist(first)))
+        level_structure = shaped_levels(_dist(first), places, structure.name, len(columns), given)
     _refuse_same_names(structure, level_structure, len(columns), first.text)
     return _placed(
         RandomTerm(
@@ -262,8 +262,13 @@ def _structure(joint: Sequence[tuple[str, RandomPart]], kind: type[LevelCovarian
     return found[0]
 
 
+def _dist(part: RandomPart) -> str:
+    return part.arguments.get(DIST, "normal").strip("'\"")
+
+
 def _of_columns(part: RandomPart) -> dict[str, str]:
-    return {name: text for name, text in part.arguments.items() if name != DIST}
+    others = (DIST, *taken_by(_dist(part)))
+    return {name: text for name, text in part.arguments.items() if name not in others}
 
 
 def encode_term(term: RandomTerm, frame: pd.DataFrame, context: Context) -> RandomTerm:

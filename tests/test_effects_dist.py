@@ -324,7 +324,6 @@ def test_methods_for_normal_effects_say_so(data, method):
     ("term", "error", "words"),
     [
         ('(1 + x | g, dist="student")', gb.FormulaError, "has 2 columns"),
-        ('(1 | g, dist="mixture")', gb.NotSupportedError, "take dist='student'"),
         ('(1 | g, dist="studnt")', gb.UnknownNameError, "Did you mean 'student'"),
         ("(1 | g, foo=2)", gb.FormulaError, "leave 'foo=2' out"),
         ('ar1(x | g, dist="student")', gb.FormulaError, "unexpected keyword argument 'dist'"),

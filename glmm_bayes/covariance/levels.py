@@ -15,7 +15,8 @@ from glmm_bayes.errors import DataError, FormulaError
 from glmm_bayes.registry import Registry
 
 if TYPE_CHECKING:
-    from glmm_bayes.covariance.shaped import Shaped
+    from glmm_bayes.covariance.masses import MassPoints
+    from glmm_bayes.covariance.shaped import NotNormal, Shaped
 
 STEP = 1e-30  # of the complex step
 
@@ -108,6 +109,7 @@ class LevelCovariance(Structure):
 
     positioned: ClassVar[bool] = False  # whether positions stand before the bar, not columns
     nested: ClassVar[bool] = False  # whether its arguments are structures themselves
+    takes: ClassVar[tuple[str, ...]] = ()  # arguments of a term that are not for its columns
 
     def __init_subclass__(cls) -> None:
         """Enter the structure into the registry under its name."""
@@ -171,8 +173,18 @@ class LevelCovariance(Structure):
         return (extent, float(np.median(np.concatenate(nearest)))) if extent else None
 
     @property
-    def distribution(self) -> "Shaped | None":
+    def distribution(self) -> "NotNormal | None":
         """The distribution of v where it is not normal."""
+        return None
+
+    @property
+    def shape(self) -> "Shaped | None":
+        """That distribution where it has a smooth density."""
+        return None
+
+    @property
+    def masses(self) -> "MassPoints | None":
+        """That distribution where it is of a few values."""
         return None
 
     @property

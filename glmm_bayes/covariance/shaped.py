@@ -10,7 +10,7 @@ from scipy.special import digamma, gammaln, log_ndtr
 from glmm_bayes.arrays import NUMPY
 from glmm_bayes.covariance.levels import Entries, Independent, LevelCovariance, Places
 from glmm_bayes.covariance.structure import CovarianceParameter
-from glmm_bayes.errors import FormulaError, NotSupportedError
+from glmm_bayes.errors import FormulaError
 from glmm_bayes.priors import Prior
 from glmm_bayes.registry import Registry
 
@@ -24,26 +24,72 @@ ROOT_2_PI = np.sqrt(2 / np.pi)
 type Theta = Mapping[str, np.ndarray]
 
 
-class Shaped(LevelCovariance):
+class NotNormal(LevelCovariance):
     """
     Independent levels whose effects in standard units, v, have a distribution T with parameters.
 
     T has mean 0 and variance 1, so that Lambda is of the effects' standard deviations still:
     b = sd T of a single column.
+
+    Attributes
+    ----------
+    takes
+        The arguments that a term has for the distribution.
+    drawn_as
+        What PyMC's distribution is called: that of v, or of what v is placed by.
+    instead
+        In words, what takes them where a method does not.
     """
 
     pairs = None
-    parameter: ClassVar[CovarianceParameter]
-    prior: ClassVar[Prior]
-    begin: ClassVar[float]
+    takes: ClassVar[tuple[str, ...]] = ()
+    drawn_as: ClassVar[str] = "v"
+    instead: ClassVar[str]
 
     def __init_subclass__(cls) -> None:
         """Enter the distribution into its registry: it is no structure of that name."""
-        DISTRIBUTIONS.add(cls.name, cls)
+        if hasattr(cls, "name"):
+            DISTRIBUTIONS.add(cls.name, cls)
 
     @property
     @override
-    def distribution(self) -> "Shaped":
+    def distribution(self) -> "NotNormal":
+        return self
+
+    @abstractmethod
+    def log_density(self, v: np.ndarray, theta: Theta) -> np.ndarray:
+        """Give the log density of every entry of v."""
+
+    @abstractmethod
+    def log_slopes(self, v: np.ndarray, theta: Theta) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+        """Give its derivative by each entry, and its sum's by the parameters."""
+
+    @abstractmethod
+    def drawn(self, theta: Theta, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
+        """Draw v `(S, q, p)`, a vector of each parameter for every one of the S."""
+
+    @abstractmethod
+    def symbolic(self, theta: Mapping[str, Any], xp: Any) -> tuple[str, dict[str, Any]]:
+        """Give PyMC's name of a distribution, and its arguments."""
+
+    def placed(self, drawn: Any, theta: Mapping[str, Any], xp: Any) -> Any:
+        """Give v where PyMC's distribution is at `drawn`."""
+        return drawn
+
+
+class Shaped(NotNormal):
+    """A distribution with a density that is smooth, and one parameter."""
+
+    parameter: ClassVar[CovarianceParameter]
+    prior: ClassVar[Prior]
+    begin: ClassVar[float]
+    instead: ClassVar[str] = (
+        "use fit('nuts') or, for one term of one column, quadrature, fit('ml', nagq=15)"
+    )
+
+    @property
+    @override
+    def shape(self) -> "Shaped":
         return self
 
     @override
@@ -81,14 +127,6 @@ class Shaped(LevelCovariance):
     def log_slopes(self, v: np.ndarray, theta: Theta) -> tuple[np.ndarray, dict[str, np.ndarray]]:
         """Give its derivative by each entry, and its sum's by the parameters."""
 
-    @abstractmethod
-    def drawn(self, theta: Theta, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        """Draw v, the parameters of shapes that broadcast against `shape`."""
-
-    @abstractmethod
-    def symbolic(self, theta: Mapping[str, Any], xp: Any) -> tuple[str, dict[str, Any]]:
-        """Give PyMC's name of the distribution, and its arguments."""
-
 
 class Student(Shaped):
     """
@@ -122,12 +160,12 @@ class Student(Shaped):
 
     @override
     def drawn(self, theta: Theta, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        nu = theta["nu"]
+        nu = theta["nu"].reshape(-1, 1, 1)
         return rng.standard_t(np.broadcast_to(nu, shape)) * np.sqrt((nu - 2) / nu)
 
     @override
     def symbolic(self, theta: Mapping[str, Any], xp: Any) -> tuple[str, dict[str, Any]]:
-        nu = theta["nu"]
+        nu = theta["nu"][0]
         return "StudentT", {"nu": nu, "mu": 0.0, "sigma": xp.sqrt((nu - 2) / nu)}
 
 
@@ -175,42 +213,51 @@ class SkewNormal(Shaped):
 
     @override
     def drawn(self, theta: Theta, rng: np.random.Generator, shape: tuple[int, ...]) -> np.ndarray:
-        delta, rate = self._standard(theta, NUMPY)
+        delta, rate = self._standard({"alpha": theta["alpha"].reshape(-1, 1, 1)}, NUMPY)
         half, other = np.abs(rng.standard_normal(shape)), rng.standard_normal(shape)
         return (delta * half + np.sqrt(1 - delta * delta) * other - delta * ROOT_2_PI) / rate
 
     @override
     def symbolic(self, theta: Mapping[str, Any], xp: Any) -> tuple[str, dict[str, Any]]:
-        delta, rate = self._standard(theta, xp)
+        alpha = theta["alpha"][0]
+        delta, rate = self._standard({"alpha": alpha}, xp)
         return "SkewNormal", {
             "mu": -delta * ROOT_2_PI / rate,
             "sigma": 1 / rate,
-            "alpha": theta["alpha"],
+            "alpha": alpha,
         }
 
 
 def shaped_levels(
-    dist: str, places: Places, structure: str, columns: int, text: str
+    dist: str, places: Places, structure: str, columns: int, given: Mapping[str, Any]
 ) -> LevelCovariance:
     """
     Give the levels of a term the distribution that its argument `dist` names.
 
+    Parameters
+    ----------
+    given
+        The term's arguments for the distribution, by name.
+
     Raises
     ------
     FormulaError
-        If it has several columns that are not independent.
-    NotSupportedError
-        If the distribution is not built.
+        If it has several columns that are not independent, or arguments that do not fit.
     """
-    if dist == "mixture":
-        raise NotSupportedError(
-            f"dist='mixture' of {text!r} is not built; take dist='student' or 'skew_normal', or a "
-            f"mixture of responses, gb.mixture, whose means have effects of their own."
+    found = DISTRIBUTIONS[dist].of(places, given)
+    if columns > 1 and found.masses is not None:
+        raise FormulaError(
+            f"{places.text!r} has {columns} columns, and dist={dist!r} is of one: write a single "
+            f"one, as (1 | g, dist={dist!r}), or take effects that are normal."
         )
-    found = DISTRIBUTIONS[dist](places)
     if found.distribution is not None and columns > 1 and structure not in APART:
         raise FormulaError(
-            f"{text!r} has {columns} columns, and dist={dist!r} is of one column, or of several "
-            f"that are independent: write (x || g, dist={dist!r})."
+            f"{places.text!r} has {columns} columns, and dist={dist!r} is of one column, or of "
+            f"several that are independent: write (x || g, dist={dist!r})."
         )
     return found
+
+
+def taken_by(dist: str) -> tuple[str, ...]:
+    """List the arguments of a term that are for the distribution of its effects."""
+    return DISTRIBUTIONS[dist].takes

@@ -34,6 +34,7 @@ class Structure(ABC):
     """How the effects of one random term vary together, on one of the term's two sides."""
 
     name: ClassVar[str]
+    in_sd: ClassVar[tuple[str, ...]] = ()  # what is reported in units of the columns' sd
 
     @abstractmethod
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
@@ -64,6 +65,10 @@ class Structure(ABC):
     def reported(self, theta: Mapping[str, Any], size: int, xp: Any = NUMPY) -> dict[str, Any]:
         """Give by key the values to report that are not sampled as such."""
         return {}
+
+    def in_units(self, values: Mapping[str, Any], sd: Any) -> dict[str, Any]:
+        """Multiply what is reported in units of the columns' standard deviation by that, `sd`."""
+        return {key: value * sd if key in self.in_sd else value for key, value in values.items()}
 
     def dims(self, key: str) -> tuple[str, ...]:
         """Name the dimensions of a reported value: `coef`, `coef2` or one of `coordinates`."""

@@ -10,15 +10,16 @@ import xarray as xr
 from glmm_bayes.density import read_density
 from glmm_bayes.draws import Draws, beta_name, split_outer
 from glmm_bayes.engine.algebra.lapack import one_thread
-from glmm_bayes.engine.density.joint import Between, Joint
+from glmm_bayes.engine.density.joint import Joint, Placed
 from glmm_bayes.engine.laplace import Laplace
 from glmm_bayes.engine.latent import Precision, Precisions
 from glmm_bayes.engine.normal_marginal import NormalMarginal
 from glmm_bayes.errors import ConvergenceError, NotSupportedError
 from glmm_bayes.inference.by_nutpie import NO_MODE, by_chain, python_model, run
+from glmm_bayes.inference.classes import ByMasses
 from glmm_bayes.model import Model
 from glmm_bayes.modes.correlated import read_normal, refuse_student
-from glmm_bayes.modes.reading import read_gaussian, read_laplace
+from glmm_bayes.modes.reading import has_masses, read_gaussian, read_laplace
 from glmm_bayes.modes.search import FAILURES
 from glmm_bayes.modes.whitening import outer_frame
 from glmm_bayes.posthoc.weighed import Weights
@@ -182,6 +183,8 @@ def read_marginal(model: Model) -> Marginal:
     NotSupportedError
         If their equations have no exact factor.
     """
+    if has_masses(model):
+        return ByMasses(model)
     refuse_student(model, "sampler='collapsed'")
     if model.design.residual is not None:
         return ByCorrelated(model)
@@ -215,6 +218,11 @@ class OuterDensity:
 
     def __call__(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         """Evaluate at z `(d,)`, up to a constant, with the gradient; minus infinity for failure."""
+        # The sampler's threads do not have the caller's settings.
+        with np.errstate(all="ignore"):
+            return self._evaluated(z)
+
+    def _evaluated(self, z: np.ndarray) -> tuple[float, np.ndarray]:
         outer, x = self.joint.outer, self.place(z)
         theta = outer.constrain(x)
         log_jacobian, score, slope = outer.jacobian(x, theta)
@@ -245,9 +253,9 @@ class OuterDensity:
         return float(total), self.axes.T @ (outer.pull(by_theta, theta, slope) + score)
 
     @property
-    def _betweens(self) -> list[Between | None]:
+    def _betweens(self) -> list[Placed | None]:
         """How the levels of each term vary together, and last the residuals, if these do."""
-        found = [term.between for term in self.joint.effects]
+        found = [term.placed for term in self.joint.effects]
         return found if self.joint.together is None else [*found, self.joint.together.between]
 
     def parts(

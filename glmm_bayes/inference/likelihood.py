@@ -18,14 +18,15 @@ from glmm_bayes.errors import (
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
-from glmm_bayes.modes.chains import checked_nagq, laplace_is_exact
+from glmm_bayes.modes.chains import checked_nagq, refuse_nodes
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.gaussian import maximise_gaussian
 from glmm_bayes.modes.laplace import maximise_laplace
+from glmm_bayes.modes.masses import maximise_masses
 from glmm_bayes.modes.mode import Mode
 from glmm_bayes.modes.monotone import maximise_monotone, refuse_against
 from glmm_bayes.modes.plain import plain
-from glmm_bayes.modes.reading import is_gaussian, is_shaped
+from glmm_bayes.modes.reading import has_masses, is_gaussian, is_shaped
 from glmm_bayes.modes.shaped import maximise_shaped
 from glmm_bayes.modes.trouble import refuse_collinear
 
@@ -62,10 +63,7 @@ def ml(model: Model, *, seed: int | None = None, nagq: int = 1) -> ModeFit:
         If a variance is estimated as zero, or effects as perfectly correlated.
     """
     nagq, model = checked_nagq(nagq), plain(model)
-    if nagq > 1 and laplace_is_exact(model):
-        raise NotSupportedError(
-            f"The likelihood of a Gaussian response is exact already: leave nagq={nagq} out."
-        )
+    refuse_nodes(model, nagq)
 
     def search() -> Mode:
         return maximise_monotone(model, lambda m: _maximised(m, restricted=False, nagq=nagq))
@@ -107,6 +105,8 @@ METHODS.add("reml", reml)
 
 def _maximised(model: Model, *, restricted: bool, nagq: int = 1) -> Mode:
     refuse_collinear(model)
+    if has_masses(model) and not restricted:
+        return maximise_masses(model)
     if is_shaped(model) and not restricted:
         return maximise_shaped(model, nagq)
     if is_gaussian(model):

@@ -1,11 +1,10 @@
 """The posterior's mode, the random effects integrated out."""
 
-from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit import ModeFit
 from glmm_bayes.inference.likelihood import fitted
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
-from glmm_bayes.modes.chains import checked_nagq, laplace_is_exact
+from glmm_bayes.modes.chains import checked_nagq, refuse_nodes
 from glmm_bayes.modes.kinks import maximise_posterior
 from glmm_bayes.modes.plain import refuse_dependents
 
@@ -57,10 +56,7 @@ def maximum_a_posteriori(model: Model, *, seed: int | None = None, nagq: int = 1
     Chung, Rabe-Hesketh, Dorie, Gelman & Liu (2013), Psychometrika 78, 685-709, on keeping off zero.
     """
     nagq = checked_nagq(nagq)
-    if nagq > 1 and laplace_is_exact(model):
-        raise NotSupportedError(
-            f"The likelihood of a Gaussian response is exact already: leave nagq={nagq} out."
-        )
+    refuse_nodes(model, nagq)
     refuse_dependents(model)
     return fitted(model, "map", lambda: maximise_posterior(model, nagq=nagq), seed, {"nagq": nagq})
 

@@ -19,6 +19,7 @@ from glmm_bayes.fit import PosteriorFit
 from glmm_bayes.inference.checks import check_counts, chosen_seed
 from glmm_bayes.inference.methods import METHODS
 from glmm_bayes.model import Model
+from glmm_bayes.modes.reading import has_masses
 from glmm_bayes.registry import suggestion
 from glmm_bayes.results import posterior_tree
 
@@ -59,7 +60,8 @@ def nuts(
         `"pymc"`, `"numpyro"` and `"blackjax"` from `model.pymc`, which is compiled each time.
         `"collapsed"` draws coefficients, covariance parameters and constants from their marginal
         density, and the random effects given these: exactly for a normal response, else by
-        Laplace's approximation, which the fit says.
+        Laplace's approximation, which the fit says. Effects of `dist="mixture"` are drawn so by
+        `"nutpie"` too, exactly.
     start
         Of our own density: `"mode"` searches the posterior's mode, starts around it and samples
         in coordinates that its curvature and each level's own data whiten; `"prior"` starts as
@@ -86,7 +88,7 @@ def nuts(
     """
     check_counts(1, draws=draws, tune=tune, chains=chains)
     check_counts(1, **({} if cores is None else {"cores": cores}))
-    seed, name = chosen_seed(seed), _available(sampler)
+    seed, name = chosen_seed(seed), _available(_fitting(model, sampler))
     settings = {
         "draws": draws,
         "tune": tune,
@@ -149,6 +151,18 @@ def _available(sampler: str) -> str:
             f'sampler={name!r} needs the package {package}: pip install "glmm-bayes[samplers]".'
         )
     return name
+
+
+def _fitting(model: Model, sampler: str) -> str:
+    """Give the sampler; that which sums over classes where there are effects of these."""
+    if not has_masses(model):
+        return sampler
+    if sampler in ("numpyro", "blackjax"):
+        raise NotSupportedError(
+            f"sampler={sampler!r} draws no classes, as dist='mixture' has; sampler='nutpie' sums "
+            f"over them, and sampler='pymc' draws them too."
+        )
+    return "collapsed" if sampler in ("auto", "nutpie") else sampler
 
 
 def _warn(fit: PosteriorFit) -> None:

@@ -8,7 +8,7 @@ import numpy as np
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.modes.mode import Mode
-from glmm_bayes.modes.reading import is_gaussian, is_shaped, read_gaussian, read_laplace
+from glmm_bayes.modes.reading import has_masses, is_gaussian, is_shaped, read_gaussian, read_laplace
 
 NUMBERS = ("loglik", "decrement", "joint", "scale", "evaluations")
 WORDS = ("problems", "cautions", "notes")
@@ -76,7 +76,7 @@ def _factor(mode: Mode, Lambdas: Sequence[np.ndarray]) -> Any:
         gaussian = _objective(mode).gaussian_at(mode.x)
         spread = gaussian.system.at(Lambdas, c.precisions(mode.x))
         return spread.factor_products(gaussian.products, joint=mode.joint)
-    if is_shaped(c.model):
+    if has_masses(c.model) or is_shaped(c.model):
         integral = _read(mode)
         integral.u = mode.u
         return integral.factor(c.split(mode.x), Lambdas, c.precisions(mode.x))
@@ -91,9 +91,12 @@ def _factor(mode: Mode, Lambdas: Sequence[np.ndarray]) -> Any:
 
 def _read(mode: Mode) -> Any:
     """Build what gives the effects' mode."""
+    from glmm_bayes.modes.masses import read_masses
     from glmm_bayes.modes.shaped import read_shaped
 
     model = mode.coordinates.model
+    if has_masses(model):
+        return read_masses(model)
     # The mode is the same whatever the number of nodes.
     return read_shaped(model, 1) if is_shaped(model) else read_laplace(model, restricted=mode.joint)
 

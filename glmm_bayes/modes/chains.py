@@ -12,7 +12,7 @@ from glmm_bayes.engine.laplace import Laplace
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
 from glmm_bayes.families.expansion import expand
 from glmm_bayes.model import Model
-from glmm_bayes.modes.reading import read_latent
+from glmm_bayes.modes.reading import has_masses, read_latent
 from glmm_bayes.terms import RandomTerm
 
 MOST, MOST_COLUMNS, MOST_NODES = 100, 4, 20_000
@@ -32,6 +32,19 @@ def checked_nagq(nagq: Any) -> int:
     if not (whole and 1 <= nagq <= MOST):
         raise UnknownNameError(f"nagq={nagq!r} must be a whole number from 1 to {MOST}.")
     return int(nagq)
+
+
+def refuse_nodes(model: Model, nagq: int) -> None:
+    """Refuse nodes where the likelihood takes none: NotSupportedError."""
+    if nagq > 1 and has_masses(model):
+        raise NotSupportedError(
+            f"The likelihood of effects of a few classes is a sum over these, and exact: leave "
+            f"nagq={nagq} out."
+        )
+    if nagq > 1 and laplace_is_exact(model):
+        raise NotSupportedError(
+            f"The likelihood of a Gaussian response is exact already: leave nagq={nagq} out."
+        )
 
 
 def laplace_is_exact(model: Model) -> bool:

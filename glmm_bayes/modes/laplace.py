@@ -5,6 +5,7 @@ from dataclasses import dataclass, field, replace
 
 import numpy as np
 
+from glmm_bayes.engine.integrals.masses import MassSum
 from glmm_bayes.engine.integrals.quadrature import Quadrature
 from glmm_bayes.engine.integrals.shaped import ShapedIntegral
 from glmm_bayes.engine.laplace import Laplace, Marginal
@@ -41,7 +42,7 @@ type Penalty = Callable[[np.ndarray], tuple[float, np.ndarray]]
 class LaplaceObjective(Remembered):
     """The marginal likelihood by Laplace's method as a function of x, plus a penalty if any."""
 
-    laplace: Laplace | Quadrature | ShapedIntegral
+    laplace: Laplace | Quadrature | ShapedIntegral | MassSum
     coordinates: Coordinates
     joint: bool
     penalty: Penalty | None = None

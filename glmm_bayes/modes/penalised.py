@@ -8,7 +8,9 @@ import numpy as np
 from glmm_bayes.draws import beta_name
 from glmm_bayes.modes.coordinates import COLUMNS, LEVELS, Coordinates, places
 from glmm_bayes.modes.laplace import maximise_laplace
+from glmm_bayes.modes.masses import maximise_masses
 from glmm_bayes.modes.mode import Mode
+from glmm_bayes.modes.reading import has_masses
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,4 +154,6 @@ class LogPrior:
 
 def maximise_penalised(coordinates: Coordinates, *, nagq: int = 1) -> Mode:
     """Maximise the likelihood times the density of the priors on the unconstrained scale."""
+    if has_masses(coordinates.model):
+        return maximise_masses(coordinates.model, LogPrior)
     return maximise_laplace(coordinates, restricted=False, penalty=LogPrior(coordinates), nagq=nagq)

@@ -41,11 +41,11 @@ def read_latent(model: Model) -> Latent:
     """
     refuse_unknowns(model)
     for term in model.design.terms:
-        if term.level_structure.distribution is not None:
+        distribution = term.level_structure.distribution
+        if distribution is not None:
             raise NotSupportedError(
                 f"The effects of {term.text!r} are not normal, as Laplace's method and what is "
-                f"built on it take them to be: use fit('nuts') or, for one term of one column, "
-                f"quadrature, fit('ml', nagq=15)."
+                f"built on it take them to be: {distribution.instead}."
             )
     numbers = {p.name: a for a, p in enumerate(model.family.parameters)}
     terms = [_term(term, numbers) for term in model.design.terms]
@@ -148,8 +148,13 @@ def read_gaussian(model: Model) -> Gaussian:
 
 
 def is_shaped(model: Model) -> bool:
-    """Tell whether effects of the model are not normal."""
-    return any(term.level_structure.distribution is not None for term in model.design.terms)
+    """Tell whether effects of the model are of a distribution with a density, and not normal."""
+    return any(term.level_structure.shape is not None for term in model.design.terms)
+
+
+def has_masses(model: Model) -> bool:
+    """Tell whether effects of the model are of a few classes."""
+    return any(term.level_structure.masses is not None for term in model.design.terms)
 
 
 def is_gaussian(model: Model) -> bool:

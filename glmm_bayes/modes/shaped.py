@@ -53,7 +53,7 @@ def maximise_shaped(model: Model, nagq: int) -> Mode:
 
 def read_shaped(model: Model, nagq: int) -> ShapedIntegral:
     """Build the likelihood's integral, with this many nodes a level."""
-    distribution = model.design.terms[0].level_structure.distribution
+    distribution = model.design.terms[0].level_structure.shape
     assert distribution is not None
     laplace = read_laplace(with_normal_effects(model))
     return ShapedIntegral(laplace, density_of(distribution), nagq)
@@ -79,7 +79,7 @@ def density_of(distribution: Shaped) -> LogDensity:
 
 def _checked(model: Model, nagq: int) -> Shaped:
     first, *others = model.design.terms
-    distribution = first.level_structure.distribution
+    distribution = first.level_structure.shape
     alone = not others and first.size == 1 and first.index.shape[1] == 1
     if not alone or distribution is None:
         raise NotSupportedError(

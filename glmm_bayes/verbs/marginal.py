@@ -5,8 +5,9 @@ from itertools import product
 
 import numpy as np
 
+from glmm_bayes.covariance.masses import MassPoints
 from glmm_bayes.design import Design
-from glmm_bayes.draws import Draws, factors
+from glmm_bayes.draws import Draws, factors, masses_of
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.families.several import Part
 from glmm_bayes.model import Model
@@ -102,10 +103,10 @@ def _averaged(
     if target is not None:
         random = tuple(param for param in random if param == target)
     _check_links(model, random)
-    _check_normal(design)
+    masses = _masses(design)
     kept = effects_for(design, draws, "marginal", None)
     eta = {param: linear_predictor(design, draws, kept, param) for param in design.predictors}
-    root = _root(design, Lambda, random)
+    root = _root(design, Lambda, random) if masses is None else _signed(design, Lambda, random)
 
     def at(node: np.ndarray) -> np.ndarray:
         moved = dict(eta)
@@ -120,6 +121,8 @@ def _averaged(
         return np.asarray(value)
 
     few = len(random) in (0, *NODES)
+    if masses is not None and random:
+        return _by_classes(at, *masses_of(design.terms[0], masses, draws.theta))
     total = _by_quadrature(at, len(random)) if few else _by_points(at, len(random))
     sizes = (draws.size, design.n, *np.shape(total)[2:])
     return np.broadcast_to(total, sizes)
@@ -199,10 +202,33 @@ def _covariance(design: Design, Lambda: Mapping[str, np.ndarray], a: str, b: str
     return total
 
 
-def _check_normal(design: Design) -> None:
-    for term in design.terms:
+def _signed(design: Design, Lambda: Mapping[str, np.ndarray], random: Sequence[str]) -> np.ndarray:
+    """Give what the one column of the one term is multiplied by, `(1, 1, S, n)`."""
+    (term,) = design.terms
+    parts = [spread(term, param, Lambda[term.name])[..., 0] for param in random]
+    return (
+        np.array(parts).reshape(len(parts), len(parts), *parts[0].shape) if parts else np.empty(0)
+    )
+
+
+def _by_classes(
+    at: Callable[[np.ndarray], np.ndarray], location: np.ndarray, weight: np.ndarray
+) -> np.ndarray:
+    """Average over the masses `(S, K)` of a single effect."""
+    total: np.ndarray = np.zeros(())
+    for at_l, w in zip(location.T, weight.T, strict=True):
+        value = at(at_l[None, :, None])
+        total = total + w.reshape(-1, *[1] * (value.ndim - 1)) * value
+    return total
+
+
+def _masses(design: Design) -> MassPoints | None:
+    """Give the masses where these are all effects there are; None where all effects are normal."""
+    alone = design.terms[0].level_structure.masses if len(design.terms) == 1 else None
+    for term in design.terms if alone is None else ():
         if term.level_structure.distribution is not None:
             raise NotSupportedError(
                 f"The average over effects that are not normal, as those of {term.text!r}, is not "
                 f"built; use groups='new' with draws=True, and average."
             )
+    return alone

@@ -1,4 +1,4 @@
-"""To which component of a mixture each row belongs, with what probability."""
+"""To which component of a mixture each row belongs, or each level, with what probability."""
 
 import numpy as np
 import pandas as pd
@@ -8,8 +8,10 @@ from glmm_bayes.errors import NotSupportedError, UnknownNameError
 from glmm_bayes.families.mixture_of import Components
 from glmm_bayes.fit import Fit
 from glmm_bayes.model import Model
+from glmm_bayes.modes.reading import has_masses
 from glmm_bayes.predictive import in_rows, on_own_scale
 from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.classes import class_membership
 from glmm_bayes.verbs.intervals import LOGIT
 from glmm_bayes.verbs.new_rows import rows_of, with_any_group
 
@@ -28,7 +30,10 @@ def membership(
     seed: int | None = None,
 ) -> pd.DataFrame:
     """
-    Give the probabilities of a mixture's components, row by row.
+    Give the probabilities of a mixture's components, row by row; or of classes, level by level.
+
+    Rows belong to the components of a family of `gb.mixture`, levels to the classes of random
+    effects with `dist="mixture"`.
 
     Parameters
     ----------
@@ -36,7 +41,8 @@ def membership(
         Rows to take in place of the model's own; of kind `"prior"` only.
     kind
         `"posterior"`: given the row's response, by Bayes' formula,
-        theta_k p_k(y) / sum_j theta_j p_j(y). `"prior"`: theta_k, before the response is seen.
+        theta_k p_k(y) / sum_j theta_j p_j(y), or given all responses of the level. `"prior"`:
+        theta_k, before these are seen.
     groups
         `"conditional"` on the groups' effects, or `"population"`, where these are zero.
     level
@@ -48,15 +54,19 @@ def membership(
     -------
     DataFrame
         `component, estimate, std_error, lower, upper`, indexed as the rows, each of which comes
-        once for every component.
+        once for every component; or, for every level, `group` and `level` before these.
 
     Raises
     ------
     NotSupportedError
         If the family is no mixture, or new rows have no response to be known by.
     """
-    model, mixed = fit.model, _components(fit.model)
+    model = fit.model
     _check_names(kind, groups)
+    if has_masses(model) and model.family.mixed is None:
+        _refuse_rows(newdata, groups)
+        return class_membership(fit, kind, level)
+    mixed = _components(model)
     if kind == "posterior" and newdata is not None:
         raise NotSupportedError(
             "The response of new rows is not read, so that they have no kind='posterior': "
@@ -85,9 +95,17 @@ def _components(model: Model) -> Components:
     if model.family.mixed is None:
         raise NotSupportedError(
             f"The family {model.family.name!r} has no components that rows could belong to; "
-            f"gb.mixture makes families that have."
+            f"gb.mixture makes families that have, and (1 | g, dist='mixture') classes of levels."
         )
     return model.family.mixed
+
+
+def _refuse_rows(newdata: Frame | None, groups: str) -> None:
+    if newdata is not None or groups != "conditional":
+        raise NotSupportedError(
+            "What belongs to classes are the levels of the fit, by all of their responses: leave "
+            "newdata and groups out; kind='prior' is for a new level."
+        )
 
 
 def _check_names(kind: str, groups: str) -> None:

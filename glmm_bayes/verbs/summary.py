@@ -10,6 +10,7 @@ import pandas as pd
 
 from glmm_bayes.fit import Fit, ModeFit, PosteriorFit
 from glmm_bayes.modes.chains import laplace_is_exact
+from glmm_bayes.modes.reading import has_masses
 from glmm_bayes.verbs.describe import model_facts, model_title
 from glmm_bayes.verbs.printing import Facts, Grid, Page, Part, Row, Sentences, estimate_cells
 from glmm_bayes.verbs.tables import constants, fixef, varcorr
@@ -188,6 +189,8 @@ def mode_facts(fit: ModeFit, level: float) -> tuple[tuple[str, str], ...]:
         how = "a fixed point"
     elif laplace_is_exact(fit.model) or not fit.model.design.terms:
         how = "exact"
+    elif has_masses(fit.model):
+        how = "exact, a sum over the classes"
     elif nodes > 1:
         how = f"adaptive Gauss-Hermite quadrature, {nodes} nodes"
     else:

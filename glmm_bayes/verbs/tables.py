@@ -200,6 +200,7 @@ def _structure_values(
     values = {p.key: theta[p.name] for p in parameters if p.name == p.key}
     own = [structure.reported({k: v[s] for k, v in theta.items()}, size) for s in range(draws.size)]
     values |= {key: np.stack([row[key] for row in own]) for key in own[0]}
+    values = structure.in_units(values, draws.theta.get(f"sd_{owner.name}"))
     scales = {p.key: scale_of(p.support) for p in parameters} | {"corr": FISHER}
     supports = {p.key: p.support for p in parameters if p.name == p.key}
     names = structure.coordinates(size)

@@ -61,14 +61,13 @@ class Shares:
 
 
 @dataclass(frozen=True, eq=False)
-class Between:
+class Placed:
     """
-    How the levels of one term vary together: a precision of v's columns.
+    A structure of levels with its parameters.
 
-    `theta` says where each parameter of the structure stands among the outer ones.
+    `theta` says where each of these stands among the outer ones.
     """
 
-    pattern: Pattern
     structure: Any
     theta: Mapping[str, slice]
 
@@ -85,6 +84,13 @@ class Between:
         return self.structure.slopes(given, by_values, by_log_determinant)
 
 
+@dataclass(frozen=True, eq=False)
+class Between(Placed):
+    """How the levels of one term vary together: a precision of v's columns."""
+
+    pattern: Pattern
+
+
 class Rows(Protocol):
     """The density of rows that vary together, which has parameters of its own."""
 
@@ -97,21 +103,14 @@ class Rows(Protocol):
 
 
 @dataclass(frozen=True, eq=False)
-class Shape:
-    """
-    A distribution of v that is not normal.
-
-    `theta` says where each of its parameters stands among the outer ones.
-    """
-
-    structure: Any
-    theta: Mapping[str, slice]
+class Shape(Placed):
+    """A distribution of v that is not normal: what has it stands in the place of a precision."""
 
     def log_density(self, v: np.ndarray, theta: np.ndarray) -> float:
         """Give the log density of v `(q, p)`."""
         return float(self.structure.log_density(v, self._given(theta)).sum())
 
-    def back(self, v: np.ndarray, theta: np.ndarray, grad_theta: np.ndarray) -> np.ndarray:
+    def slope(self, v: np.ndarray, theta: np.ndarray, grad_theta: np.ndarray) -> np.ndarray:
         """Give its slope by v, and add those by the parameters."""
         by_v, by_theta = self.structure.log_slopes(v, self._given(theta))
         for name, slope in by_theta.items():
@@ -147,6 +146,11 @@ class Effects:
     shares: "Shares"
     between: Between | None = None
     shape: Shape | None = None
+
+    @property
+    def placed(self) -> Placed | None:
+        """What has parameters between the levels, if anything has."""
+        return self.shape if self.between is None else self.between
 
     def factor(self, theta: np.ndarray) -> np.ndarray:
         """Give Lambda `(p, p)`."""
@@ -186,7 +190,7 @@ class Effects:
                 grad_theta[self.between.theta[k]] += g
             return grad_b @ Lambda - pattern.times(precision, v), grad_b.T @ v
         if self.shape is not None:
-            return grad_b @ Lambda + self.shape.back(v, theta, grad_theta), grad_b.T @ v
+            return grad_b @ Lambda + self.shape.slope(v, theta, grad_theta), grad_b.T @ v
         if not self.centered:
             return grad_b @ Lambda - v, grad_b.T @ v
         inverse = np.linalg.inv(Lambda)
