@@ -165,8 +165,9 @@ def test_what_is_not_there_says_so(herds):
     few = gb.Model(FORMULA, few.assign(herd=few["herd"].astype(str)), "binomial").fit("ml")
     with pytest.raises(DataError, match="4 clusters for 5 parameters"):
         few.vcov("CR0")
-    with pytest.raises(NotSupportedError, match="of 'poisson' and 'bernoulli' too"):
-        herds.caic()
+    gamma = gb.Model("incidence + 1 ~ period + (1 | herd)", data, "gamma").fit("ml")
+    with pytest.raises(NotSupportedError, match="of 'poisson', 'bernoulli', 'binomial' too"):
+        gamma.caic()
 
 
 def seizures():
@@ -203,3 +204,15 @@ def test_conditional_aic_of_yes_or_no_is_efrons():
     mu = S / n
     gains = np.where(y == 1, logit(S) - logit(S - 1), logit(S + 1) - logit(S))
     assert fit.caic()["df"] == pytest.approx(mu * (1 - mu) * gains.sum(), rel=1e-5)
+
+
+def test_conditional_aic_of_trials_is_that_of_every_trial():
+    """Successes of trials written out as rows of zeros and ones: the same fit, and the same df."""
+    data = gb.load_dataset("cbpp").iloc[:22]
+    data = data.assign(herd=data["herd"].astype(str))
+    together = gb.Model("incidence | trials(size) ~ 1 + (1 | herd)", data, "binomial").fit("ml")
+    rows = data.loc[data.index.repeat(data["size"])].reset_index(drop=True)
+    number = rows.groupby(["herd", "period"], observed=True).cumcount()
+    rows["ill"] = (number < rows["incidence"]).astype(int)
+    apart = gb.Model("ill ~ 1 + (1 | herd)", rows, "bernoulli").fit("ml")
+    assert together.caic()["df"] == pytest.approx(apart.caic()["df"], rel=1e-4)

@@ -35,9 +35,9 @@ def caic(fit: ModeFit) -> pd.Series:
     Raises
     ------
     NotSupportedError
-        If the response is neither normal with one sigma and identity link, nor poisson or
-        bernoulli, of which alone the correction is known; or the fit is not by 'ml' or, of normal
-        responses, 'reml'.
+        If the response is neither normal with one sigma and identity link, nor poisson,
+        bernoulli or binomial, of which alone the correction is known; or the fit is not by 'ml'
+        or, of normal responses, 'reml'.
     ConvergenceError
         If the model cannot be fitted again with one response replaced.
 
@@ -46,9 +46,9 @@ def caic(fit: ModeFit) -> pd.Series:
     -2 loglik + 2 df. Of normal responses df = tr(d fitted / d y) + 1, the variances moving with y
     too; what stands at an edge does not move: Greven & Kneib (2010), Biometrika 97, 773-789. Of
     counts the sum of y_i (log mu_i(y) - log mu_i(y less one at i)); of zeros and ones that of
-    mu_i (1 - mu_i) times what the logit of mu_i gains where y_i is 1 and not 0. Both are unbiased;
-    the model is fitted again for each response: Saefken, Kneib, van Waveren & Greven (2014),
-    Electron. J. Stat. 8, 201-225.
+    mu_i (1 - mu_i) times what the logit of mu_i gains where y_i is 1 and not 0, of successes over
+    all trials. Both are unbiased; the model is fitted again for each response: Saefken, Kneib, van
+    Waveren & Greven (2014), Electron. J. Stat. 8, 201-225.
 
     Examples
     --------
@@ -69,7 +69,7 @@ def caic(fit: ModeFit) -> pd.Series:
 
 
 def _of_normal(fit: ModeFit) -> float:
-    known = " and ".join(repr(name) for name in CORRECTIONS)
+    known = ", ".join(repr(name) for name in CORRECTIONS)
     check_normal(
         fit,
         "The conditional AIC",
@@ -99,10 +99,24 @@ def _of_binary(fit: ModeFit) -> float:
     return float(np.sum(mu * (1 - mu) * gain))
 
 
+def _of_successes(fit: ModeFit) -> float:
+    """Turn one success of a row, or one failure, each as often as there are such trials."""
+    response, mu = fit.model.design.response, _mean(fit, _predictor(fit))
+    y, n = response.y, np.asarray(response.trials)
+    gain = np.zeros(fit.nobs)
+    for trials, step in ((y, -1), (n - y, 1)):
+        rows = np.flatnonzero(trials > 0)
+        turned = _mean(fit, _replaced(fit, rows, y[rows] + step))
+        own = np.log(turned / (1 - turned)) - np.log(mu[rows] / (1 - mu[rows]))
+        gain[rows] += step * trials[rows] * own
+    return float(np.sum(mu * (1 - mu) * gain))
+
+
 # By family, its effective number of parameters; normal responses have theirs in closed form.
 CORRECTIONS: Mapping[str, Callable[[ModeFit], float]] = {
     "poisson": _of_counts,
     "bernoulli": _of_binary,
+    "binomial": _of_successes,
 }
 
 
