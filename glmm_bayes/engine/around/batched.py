@@ -68,7 +68,7 @@ class Batched:
         self.K = np.zeros((len(self.Z), latent.n, self.Q))
         self.K[:, :, : self.N] = self.Z
         self.K[0, :, self.N :] = X
-        self.chunk = min(CHUNK, max(1, int(ROOM / self.K.size))) if problem.depth else CHUNK
+        self.chunk = min(CHUNK, max(1, int(ROOM / max(self.K.size, 1)))) if problem.depth else CHUNK
         self.constant = problem.corrected.is_fixed and not problem.varies
         if self.constant:
             self.fixed = self._first(problem.base[:, None])
