@@ -303,6 +303,17 @@ def test_survival_is_what_the_hazard_leaves(fit):
         assert value == pytest.approx(expected, abs=1e-5)
 
 
+def test_what_has_no_mean_is_compared_by_its_predictor(fit):
+    found = fit.comparisons("sex", kind="linear", groups="population", by=True)
+    assert found["estimate"].iloc[0] == pytest.approx(fit.theta["beta[sex[T.female]]"], rel=1e-9)
+    with pytest.raises(NotSupportedError, match=r"predict\(kind='survival', draws=True\)"):
+        fit.comparisons("sex", kind="survival")
+    with pytest.raises(NotSupportedError, match="ask for kind='linear'"):
+        fit.comparisons("sex")
+    first, *_ = fit.plot_residuals().axes
+    assert first.get_xlabel().startswith("linear predictor")
+
+
 def test_survival_of_other_families():
     fit = gb.Model("time | censored(seen) ~ z", AML, family="exponential").fit("ml")
     found = fit.predict(AML, kind="survival")["estimate"]

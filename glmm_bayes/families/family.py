@@ -265,8 +265,8 @@ class Family:
                 + (
                     "give it `mean`, or ask for kind='response' or kind='param:mu'."
                     if self.tails is None
-                    else "ask for kind='survival', the probability of more than the row's "
-                    "response, kind='response' or kind='param:mu'."
+                    else "ask for kind='linear', 'response' or 'param:mu', or with predict for "
+                    "kind='survival', the probability of more than the row's response."
                 )
             )
         return self.mean(params)

@@ -23,6 +23,7 @@ from glmm_bayes.verbs.intervals import Scale
 from glmm_bayes.verbs.new_rows import with_any_group
 from glmm_bayes.verbs.predict import PARAM, category_labels, check_names, in_parts
 from glmm_bayes.verbs.sources import drawn
+from glmm_bayes.verbs.survival import SURVIVAL
 
 GROUPS = ("population", "conditional", "marginal")
 CATEGORY = "category"
@@ -51,6 +52,12 @@ class Target:
         if self.kind == "response":
             raise DataError(
                 "kind='response' is random; ask for kind='mean', or use predict and simulate."
+            )
+        if self.kind == SURVIVAL:
+            raise NotSupportedError(
+                "kind='survival' is of each row's own response, and is not built for averages and "
+                "comparisons; ask for kind='linear', or take differences of what "
+                "predict(kind='survival', draws=True) gives."
             )
         if self.groups not in GROUPS:
             raise UnknownNameError(

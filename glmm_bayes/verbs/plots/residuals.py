@@ -34,8 +34,9 @@ def plot_residuals(fit: Fit, *, seed: int | None = None) -> Figure:
     Returns
     -------
     Figure
-        Against the fitted mean, with a smooth curve; normal quantiles, with a pointwise 95%
-        band; and by level of each group with few levels, or else a histogram.
+        Against the fitted mean, or the linear predictor where there is none, with a smooth curve;
+        normal quantiles, with a pointwise 95% band; and by level of each group with few levels, or
+        else a histogram.
 
     Notes
     -----
@@ -45,15 +46,17 @@ def plot_residuals(fit: Fit, *, seed: int | None = None) -> Figure:
     """
     refuse_several(fit.model, "This figure", "plot residuals(response=…) as you wish")
     residuals = fit.residuals("quantile", seed=fit.seed if seed is None else seed).to_numpy()
-    fitted = fit.predict(kind="mean", groups="conditional")["estimate"].to_numpy()
-    log = positive_and_unbounded(fit.model) and fitted.min() > 0
+    kind = "linear" if fit.model.family.mean is None else "mean"
+    fitted = fit.predict(kind=kind, groups="conditional")["estimate"].to_numpy()
+    log = kind == "mean" and positive_and_unbounded(fit.model) and fitted.min() > 0
     terms = _boxable(fit)
     count = 2 + max(1, len(terms))
     columns = 2 if count == 4 else min(count, 3)
     figure, axes = panels(-(-count // columns), columns)
     first, second, *others = axes.flat
     _against_fitted(first, fitted, residuals, log=log)
-    first.set_xlabel(f"fitted mean of {response_name(fit.model)}")
+    words = {"mean": "fitted mean", "linear": "linear predictor"}
+    first.set_xlabel(f"{words[kind]} of {response_name(fit.model)}")
     _quantiles(second, residuals)
     for ax, term in zip(others, terms, strict=False):
         _boxes(ax, term, residuals)
