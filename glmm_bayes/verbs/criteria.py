@@ -23,7 +23,8 @@ def loo(fit: PosteriorFit, **options: Any) -> Any:
     -------
     ELPDData
         ArviZ's: `elpd, se, p, pareto_k` …; the random effects are part of the model, so that a
-        left-out row's group is still known by its other rows.
+        left-out row's group is still known by its other rows. So are true and missing values of
+        predictors, `me(x, sd)` and `mi(x)`, which the left-out row has informed.
 
     Warns
     -----
