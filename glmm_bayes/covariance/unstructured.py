@@ -1,6 +1,7 @@
 """Columns with every standard deviation and every correlation free."""
 
 from collections.abc import Mapping
+from functools import cache
 from typing import Any, override
 
 import numpy as np
@@ -11,6 +12,12 @@ from glmm_bayes.covariance.structure import CovarianceParameter, refuse_prior, s
 from glmm_bayes.priors import Prior
 
 LARGEST = 1 - 1e-15  # of a partial correlation read back from a rounded matrix
+
+
+@cache
+def _lower(size: int) -> tuple[np.ndarray, np.ndarray]:
+    """Where the lower triangle of a matrix is: made once, as a search asks for it all the time."""
+    return np.tril_indices(size)
 
 
 class Unstructured(Covariance):
@@ -87,17 +94,17 @@ class Unstructured(Covariance):
 
     @override
     def loose(self, theta: Mapping[str, np.ndarray], size: int) -> np.ndarray:
-        return self.factor(theta, size)[np.tril_indices(size)]
+        return self.factor(theta, size)[_lower(size)]
 
     @override
     def loose_factor(self, z: np.ndarray, size: int) -> np.ndarray:
         Lambda = np.zeros((size, size))
-        Lambda[np.tril_indices(size)] = z
+        Lambda[_lower(size)] = z
         return Lambda
 
     @override
     def loose_pullback(self, z: np.ndarray, size: int, grad: np.ndarray) -> np.ndarray:
-        return grad[np.tril_indices(size)]
+        return grad[_lower(size)]
 
     @override
     def tight(self, z: np.ndarray, size: int) -> dict[str, np.ndarray]:
@@ -111,7 +118,7 @@ class Unstructured(Covariance):
 
     @override
     def units(self, size: int, sd: np.ndarray) -> np.ndarray:
-        return sd[np.tril_indices(size)[0]]
+        return sd[_lower(size)[0]]
 
     @override
     def growth(self, size: int) -> np.ndarray:
@@ -123,7 +130,7 @@ class Unstructured(Covariance):
         # What is taken away may bring another column to the edge.
         for _ in range(size):
             Lambda = self._without_small(Lambda, least)
-        return Lambda[np.tril_indices(size)]
+        return Lambda[_lower(size)]
 
     @staticmethod
     def _without_small(Lambda: np.ndarray, least: np.ndarray) -> np.ndarray:
@@ -140,7 +147,7 @@ class Unstructured(Covariance):
     def idle(self, z: np.ndarray, size: int) -> np.ndarray:
         # Below a zero on the diagonal, a column can be turned into the ones behind it.
         pivots = np.diag(self.loose_factor(z, size))
-        return (pivots == 0)[np.tril_indices(size)[1]]
+        return (pivots == 0)[_lower(size)[1]]
 
     @staticmethod
     def _cholesky(theta: Mapping[str, Any], size: int, xp: Any) -> Any:
