@@ -60,10 +60,9 @@ def test_names_and_methods_are_checked(sleepstudy):
         sleepstudy.confint(method="walt")
 
 
-@pytest.mark.parametrize("verb", ["loo"])
-def test_a_verb_that_is_not_built_names_the_alternative(sleepstudy, verb):
-    with pytest.raises(NotSupportedError, match=f"ModeFit.{verb} is not built yet; "):
-        getattr(sleepstudy, verb)
+def test_a_maximum_leaves_no_rows_out_and_says_what_does(sleepstudy):
+    with pytest.raises(NotSupportedError, match=r"sample\(\).loo\(\) is of the posterior"):
+        sleepstudy.loo()
 
 
 def test_a_name_that_is_nowhere_is_an_ordinary_error(sleepstudy):

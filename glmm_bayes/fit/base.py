@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar
 
 from glmm_bayes.draws import Draws
-from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.model import Model
 
 if TYPE_CHECKING:
@@ -40,7 +39,6 @@ class Fit(ABC):
 
     kind: ClassVar[str]  # by which files and comparisons know what to do with a fit
     shares: ClassVar[str]  # which R squared is the usual one
-    planned: ClassVar[dict[str, str]]  # verbs that are not built, and what there is instead
 
     def __init__(
         self,
@@ -55,13 +53,6 @@ class Fit(ABC):
         self.seed = seed
         self.elapsed = elapsed
         self.options = dict(options or {})
-
-    def __getattr__(self, name: str) -> Any:
-        if name in type(self).planned:
-            raise NotSupportedError(
-                f"{type(self).__name__}.{name} is not built yet; {type(self).planned[name]}."
-            )
-        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     # ---- tables
 

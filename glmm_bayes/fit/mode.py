@@ -3,9 +3,10 @@
 import math
 from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, override
+from typing import TYPE_CHECKING, Any, override
 
 from glmm_bayes.draws import Draws
+from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.fit.base import Fit
 from glmm_bayes.model import Model
 from glmm_bayes.modes.mode import Mode, Singular, singular_parts
@@ -36,9 +37,6 @@ class ModeFit(Fit):
 
     kind = "mode"
     shares = "nakagawa"
-    planned: ClassVar[dict[str, str]] = {
-        "loo": "gb.compare ranks fits by AIC",
-    }
 
     def __init__(
         self,
@@ -290,6 +288,22 @@ class ModeFit(Fit):
         from glmm_bayes.verbs.conditional_aic import caic
 
         return caic(self)
+
+    def loo(self) -> Any:
+        """
+        Refuse: leave-one-out cross-validation is of a posterior.
+
+        Raises
+        ------
+        NotSupportedError
+            Always. Of a maximum, AIC estimates the same where the sample is large: Stone (1977),
+            J. Royal Statistical Society B 39, 44-47.
+        """
+        raise NotSupportedError(
+            "A maximum has no draws to leave rows out of. sample().loo() is of the posterior "
+            "around it; gb.compare ranks maxima by AIC, which is near to leave-one-out "
+            "cross-validation, or with criterion='caic' for rows of the groups that were seen."
+        )
 
     def sample(
         self, draws: int = 1000, chains: int = 4, *, seed: int | None = None, **options: Any

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, ClassVar, override
+from typing import TYPE_CHECKING, Any, override
 
 from glmm_bayes.draws import Draws, from_dataset
 from glmm_bayes.fit.base import Fit
@@ -35,9 +35,6 @@ class PosteriorFit(Fit):
 
     kind = "posterior"
     shares = "gelman"
-    planned: ClassVar[dict[str, str]] = {
-        "logo": "loo() leaves out one row at a time",
-    }
 
     def __init__(
         self,
@@ -136,6 +133,12 @@ class PosteriorFit(Fit):
         from glmm_bayes.verbs.bayes_factor import bayes_factor
 
         return bayes_factor(self, other, draws=draws, seed=seed)
+
+    def logo(self, group: str | None = None) -> "ELPDData":
+        """Leave out levels of a group, their effects integrated out: see `verbs.logo.logo`."""
+        from glmm_bayes.verbs.logo import logo
+
+        return logo(self, group)
 
     def waic(self) -> "ELPDData":
         """Compute the widely applicable information criterion: see `verbs.waic.waic`."""
