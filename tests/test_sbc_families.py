@@ -56,6 +56,9 @@ def priors(family: gb.Family) -> dict[str, gb.Prior]:
 
 def model(name: str) -> gb.Model:
     family, data = gb.FAMILIES[name], table()
+    if family.baseline is not None:
+        # Where the knots are, the data say, and not what is drawn in their place.
+        data = data.assign(size=np.linspace(0.05, 4.0, N))
     if family.categories is None:
         return gb.Model(f"{response(family)} ~ x + (1 | g)", data, name, priors=priors(family))
     if family.categories.counted:
