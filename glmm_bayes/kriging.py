@@ -36,7 +36,7 @@ class Given:
     def at(self, theta: Theta) -> "Conditional":
         """Fix the structure's parameters, by name as `Draws.theta` has them."""
         structure = self.term.level_structure
-        if structure.pairs is None:
+        if structure.pairs is None or not self.count:
             return Conditional(self.known, self.count, None, None)
         names = [p.name for p in structure.parameters(len(self.term.levels))]
         own = {name: np.atleast_1d(theta[f"{name}_{self.term.name}"]) for name in names}
@@ -92,7 +92,8 @@ class Conditional:
     """
     The normal distribution of new levels given known ones, a column of v at a time.
 
-    `factor` is that of Q_nn, `across` Q_nk `(n, k)`; both None where levels are independent.
+    `factor` is that of Q_nn, `across` Q_nk `(n, k)`; both None where levels are independent, or
+    none is new.
     """
 
     known: int
@@ -102,26 +103,24 @@ class Conditional:
 
     def mean(self, b: np.ndarray) -> np.ndarray:
         """Give the means `(n, …)` where the known ones are b `(k, …)`."""
-        if self.factor is None:
-            return np.zeros((self.count, *b.shape[1:]))
-        if not self.known or not self.count:
+        if self.factor is None or not self.known:
             return np.zeros((self.count, *b.shape[1:]))
         return -self.factor.solve(self.across @ b)
 
     def noise(self, z: np.ndarray) -> np.ndarray:
         """Turn standard normals `(n, …)` into what they vary about their means."""
-        return z if self.factor is None or not self.count else self.factor.solve_root(z)
+        return z if self.factor is None else self.factor.solve_root(z)
 
     def roots(self, Z: Any) -> np.ndarray:
         """Give w `(n, m)` for sparse Z `(m, n)`: w'w is the covariance of Z v, the known given."""
         dense = Z.toarray().T
-        return dense if self.factor is None or not self.count else self.factor.root_slopes(dense)
+        return dense if self.factor is None else self.factor.root_slopes(dense)
 
     def carried(self, Z: Any) -> Any:
         """Give sparse Z `(m, n)` of new levels as of the known ones, `(m, k)`: by their means."""
         from scipy.sparse import csr_array
 
-        if self.factor is None or not self.known or not self.count:
+        if self.factor is None or not self.known:
             return csr_array((Z.shape[0], self.known))
         return csr_array(-(self.across.T @ self.factor.solve(Z.toarray().T)).T)
 
@@ -156,7 +155,7 @@ def new_effects(
         return _standard(term, theta, rng, shape) @ Lambda.transpose(0, 2, 1)
     found, at = np.empty(shape), None
     own = {k: theta[k] for k in (f"{name}_{term.name}" for name in _names(term))}
-    for s in range(len(known)) if given.count else ():
+    for s in range(len(known)):
         # Of a maximum all draws are at the same parameters.
         if at is None or any((value[s] != value[s - 1]).any() for value in own.values()):
             at = given.at({name: value[s] for name, value in own.items()})

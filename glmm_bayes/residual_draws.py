@@ -176,7 +176,7 @@ def expected_residuals(model: Model, design: Design, draws: Draws) -> Expected:
     given, seen = Given(residual, known), seen_residuals(model, draws)
     mean, sd = np.zeros((draws.size, len(residual.levels))), np.ones_like(seen[:, :1])
     sd = np.repeat(sd, mean.shape[1], axis=1)
-    for s, at in enumerate(_each(given, draws.theta, draws.size if given.count else 0)):
+    for s, at in enumerate(_each(given, draws.theta, draws.size)):
         by_node = np.empty((known, 1))
         by_node[fitted.node, 0] = seen[s]
         mean[s, known:] = at.mean(by_node)[:, 0]
@@ -205,7 +205,7 @@ def predicted_residuals(
         stretch = tails.stretch(rng)[:, known:]
     found = np.empty((draws.size, len(residual.levels)))
     found[:, fitted.node] = drawn_residuals(fitted, draws.theta, rng, nu)
-    for s, at in enumerate(_each(given, draws.theta, draws.size if given.count else 0)):
+    for s, at in enumerate(_each(given, draws.theta, draws.size)):
         by_node = np.empty((known, 1))
         by_node[fitted.node, 0] = seen[s]
         noise = at.noise(rng.standard_normal((given.count, 1)))[:, 0]

@@ -13,11 +13,12 @@ from glmm_bayes.covariance.graph import Graph, read_graph
 from glmm_bayes.covariance.intrinsic import Intrinsic, Part, typical_scales
 from glmm_bayes.covariance.levels import Entries, LevelCovariance, Places, WithoutParameters
 from glmm_bayes.covariance.structure import CovarianceParameter
-from glmm_bayes.errors import DataError, DataWarning, FormulaError
+from glmm_bayes.errors import DataWarning, FormulaError
 from glmm_bayes.priors import Prior
 
-MOST_DENSE = 2500  # areas whose eigenvalues are found
+MOST_DENSE = 2000  # areas whose eigenvalues are all found
 REAL, NONE = 1e-9, 1e-12  # an imaginary part, and an eigenvalue, that are rounding
+NEAREST, BEYOND = 4, 1.001  # eigenvalues that are found near an end; how far beyond it
 
 
 class Areal(LevelCovariance):
@@ -109,24 +110,33 @@ def of_neighbours(graph: Graph, *, scaled: bool) -> Intrinsic:
 
 
 class OneCorrelation(Areal):
-    """A structure with rho, between one over the extreme real eigenvalues of a matrix."""
+    """
+    A structure with rho, between one over the extreme real eigenvalues of a matrix M.
 
-    eigenvalues: np.ndarray
+    Attributes
+    ----------
+    eigenvalues
+        All of M's, by which log |Q| is a sum; None of large maps, where it is had by factoring Q.
+    ends
+        Between which rho lies.
+    """
 
-    def __init__(self, places: Places, W: Any, *, directed: bool = False) -> None:
-        super().__init__(places, W, directed=directed)
-        if len(self.graph.names) > MOST_DENSE:
-            raise DataError(
-                f"{places.text!r} has {len(self.graph.names)} areas, and the most is {MOST_DENSE}: "
-                f"take icar or bym2, leave out areas far from the data, or merge some."
-            )
+    eigenvalues: np.ndarray | None
+    ends: tuple[float, float]
+
+    def _read(self, M: Any, *, symmetric: bool) -> None:
+        """Find the eigenvalues of sparse M."""
+        if M.shape[0] > MOST_DENSE:
+            self.eigenvalues, real = None, np.array(_extremes(M, symmetric=symmetric))
+        else:
+            dense = M.toarray()
+            found = np.linalg.eigvalsh(dense) if symmetric else np.linalg.eigvals(dense)
+            self.eigenvalues, real = found, found.real[np.abs(found.imag) < REAL]
+        self.ends = 1.0 / min(float(min(real)), -NONE), 1.0 / max(float(max(real)), NONE)
 
     @override
     def parameters(self, size: int) -> tuple[CovarianceParameter, ...]:
-        values = self.eigenvalues
-        real = values.real[np.abs(values.imag) < REAL]
-        low, high = 1.0 / min(real.min(), -NONE), 1.0 / max(real.max(), NONE)
-        return (CovarianceParameter("rho", "rho", 1, False, (float(low), float(high))),)
+        return (CovarianceParameter("rho", "rho", 1, False, self.ends),)
 
     @override
     def default_prior(self, key: str) -> Prior | None:
@@ -136,6 +146,25 @@ class OneCorrelation(Areal):
     @override
     def start(self) -> dict[str, np.ndarray]:
         return {"rho": np.full(1, 0.4 * self.parameters(0)[0].support[1])}
+
+
+def _extremes(M: Any, *, symmetric: bool) -> list[float]:
+    """Give the least and the largest real eigenvalue of a sparse matrix, as far as they are had."""
+    from scipy.sparse.linalg import ArpackError, eigs, eigsh
+
+    # Beyond every eigenvalue's size, from where the nearest ones are the extremes.
+    bound, find = float(abs(M).sum(axis=1).max()), eigsh if symmetric else eigs
+    ends: list[float] = []
+    for side in (-1.0, 1.0):
+        try:
+            found = find(
+                M.tocsc(), k=NEAREST, sigma=side * bound * BEYOND, return_eigenvectors=False
+            )
+        except ArpackError:
+            found = np.empty(0)
+        real = found.real[np.abs(found.imag) < REAL]
+        ends.append(side * bound if not len(real) else side * float((side * real).max()))
+    return ends
 
 
 class ConditionalAutoregression(OneCorrelation):
@@ -158,12 +187,13 @@ class ConditionalAutoregression(OneCorrelation):
             raise FormulaError(
                 f"The style of {places.text!r} should be 'degree' or 'binary', not {style!r}."
             )
+        from scipy.sparse import csr_array, diags_array
+
         super().__init__(places, W)
         degree = np.asarray(self.graph.W.sum(axis=1)).ravel()
         self._own = np.where(degree > 0, degree, 1.0) if style == "degree" else 0 * degree + 1.0
-        root = 1.0 / np.sqrt(self._own)
-        scaled = root[:, None] * self.graph.W.toarray() * root
-        self.eigenvalues = np.linalg.eigvalsh(scaled)
+        root = diags_array(1.0 / np.sqrt(self._own))
+        self._read(csr_array(root @ self.graph.W @ root), symmetric=True)
 
     @cached_property
     def _edges(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
@@ -182,6 +212,8 @@ class ConditionalAutoregression(OneCorrelation):
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
         rho = theta["rho"][0]
         values = xp.concatenate([self._own, -rho * self._edges[2]])
+        if self.eigenvalues is None:
+            return Entries(values, xp.log_determinant(values, self.pairs, len(self.nodes)))
         log_own = float(np.log(self._own).sum())
         return Entries(values, log_own + xp.sum(xp.log(1.0 - rho * self.eigenvalues)))
 
@@ -202,18 +234,25 @@ class SimultaneousAutoregression(OneCorrelation):
     name = "sar"
 
     def __init__(self, places: Places, W: Any, *, standardise: bool = True) -> None:
+        from scipy.sparse import csr_array, diags_array
+
         super().__init__(places, W, directed=True)
-        W = self.graph.W.toarray()
-        total = W.sum(axis=1)
-        self._W = W / np.where(total > 0, total, 1.0)[:, None] if standardise else W
-        self.eigenvalues = np.linalg.eigvals(self._W)
+        total = np.asarray(self.graph.W.sum(axis=1)).ravel()
+        scale = 1.0 / np.where(total > 0, total, 1.0) if standardise else np.ones(len(total))
+        self._W = csr_array(diags_array(scale) @ self.graph.W)
+        self._read(self._W, symmetric=False)
 
     @cached_property
     def _polynomial(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """The pairs, and Q's entries there: a - rho b + rho^2 c."""
-        b, c = self._W + self._W.T, self._W.T @ self._W
-        i, j = np.nonzero(np.tril((b != 0) | (c != 0) | np.eye(len(b), dtype=bool)))
-        return np.column_stack([i, j]), (i == j).astype(float), b[i, j], c[i, j]
+        from scipy.sparse import eye_array, tril
+
+        b, c = (self._W + self._W.T).tocsr(), (self._W.T @ self._W).tocsr()
+        there = tril(abs(b) + abs(c) + eye_array(len(self.nodes)), format="csr")
+        there.sort_indices()
+        i, j = there.nonzero()
+        own, product = (np.asarray(part[i, j]).ravel() for part in (b, c))
+        return np.column_stack([i, j]), (i == j).astype(float), own, product
 
     @property
     @override
@@ -222,10 +261,13 @@ class SimultaneousAutoregression(OneCorrelation):
 
     @override
     def entries(self, theta: Mapping[str, Any], xp: Any = NUMPY) -> Entries:
-        rho, (_, a, b, c) = theta["rho"][0], self._polynomial
+        rho, (pairs, a, b, c) = theta["rho"][0], self._polynomial
+        values = a - rho * b + rho * rho * c
+        if self.eigenvalues is None:
+            return Entries(values, xp.log_determinant(values, pairs, len(self.nodes)))
         re, im = self.eigenvalues.real, self.eigenvalues.imag
         squares = (1.0 - rho * re) * (1.0 - rho * re) + (rho * im) * (rho * im)
-        return Entries(a - rho * b + rho * rho * c, xp.sum(xp.log(squares)))
+        return Entries(values, xp.sum(xp.log(squares)))
 
 
 class BesagYorkMollie(Areal):
