@@ -12,6 +12,8 @@ from formulaic.utils.stateful_transforms import stateful_transform
 from glmm_bayes.errors import NotSupportedError
 
 CALL = "mo("
+# Of the range: so far the first and the last step go on, for slopes at the ends.
+SLACK = 1e-3
 
 
 @stateful_transform
@@ -35,14 +37,18 @@ def mo(x: Any, _state: dict[str, Any] | None = None) -> FactorValues:
     if "names" not in state:
         state["low"], state["names"] = _learnt(values)
     names = state["names"]
-    level = _levels(values, state)
-    outside = np.flatnonzero((level < 0) | (level > len(names) - 1))
+    level, last = _levels(values, state), len(names) - 1
+    slack = SLACK * last
+    outside = np.flatnonzero((level < -slack) | (level > last + slack))
     if len(outside):
         raise ValueError(
             f"mo() was fitted between {names[0]} and {names[-1]}, and {values.iloc[outside[0]]} "
             f"lies beyond"
         )
-    steps = {name: np.clip(level - k, 0.0, 1.0) for k, name in enumerate(names[1:])}
+    steps = {
+        name: np.clip(level - k, -slack if k == 0 else 0.0, 1.0 + (slack if k == last - 1 else 0.0))
+        for k, name in enumerate(names[1:])
+    }
     return FactorValues(
         steps, kind="numerical", spans_intercept=False, format="{name}[{field}]", encoded=True
     )

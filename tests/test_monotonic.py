@@ -200,3 +200,23 @@ def test_the_posterior_of_a_monotonic_effect(data):
     assert {"mo_k", "simo_k"} <= set(posterior.data_vars)
     np.testing.assert_allclose(posterior["simo_k"].sum("mo_k__step"), 1.0)
     np.testing.assert_allclose(posterior["mo_k"] * 3, posterior["beta"][..., 1:].sum("coef"))
+
+
+def test_slopes_at_the_ends_are_the_first_and_the_last_step(data):
+    """In between, half of the step to a level and of that from it: by the fit's own steps."""
+    fit = gb.Model("y ~ mo(k)", data).fit("ml")
+    low, high = int(data["k"].min()), int(data["k"].max())
+    steps = fit.fixef()["estimate"].to_numpy()[1:]
+    found = fit.slopes("k", pd.DataFrame({"k": [low, low + 1, high]}))["estimate"]
+    expected = [steps[0], (steps[0] + steps[1]) / 2, steps[-1]]
+    np.testing.assert_allclose(found, expected, rtol=1e-6)
+
+
+def test_refits_of_a_bootstrap_have_steps_of_one_sign(data):
+    """As a fit to each simulated response has, where a factor's steps would go down too."""
+    fit = gb.Model("dip ~ mo(x)", data).fit("ml")
+    found = gb.bootstrap(fit, n=25, seed=3, progressbar=False)
+    steps = found.draws.filter(like="mo(x)")
+    assert steps.shape == (25, 3)
+    assert (steps >= 0).all().all()
+    assert (steps == 0).any().any()

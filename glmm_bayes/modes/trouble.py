@@ -7,7 +7,7 @@ import numpy as np
 from glmm_bayes.errors import DataError
 from glmm_bayes.model import Model
 from glmm_bayes.modes.coordinates import Coordinates
-from glmm_bayes.modes.reading import centred_columns
+from glmm_bayes.modes.reading import centred_columns, is_shaped
 from glmm_bayes.modes.search import TRUSTED, Polished
 
 CERTAIN = 1e-6  # so near 0 or 1, a probability is as good as certain
@@ -15,7 +15,6 @@ UNCERTAIN = 4.0  # standard errors in eta, for a usual change of the column: har
 BOUNDLESS = 20.0  # standard errors in eta, on a scale of logarithms or the like: infinite
 RELATIVE = ("log", "logit", "probit", "cloglog", "loglog", "cauchit", "softplus", "logm1")
 SHARE = 0.3  # of a direction's largest part: what is named of it
-REMEDY = "simplify the model, or give it narrower priors and use fit('map') or fit('nuts')"
 
 
 def boundless(coordinates: Coordinates, covariance: np.ndarray) -> np.ndarray:
@@ -90,7 +89,7 @@ def cautions(
         if names:
             found.append(
                 f"The data are nearly separated: the standard error of {_listed(names)} is so "
-                f"large that Wald intervals and tests mean little; {REMEDY}."
+                f"large that Wald intervals and tests mean little; {_remedy(coordinates.model)}."
             )
     for parameter, at in zip(
         coordinates.model.family.parameters, coordinates.coefficients, strict=True
@@ -120,12 +119,19 @@ def _without_maximum(coordinates: Coordinates, direction: np.ndarray, eta: np.nd
         if certain:
             return (
                 f"The data are separated: {certain} of {len(mu)} responses are predicted with "
-                f"certainty, and the likelihood rises without end along {where}; {REMEDY}."
+                f"certainty, and the likelihood rises without end along {where}; "
+                f"{_remedy(coordinates.model)}."
             )
     return (
         f"The likelihood has no proper maximum: along {where} it is flat or rises without end, so "
-        f"there are no standard errors; {REMEDY}."
+        f"there are no standard errors; {_remedy(coordinates.model)}."
     )
+
+
+def _remedy(model: Model) -> str:
+    # The mode of effects with another distribution and of its shape together is not built.
+    methods = "fit('nuts')" if is_shaped(model) else "fit('map') or fit('nuts')"
+    return f"simplify the model, or give it narrower priors and use {methods}"
 
 
 def _named(coordinates: Coordinates, direction: np.ndarray) -> list[str]:

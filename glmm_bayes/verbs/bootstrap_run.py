@@ -207,7 +207,7 @@ def _replicated(study: Resampling, number: int) -> Block:
         values = np.full((len(Y), len(study.names)), np.nan)
         status = [REFUSED if text else FITTED for text in words]
         good = np.flatnonzero([not text for text in words])
-        if study.method not in WARM:
+        if study.method not in WARM or _has_steps(study.model):
             for s in good:
                 values[s], status[s], words[s] = _one(study, partial(_cold, study, Y[s]))
         elif len(good):
@@ -238,8 +238,14 @@ def _warm(
         values[good[kept]] = study.parameters(found.x[kept])
 
 
+def _has_steps(model: Model) -> bool:
+    """Tell whether steps are to have one sign: which are held differs between replicates."""
+    return any(part.monotonic for part in model.design.predictors.values())
+
+
 def _cold(study: Resampling, y: np.ndarray) -> ModeFit:
-    fit = METHODS[study.method](with_response(study.model, y), **study.options)
+    model = study.model.whole or study.model
+    fit = METHODS[study.method](with_response(model, y), **study.options)
     assert isinstance(fit, ModeFit)
     return fit
 
