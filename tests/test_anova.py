@@ -71,6 +71,16 @@ def test_two_variances_draw_the_mixture():
     assert abs(found["p_value"].iloc[1] - expected) < 5 * found["mc_error"].iloc[1] + 0.002
 
 
+def test_far_out_a_drawn_tail_is_the_mixtures(slopes):
+    """With an intercept's and a slope's variance: between 1/4 and all of chi-squared(3)."""
+    data = gb.load_dataset("sleepstudy")
+    without = gb.Model("Reaction ~ Days", data).fit("reml")
+    found = gb.Model("Reaction ~ Days + (1 + Days | Subject)", data).fit("reml").anova(without)
+    statistic, p, error = found.loc["larger", ["statistic", "p_value", "mc_error"]]
+    assert 0.1 * chi2.sf(statistic, 3) < p < chi2.sf(statistic, 3)
+    assert error < 0.1 * p
+
+
 @pytest.mark.filterwarnings("ignore::glmm_bayes.errors.SingularFitWarning")
 def test_compound_symmetry_has_two_edges():
     """

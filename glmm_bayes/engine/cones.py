@@ -37,16 +37,18 @@ def cone_gains(u: np.ndarray, precision: np.ndarray, sizes: Sequence[int]) -> np
     scale = _units(np.linalg.inv(precision), sizes)
     u, S = u / scale, precision * np.outer(scale, scale)
     step = 1 / np.linalg.eigvalsh(S)[-1]
-    v = ahead = _projected(u, sizes)
-    momentum = 1.0
+    v = _projected(u, sizes)
+    ahead, left, momentum = v, np.arange(len(u)), 1.0
     for _ in range(STEPS):
-        moved = _projected(ahead - step * (ahead - u) @ S, sizes)
+        moved = _projected(ahead - step * (ahead - u[left]) @ S, sizes)
         faster = 0.5 * (1 + np.sqrt(1 + 4 * momentum**2))
-        change = moved - v
+        change = moved - v[left]
         ahead = moved + (momentum - 1) / faster * change
-        v, momentum = moved, faster
-        if np.abs(change).max(initial=0.0) < CLOSE:
+        v[left], momentum = moved, faster
+        going = np.abs(change).max(axis=1) >= CLOSE
+        if not going.any():
             break
+        left, ahead = left[going], ahead[going]
     rest = u - v
     whole = np.einsum("si,ij,sj->s", u, S, u)
     return np.maximum(whole - np.einsum("si,ij,sj->s", rest, S, rest), 0.0)

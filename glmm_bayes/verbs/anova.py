@@ -51,7 +51,7 @@ def anova(
         other numbers at zero. 2: beside the terms that do not hold it, averaged as the rows are.
     nsim
         Draws: of responses for `"bootstrap"`, by default 1000; of the null distribution for
-        `"lrt"`, where it has no closed form, by default 20,000.
+        `"lrt"`, where it has no closed form, by default 5000.
     seed
         Makes draws reproducible; by default that of the fit.
 
