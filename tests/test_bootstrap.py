@@ -425,6 +425,12 @@ def test_what_cannot_be_is_refused(sleepstudy, cbpp):
     along = fitted("Reaction ~ Days + ar1(Days | Subject)", "sleepstudy")
     with pytest.raises(NotSupportedError, match="depend on each other; use kind='parametric'"):
         gb.bootstrap(along, seed=1, kind="semiparametric")
+    K = pd.DataFrame(np.eye(18), *2 * [pd.unique(sleepstudy.model.data["Subject"].astype(str))])
+    known = gb.Model(
+        "Reaction ~ Days + relmat(1 | Subject, K)", sleepstudy.model.data, context={"K": K}
+    ).fit("ml")
+    with pytest.raises(NotSupportedError, match="drawn twice cannot be two of them"):
+        gb.bootstrap(known, seed=1, kind="cases", **QUIET)
     with pytest.raises(DataError, match="clusters='herd' is for kind='cases'"):
         gb.bootstrap(cbpp, seed=1, clusters="herd")
     with pytest.raises(UnknownNameError, match="interval='bcaa' is not known"):

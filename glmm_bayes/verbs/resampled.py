@@ -192,6 +192,13 @@ class Clusters:
                 f"{name!r} is in the fixed part too, so that a level drawn twice cannot be two "
                 f"levels; use kind='parametric'."
             )
+        for term in model.design.terms:
+            named = term.level_structure.pairs is not None and not term.addressing.positions
+            if named and name in term.addressing.group.factors:
+                raise NotSupportedError(
+                    f"The levels of {term.text!r} are told apart by name, so that {name!r} drawn "
+                    f"twice cannot be two of them; use kind='parametric'."
+                )
         count = frame[name].nunique()
         if count < FEWEST:
             raise DataError(
