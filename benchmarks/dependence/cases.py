@@ -1,7 +1,10 @@
 """Models whose levels depend on each other, of any size, from a seed."""
 
+import os
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -85,6 +88,20 @@ def _areas(areas: int) -> Made:
     return Made(data, {"W": pd.DataFrame(edges, columns=["from", "to"])})
 
 
+def _scotland(districts: int) -> Made:
+    """Lip cancer in Scotland's districts: Clayton & Kaldor (1987), Biometrics 43, 671-681."""
+    import glmm_bayes as gb
+
+    folder = os.environ.get("GLMM_BAYES_DATA")
+    if folder is None:
+        sys.exit("GLMM_BAYES_DATA names no folder with scotlip_adjacency.csv")
+    data = gb.load_dataset("scotlip").assign(
+        x=lambda d: d["prop_ag"] / 10, e=lambda d: d["expected"]
+    )
+    W = pd.read_csv(Path(folder) / "scotlip_adjacency.csv")
+    return Made(data.rename(columns={"region": "area", "cases": "count"}), {"W": W})
+
+
 def _sites(sites: int) -> Made:
     """Counts at places of a unit square, under an exponential field of range 0.15."""
     rng = np.random.default_rng(SEED)
@@ -110,6 +127,9 @@ CASES = {
     "bym2, poisson": Case(
         "count ~ offset(log(e)) + x + bym2(1 | area, W)", "poisson", "areas",
         (64, 400, 3_025), _areas,
+    ),
+    "bym2, scotlip": Case(
+        "count ~ offset(log(e)) + x + bym2(1 | area, W)", "poisson", "districts", (56,), _scotland
     ),
     "field, poisson": Case(
         "count ~ x + exp(east + north | 1)", "poisson", "sites", (100, 400), _sites,
