@@ -99,6 +99,18 @@ def test_of_counts_it_is_the_ratio_of_evidences(counts, data):
     assert found.p < 6
 
 
+def test_levels_of_unreliable_weights_are_refitted(counts, data):
+    n = data["n"].to_numpy().reshape(6, 4)
+    first, found = counts.logo(), counts.logo(refit=True)
+    (bad,) = np.flatnonzero(first.pareto_k > first.good_k)
+    expected = counts_evidence(n) - counts_evidence(np.delete(n, bad, axis=0))
+    assert float(found.elpd_i[bad]) == pytest.approx(expected, abs=0.06)
+    assert found.pareto_k.max() < found.good_k
+    assert found.elpd == pytest.approx(float(found.elpd_i.sum()))
+    others = np.delete(np.arange(6), bad)
+    np.testing.assert_array_equal(found.elpd_i[others], first.elpd_i[others])
+
+
 def test_levels_rank_models(counts, data):
     fewer = gb.Model("n ~ 1", data, "poisson", priors={"beta[Intercept]": INTERCEPT})
     other = fewer.fit("posthoc", seed=1, draws=500, progressbar=False)

@@ -134,11 +134,11 @@ class PosteriorFit(Fit):
 
         return bayes_factor(self, other, draws=draws, seed=seed)
 
-    def logo(self, group: str | None = None) -> "ELPDData":
+    def logo(self, group: str | None = None, *, refit: bool = False) -> "ELPDData":
         """Leave out levels of a group, their effects integrated out: see `verbs.logo.logo`."""
         from glmm_bayes.verbs.logo import logo
 
-        return logo(self, group)
+        return logo(self, group, refit=refit)
 
     def waic(self) -> "ELPDData":
         """Compute the widely applicable information criterion: see `verbs.waic.waic`."""

@@ -1,5 +1,6 @@
 """Leave-one-group-out cross-validation, the group's effects integrated out."""
 
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
@@ -19,14 +20,14 @@ from glmm_bayes.modes.reading import read_rows
 from glmm_bayes.predictive import linear_predictor
 from glmm_bayes.residual import refuse_residual
 from glmm_bayes.terms import RandomTerm
-from glmm_bayes.verbs.elpd import ELPDDataLOGO
-from glmm_bayes.verbs.folds import Levels, levels_of
+from glmm_bayes.verbs.elpd import ELPDDataLOGO, log_mean, totals
+from glmm_bayes.verbs.folds import Levels, levels_of, without
 
 ROOM = 1_000_000  # numbers of an array, draws by rows by effects
 CELLS = 1_000_000  # draws times rows: beyond, evenly spaced draws are taken
 
 
-def logo(fit: PosteriorFit, group: str | None = None) -> ELPDDataLOGO:
+def logo(fit: PosteriorFit, group: str | None = None, *, refit: bool = False) -> ELPDDataLOGO:
     """
     Estimate by importance sampling how well each level of a group is predicted from the others.
 
@@ -35,6 +36,9 @@ def logo(fit: PosteriorFit, group: str | None = None) -> ELPDDataLOGO:
     group
         A group of the model, or a column of the data; may be left out where the model has one
         group.
+    refit
+        Whether the model is fitted again without each level whose Pareto k is too large; its k is
+        then 0.
 
     Returns
     -------
@@ -55,8 +59,7 @@ def logo(fit: PosteriorFit, group: str | None = None) -> ELPDDataLOGO:
     Warns
     -----
     UserWarning
-        By ArviZ, where a level is too influential (large Pareto k) for the estimate to be trusted:
-        `kfold(group=…)` refits without.
+        By ArviZ, where a level is too influential (large Pareto k) for the estimate to be trusted.
 
     Notes
     -----
@@ -82,7 +85,26 @@ def logo(fit: PosteriorFit, group: str | None = None) -> ELPDDataLOGO:
             "log_likelihood": xr.Dataset({"y": (list(coords), shaped)}, coords),
         }
     )
-    return ELPDDataLOGO(**vars(az.loo(tree, pointwise=True)))
+    with warnings.catch_warnings():
+        if refit:
+            warnings.simplefilter("ignore", UserWarning)
+        found = ELPDDataLOGO(**vars(az.loo(tree, pointwise=True)))
+    return _refitted(fit, levels, found, log_mean(values)) if refit else found
+
+
+def _refitted(
+    fit: PosteriorFit, levels: Levels, found: ELPDDataLOGO, lpd: np.ndarray
+) -> ELPDDataLOGO:
+    """Predict the levels whose weights are not reliable from fits without them."""
+    elpd, k = found.elpd_i.copy(), found.pareto_k.copy()
+    options = {**fit.options, **({"progressbar": False} if "progressbar" in fit.options else {})}
+    for g in map(int, np.flatnonzero(k.to_numpy() > found.good_k)):
+        again = without(fit.model, levels.of == g).fit(fit.method, seed=fit.seed, **options)
+        draws = _thinned(again.draws, fit.model.nobs)
+        elpd[g] = log_mean(integrated(fit.model, draws, levels, seed=fit.seed, only=g))[0]
+        k[g] = 0.0
+    whole = totals(elpd, elpd.copy(data=lpd - elpd.to_numpy()))
+    return ELPDDataLOGO(**{**vars(found), **whole, "pareto_k": k, "warning": False})
 
 
 def _chosen(model: Model, group: str | None) -> tuple[Levels, str]:
@@ -107,9 +129,11 @@ def _thinned(draws: Draws, n: int) -> Draws:
     return Draws(found.beta, found.constants, found.theta, found.effects, draws.chains)
 
 
-def integrated(model: Model, draws: Draws, levels: Levels, *, seed: int) -> np.ndarray:
+def integrated(
+    model: Model, draws: Draws, levels: Levels, *, seed: int, only: int | None = None
+) -> np.ndarray:
     """
-    Give the log density `(S, G)` of each level's rows, its effects integrated out.
+    Give the log density `(S, G)` of each level's rows, or of one's, its effects integrated out.
 
     Raises
     ------
@@ -123,14 +147,15 @@ def integrated(model: Model, draws: Draws, levels: Levels, *, seed: int) -> np.n
     }
     base = _predictors(model, draws, kept)
     Lambdas = [factors(term, draws.theta) for term in nested]
-    exact, found = is_marginally_normal(model), np.empty((draws.size, len(levels.names)))
+    which = range(len(levels.names)) if only is None else (only,)
+    exact, found = is_marginally_normal(model), np.empty((draws.size, len(which)))
     with one_thread(), np.errstate(all="ignore"):
-        for g in range(len(levels.names)):
+        for column, g in enumerate(which):
             rows, rng = np.flatnonzero(levels.of == g), np.random.default_rng([seed, g])
             part = _Part(model, [term.take(rows) for term in nested], rows)
             for at in part.pieces(draws.size):
                 apart = part.apart(base[:, at][:, :, rows], [L[at] for L in Lambdas])
-                found[at, g] = apart.log_integrals(rng, exact=exact)
+                found[at, column] = apart.log_integrals(rng, exact=exact)
     return found
 
 
