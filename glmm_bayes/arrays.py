@@ -66,6 +66,7 @@ NUMPY = SimpleNamespace(
     softplus=lambda x: np.logaddexp(0, x),
     where=np.where,
     clip=np.clip,
+    unrounded=lambda p: p,
     stack=np.stack,
     concatenate=np.concatenate,
     eye=np.eye,
@@ -84,6 +85,7 @@ NUMPY = SimpleNamespace(
 def graph() -> Any:
     """Give the same functions for PyTensor's graphs; imports PyTensor when it is first called."""
     import pytensor.tensor as pt
+    from pytensor.gradient import disconnected_grad
 
     def inverse(K: Any) -> tuple[Any, Any]:
         lower = pt.linalg.cholesky(K)
@@ -101,6 +103,19 @@ def graph() -> Any:
             "PyTensor has no slopes of Bessel functions, so that there is no model.pymc with this "
             "smoothness: take nu = 0.5, 1.5 or 2.5; the other methods can do without."
         )
+
+    def clip(x: Any, low: float, high: float) -> Any:
+        # With the slopes of x: beyond an end, where it is rounded, they say where to go. Not
+        # PyTensor's clip, the third derivatives of which are wrong in 3.3.
+        rise = x - disconnected_grad(x)
+        found = pt.switch(x < low, low + rise, pt.switch(x > high, high + rise, x))
+        found.tag.unclipped = x
+        return found
+
+    def unrounded(p: Any) -> Any:
+        x = getattr(getattr(p, "tag", None), "unclipped", None)
+        logistic = x is not None and x.owner is not None and x.owner.op == pt.sigmoid
+        return x if logistic else p
 
     def put_at(x: np.ndarray, at: np.ndarray, part: Any) -> Any:
         # PyTensor 3.3 takes wrong slopes where set_subtensor and inc_subtensor are fused.
@@ -125,7 +140,8 @@ def graph() -> Any:
         gammaln=pt.gammaln,
         softplus=pt.softplus,
         where=pt.switch,
-        clip=pt.clip,
+        clip=clip,
+        unrounded=unrounded,
         stack=pt.stack,
         concatenate=pt.concatenate,
         eye=pt.eye,

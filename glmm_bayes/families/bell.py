@@ -84,7 +84,7 @@ BELL = add_family(
         parameters=(MU,),
         distribution=Stated(
             "Bell",
-            opaque("Bell", lambda y, trials, p: _core(y, trials, p) + _constant(y), ["mu"]),
+            opaque("Bell", lambda y, trials, p: _core(y, trials, p) + _constant(y), ["mu"], ["mu"]),
             _bell,
             discrete=True,
         ),

@@ -19,7 +19,14 @@ from glmm_bayes.families.family import (
     whole,
 )
 from glmm_bayes.families.links import LINKS, UNIT
-from glmm_bayes.families.special import digamma_rising, log_rising, logistic, softplus
+from glmm_bayes.families.special import (
+    digamma_rising,
+    log_rising,
+    logistic,
+    rising_on_graph,
+    softplus,
+)
+from glmm_bayes.families.stated import Stated, stated_arguments
 
 type Function = Callable[[Array], Array]
 
@@ -142,7 +149,8 @@ BERNOULLI = add_family(
         compiled="bernoulli",
         parameters=(MU,),
         distribution="Bernoulli",
-        arguments=lambda p, trials, xp: {"p": p["mu"]},
+        # Of a logistic function PyTensor takes the logarithms of both sides without rounding.
+        arguments=lambda p, trials, xp: {"p": xp.unrounded(p["mu"])},
         numeric=lambda p, trials: scipy_stats().bernoulli(p["mu"]),
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["mu"] * (1 - p["mu"]),
@@ -167,7 +175,7 @@ BINOMIAL = add_family(
         compiled="binomial",
         parameters=(MU,),
         distribution="Binomial",
-        arguments=lambda p, trials, xp: {"n": trials, "p": p["mu"]},
+        arguments=lambda p, trials, xp: {"n": trials, "p": xp.unrounded(p["mu"])},
         numeric=lambda p, trials: scipy_stats().binom(np.asarray(trials, int), p["mu"]),
         mean=lambda p: p["mu"],
         variance=lambda p, trials: trials * p["mu"] * (1 - p["mu"]),
@@ -192,6 +200,21 @@ def _beta_binomial_core(y: Array, trials: Any, params: Params) -> Array:
     return log_rising(y, a) + log_rising(trials - y, b) - log_rising(trials, params["phi"])
 
 
+def _beta_binomial_on_graph(value: Any, p: Params, trials: Any) -> Any:
+    import pytensor.tensor as pt
+
+    y, n = value.astype("float64"), pt.as_tensor(trials).astype("float64")
+    a, b = _shapes(p)
+    # Not n - y, whose terms PyTensor would add to b one by one.
+    lost = pt.switch(n > y, n - y, 0.0)
+    rises = rising_on_graph(y, a) + rising_on_graph(lost, b) - rising_on_graph(n, p["phi"])
+    return rises + pt.gammaln(n + 1) - pt.gammaln(y + 1) - pt.gammaln(n - y + 1)
+
+
+def _beta_binomial_numeric(p: Params, trials: Any) -> Any:
+    return scipy_stats().betabinom(np.asarray(trials, int), *_shapes(p))
+
+
 def _beta_binomial_score(y: Array, trials: Any, params: Params) -> dict[str, Array]:
     mu, phi = params["mu"], params["phi"]
     a, b = _shapes(params)
@@ -205,13 +228,12 @@ BETA_BINOMIAL = add_family(
         name="beta_binomial",
         compiled="beta_binomial",
         parameters=(MU, shape("phi")),
-        distribution="BetaBinomial",
-        arguments=lambda p, trials, xp: {
-            "n": trials,
-            "alpha": p["mu"] * p["phi"],
-            "beta": (1 - p["mu"]) * p["phi"],
-        },
-        numeric=lambda p, trials: scipy_stats().betabinom(np.asarray(trials, int), *_shapes(p)),
+        # PyMC's own takes differences of its largest terms where phi is large.
+        distribution=Stated(
+            "BetaBinomial", _beta_binomial_on_graph, _beta_binomial_numeric, discrete=True
+        ),
+        arguments=stated_arguments,
+        numeric=_beta_binomial_numeric,
         mean=lambda p: p["mu"],
         variance=lambda p, trials: (
             trials * p["mu"] * (1 - p["mu"]) * (1 + (trials - 1) / (1 + p["phi"]))

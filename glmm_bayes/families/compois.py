@@ -90,7 +90,10 @@ COMPOIS = add_family(
         name="compois",
         parameters=(MU, shape("phi")),
         distribution=Stated(
-            "COMPoisson", opaque("COMPoisson", _core, ["mu", "phi"]), _compois, discrete=True
+            "COMPoisson",
+            opaque("COMPoisson", _core, ["mu", "phi"], ["mu", "phi"]),
+            _compois,
+            discrete=True,
         ),
         arguments=stated_arguments,
         numeric=_compois,

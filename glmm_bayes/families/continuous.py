@@ -5,10 +5,12 @@ from typing import Any
 import numpy as np
 from scipy.special import digamma, gammaln
 
+from glmm_bayes.arrays import NUMPY, graph
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, within
 from glmm_bayes.families.incomplete import beta_variable, plain, student_tails
 from glmm_bayes.families.links import POSITIVE, REAL, UNIT
-from glmm_bayes.families.special import digamma_rising, log_peak, log_rising
+from glmm_bayes.families.special import digamma_rising, log_peak, log_rising, rising_on_graph
+from glmm_bayes.families.stated import Stated, stated_arguments
 from glmm_bayes.families.summed import by_arrays
 from glmm_bayes.families.tails import (
     gamma_tails,
@@ -25,6 +27,7 @@ SHAPE_LINKS = ("log", "identity", "softplus", "sqrt")
 SHAPE_PRIOR = Prior("InverseGamma", alpha=0.4, beta=0.3)
 HALF_LOG_2PI = 0.5 * np.log(2 * np.pi)
 FAR_OUT = 1e10
+NORMAL = np.float64(1e150)  # degrees of freedom, and their products are numbers
 
 any_number = within(-np.inf, np.inf, "values must be finite numbers")
 positive = within(0.0, np.inf, "values must be positive")
@@ -89,6 +92,21 @@ def _student_core(y: Array, trials: Array | None, params: Params) -> Array:
     return scale - (nu + 1) * np.where(far, log_r, 0.5 * np.log1p(r * r / nu))
 
 
+def _student_on_graph(y: Any, p: Params, trials: Any) -> Any:
+    xp, sigma, gap = graph(), p["sigma"], y - p["mu"]
+    nu = xp.where(p["nu"] < NORMAL, p["nu"], NORMAL)
+    far = abs(gap) > FAR_OUT * sigma * xp.sqrt(nu)
+    log_r = xp.log(abs(xp.where(far, gap, 1.0))) - xp.log(sigma) - 0.5 * xp.log(nu)
+    r = xp.where(far, 0.0, gap) / sigma
+    bent = xp.where(far, log_r, 0.5 * xp.log1p(r * r / nu))
+    scale = rising_on_graph(0.5, nu / 2) - 0.5 * xp.log(nu * np.pi) - xp.log(sigma)
+    return scale - (nu + 1) * bent
+
+
+def _student_numeric(p: Params, trials: Any) -> Any:
+    return scipy_stats().t(p["nu"], p["mu"], p["sigma"])
+
+
 def _student_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
     nu, sigma = params["nu"], params["sigma"]
     r = (y - params["mu"]) / sigma
@@ -113,9 +131,10 @@ STUDENT = add_family(
                 Prior("Truncated", dist=Prior("Gamma", alpha=2.0, beta=0.1), lower=1.0),
             ),
         ),
-        distribution="StudentT",
-        arguments=lambda p, trials, xp: {"nu": p["nu"], "mu": p["mu"], "sigma": p["sigma"]},
-        numeric=lambda p, trials: scipy_stats().t(p["nu"], p["mu"], p["sigma"]),
+        # PyMC's own squares 1 / sigma.
+        distribution=Stated("StudentT", _student_on_graph, _student_numeric, discrete=False),
+        arguments=stated_arguments,
+        numeric=_student_numeric,
         mean=lambda p: p["mu"],
         variance=lambda p, trials: np.where(
             p["nu"] > 2, p["sigma"] ** 2 * p["nu"] / np.maximum(p["nu"] - 2, 1e-300), np.inf
@@ -166,11 +185,11 @@ def gamma_core(y: Array, trials: Array | None, params: Params) -> Array:
     return a * _bent(np.log(y) - np.log(mu), (y - mu) / mu) + log_peak(a)
 
 
-def _bent(log_ratio: Any, gap: Any) -> Any:
+def _bent(log_ratio: Any, gap: Any, xp: Any = NUMPY) -> Any:
     """Give log(1 + gap) - gap, with the logarithm where that is not near 0."""
     # Near the mean the difference of the two is all that is left of them.
-    near = np.log1p(np.maximum(gap, -0.5))
-    return np.where(np.abs(gap) < 0.5, near, log_ratio) - gap
+    near = xp.log1p(xp.where(gap < -0.5, -0.5, gap))
+    return xp.where(abs(gap) < 0.5, near, log_ratio) - gap
 
 
 def _gamma_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
@@ -253,6 +272,16 @@ def _weibull_core(y: Array, trials: Array | None, params: Params) -> Array:
     return np.log(a) + a * log_t - np.exp(a * log_t)
 
 
+def _weibull_on_graph(y: Any, p: Params, trials: Any) -> Any:
+    xp, a = graph(), p["alpha"]
+    log_t = xp.log(y) - xp.log(p["mu"]) + xp.gammaln(1 + 1 / a)
+    return xp.log(a) + a * log_t - xp.exp(a * log_t) - xp.log(y)
+
+
+def _weibull_numeric(p: Params, trials: Any) -> Any:
+    return scipy_stats().weibull_min(p["alpha"], scale=_weibull_scale(p))
+
+
 def _weibull_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
     a = params["alpha"]
     log_t = np.log(y) - np.log(params["mu"]) + gammaln(1 + 1 / a)
@@ -274,12 +303,10 @@ WEIBULL = add_family(
     Family(
         name="weibull",
         parameters=(Parameter("mu", "log", POSITIVE_LINKS, POSITIVE), shape("alpha")),
-        distribution="Weibull",
-        arguments=lambda p, trials, xp: {
-            "alpha": p["alpha"],
-            "beta": p["mu"] / xp.exp(xp.gammaln(1 + 1 / p["alpha"])),
-        },
-        numeric=lambda p, trials: scipy_stats().weibull_min(p["alpha"], scale=_weibull_scale(p)),
+        # PyMC's own is of a scale that may be more than a number.
+        distribution=Stated("Weibull", _weibull_on_graph, _weibull_numeric, discrete=False),
+        arguments=stated_arguments,
+        numeric=_weibull_numeric,
         mean=lambda p: p["mu"],
         variance=lambda p, trials: (
             p["mu"] ** 2 * np.expm1(gammaln(1 + 2 / p["alpha"]) - 2 * gammaln(1 + 1 / p["alpha"]))
@@ -293,13 +320,17 @@ WEIBULL = add_family(
 )
 
 
-def _beta_core(y: Array, trials: Array | None, params: Params) -> Array:
+def _beta(y: Any, params: Params, xp: Any) -> Any:
     # With Gamma(x) by its peak, two gammas less the one of their sum: no large terms cancel.
     mu, phi = params["mu"], params["phi"]
-    a, b, log_y, log_rest = mu * phi, (1 - mu) * phi, np.log(y), np.log1p(-y)
-    left = a * _bent(log_y - np.log(mu), (y - mu) / mu) + log_peak(a)
-    right = b * _bent(log_rest - np.log1p(-mu), (mu - y) / (1 - mu)) + log_peak(b)
-    return left + right - log_peak(phi) - log_y - log_rest
+    a, b, log_y, log_rest = mu * phi, (1 - mu) * phi, xp.log(y), xp.log1p(-y)
+    left = a * _bent(log_y - xp.log(mu), (y - mu) / mu, xp) + log_peak(a, xp)
+    right = b * _bent(log_rest - xp.log1p(-mu), (mu - y) / (1 - mu), xp) + log_peak(b, xp)
+    return left + right - log_peak(phi, xp) - log_y - log_rest
+
+
+def _beta_numeric(p: Params, trials: Any) -> Any:
+    return scipy_stats().beta(p["mu"] * p["phi"], (1 - p["mu"]) * p["phi"])
 
 
 def _beta_score(y: Array, trials: Array | None, params: Params) -> dict[str, Array]:
@@ -314,15 +345,15 @@ BETA = add_family(
         name="beta",
         compiled="beta",
         parameters=(Parameter("mu", "logit", UNIT_LINKS, UNIT), shape("phi")),
-        distribution="Beta",
-        arguments=lambda p, trials, xp: {
-            "alpha": p["mu"] * p["phi"],
-            "beta": (1 - p["mu"]) * p["phi"],
-        },
-        numeric=lambda p, trials: scipy_stats().beta(p["mu"] * p["phi"], (1 - p["mu"]) * p["phi"]),
+        # PyMC's own loses the digits of a density whose precision is large.
+        distribution=Stated(
+            "Beta", lambda y, p, trials: _beta(y, p, graph()), _beta_numeric, discrete=False
+        ),
+        arguments=stated_arguments,
+        numeric=_beta_numeric,
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["mu"] * (1 - p["mu"]) / (1 + p["phi"]),
-        core=_beta_core,
+        core=lambda y, trials, p: _beta(y, p, NUMPY),
         score=_beta_score,
         tails=by_arrays(
             "beta",

@@ -1,16 +1,18 @@
 """Families of counts without an upper bound."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
 from scipy.special import gammaln, xlog1py, xlogy
 
+from glmm_bayes.arrays import graph
 from glmm_bayes.families.continuous import POSITIVE_LINKS, scipy_stats, shape
 from glmm_bayes.families.family import Array, Family, Natural, Parameter, Params, add_family, counts
 from glmm_bayes.families.incomplete import count_tails
 from glmm_bayes.families.links import POSITIVE
-from glmm_bayes.families.special import digamma_rising, log_rising
+from glmm_bayes.families.special import digamma_rising, log_rising, rising_on_graph
+from glmm_bayes.families.stated import Stated, stated_arguments
 from glmm_bayes.families.summed import by_arrays
 from glmm_bayes.families.tails import gamma_tails, hazard_tails
 
@@ -81,6 +83,30 @@ def _negbinomial(mu: Any, alpha: Any) -> Any:
     return scipy_stats().nbinom(alpha, alpha / (alpha + mu))
 
 
+def on_graph(
+    over: Callable[[Params], Any], size: Callable[[Params], Any], numeric: Callable[..., Any]
+) -> Stated:
+    """
+    Make a negative binomial for PyMC, whose own takes differences of large terms.
+
+    Parameters
+    ----------
+    over
+        On the graph, the log of the mean over the size, of a family's parameters.
+    size
+        On the graph, the size, or alpha.
+    """
+
+    def logp(value: Any, p: Params, trials: Any) -> Any:
+        import pytensor.tensor as pt
+
+        y, a, excess = value.astype("float64"), size(p), over(p)
+        rest = a * pt.softplus(excess) + y * pt.softplus(-excess)
+        return rising_on_graph(y, a) - rest - pt.gammaln(y + 1)
+
+    return Stated("NegativeBinomial", logp, numeric, discrete=True)
+
+
 def _negbinomial_deviance(y: Array, trials: Array | None, p: Params) -> Array:
     mu, a = p["mu"], p["alpha"]
     return 2 * (xlogy(y, y / mu) - (y + a) * np.log((y + a) / (mu + a)))
@@ -91,8 +117,12 @@ NEGBINOMIAL = add_family(
         name="negbinomial",
         compiled="negbinomial",
         parameters=(MU, shape("alpha")),
-        distribution="NegativeBinomial",
-        arguments=lambda p, trials, xp: {"mu": p["mu"], "alpha": p["alpha"]},
+        distribution=on_graph(
+            lambda p: graph().log(p["mu"]) - graph().log(p["alpha"]),
+            lambda p: p["alpha"],
+            lambda p, trials: _negbinomial(p["mu"], p["alpha"]),
+        ),
+        arguments=stated_arguments,
         numeric=lambda p, trials: _negbinomial(p["mu"], p["alpha"]),
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["mu"] + p["mu"] ** 2 / p["alpha"],
@@ -127,8 +157,12 @@ NBINOM1 = add_family(
         name="nbinom1",
         compiled="nbinom1",
         parameters=(MU, shape("phi")),
-        distribution="NegativeBinomial",
-        arguments=lambda p, trials, xp: {"mu": p["mu"], "alpha": p["mu"] / p["phi"]},
+        distribution=on_graph(
+            lambda p: graph().log(p["phi"]),
+            lambda p: p["mu"] / p["phi"],
+            lambda p, trials: _negbinomial(**_nb1(p)),
+        ),
+        arguments=stated_arguments,
         numeric=lambda p, trials: _negbinomial(**_nb1(p)),
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["mu"] * (1 + p["phi"]),

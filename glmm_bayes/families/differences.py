@@ -106,7 +106,7 @@ SKELLAM = add_family(
         name="skellam",
         parameters=(Parameter("mu", "identity", ("identity",), REAL), shape("phi")),
         distribution=Stated(
-            "Skellam", opaque("Skellam", _log_mass, ["mu", "phi"]), _skellam, discrete=True
+            "Skellam", opaque("Skellam", _log_mass, ["mu", "phi"], ["phi"]), _skellam, discrete=True
         ),
         arguments=stated_arguments,
         numeric=_skellam,

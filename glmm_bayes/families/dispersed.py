@@ -9,7 +9,7 @@ from scipy.special import gammaincc, gammaln
 
 from glmm_bayes.arrays import NUMPY, graph
 from glmm_bayes.families.continuous import UNIT_LINKS, shape
-from glmm_bayes.families.counts import MU, NEGBINOMIAL
+from glmm_bayes.families.counts import MU, NEGBINOMIAL, on_graph
 from glmm_bayes.families.family import Array, Family, Parameter, Params, add_family, counts
 from glmm_bayes.families.incomplete import count_tails
 from glmm_bayes.families.links import UNIT
@@ -93,7 +93,12 @@ def _genpois_graph(y: Any, p: Params, trials: Any) -> Any:
     k = np.arange(SHORT + 1.0)
     terms = _genpois_raw(k, mu[..., None], root[..., None], xp) + stirling(k)
     short = pt.lt(root, 1) & pt.lt(_end(mu, root, xp), SHORT)
-    mass = pt.switch(short, pt.logsumexp(terms, axis=-1), 0.0)
+    rises = terms[..., 1:] - terms[..., :1]
+    # Beside a zero all others may be less than the last digit of 1.
+    rare = pt.max(rises, axis=-1) < 0
+    others = pt.sum(pt.exp(pt.switch(rare[..., None], rises, 0.0)), axis=-1)
+    total = pt.switch(rare, terms[..., 0] + pt.log1p(others), pt.logsumexp(terms, axis=-1))
+    mass = pt.switch(short, total, 0.0)
     whole = y.astype("float64")
     constant = whole * pt.log(pt.maximum(whole, 1.0)) - whole - pt.gammaln(whole + 1)
     return _genpois_raw(whole, mu, root, xp) - mass + constant
@@ -162,17 +167,28 @@ def _size(p: Params) -> Any:
     return p["mu"] * p["psi"] / (p["phi"] * p["psi"] + p["mu"])
 
 
+def _over(p: Params) -> Any:
+    """Give log(phi + mu / psi) on the graph."""
+    xp = graph()
+    log_phi = xp.log(p["phi"])
+    return log_phi + xp.softplus(xp.log(p["mu"]) - xp.log(p["psi"]) - log_phi)
+
+
 def _as_negbinomial(p: Params) -> Params:
     return {"mu": p["mu"], "alpha": _size(p)}
+
+
+def _nbinom12(p: Params, trials: Any) -> Any:
+    return NEGBINOMIAL.numeric(_as_negbinomial(p), trials)  # type: ignore[misc]
 
 
 NBINOM12 = add_family(
     Family(
         name="nbinom12",
         parameters=(MU, shape("phi"), shape("psi")),
-        distribution="NegativeBinomial",
-        arguments=lambda p, trials, xp: dict(_as_negbinomial(p)),
-        numeric=lambda p, trials: NEGBINOMIAL.numeric(_as_negbinomial(p), trials),  # type: ignore[misc]
+        distribution=on_graph(_over, lambda p: p["mu"] * graph().exp(-_over(p)), _nbinom12),
+        arguments=stated_arguments,
+        numeric=_nbinom12,
         mean=lambda p: p["mu"],
         variance=lambda p, trials: p["mu"] * (1 + p["phi"] + p["mu"] / p["psi"]),
         core=lambda y, trials, p: NEGBINOMIAL.core(y, trials, _as_negbinomial(p)),  # type: ignore[misc]

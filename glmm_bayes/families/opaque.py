@@ -11,7 +11,10 @@ type Params = Mapping[str, Any]
 
 
 def opaque(
-    name: str, log_density: Callable[..., Any], names: Sequence[str]
+    name: str,
+    log_density: Callable[..., Any],
+    names: Sequence[str],
+    positive: Sequence[str] = (),
 ) -> Callable[[Any, Params, Any], Any]:
     """
     Give a log density for `Stated`, with its first derivatives by the parameters.
@@ -22,21 +25,31 @@ def opaque(
         `log_density(y, trials, params)`, pointwise, on arrays and on numbers with derivatives.
     names
         The parameters, in order.
+    positive
+        Those that are positive: the node is a function of their logarithms, by which a slope is a
+        number where by the parameter itself it is none.
     """
 
+    def by_coordinates(y: Any, trials: Any, values: Params) -> Any:
+        own = {n: np.exp(values[n]) if n in positive else values[n] for n in names}
+        return log_density(y, trials, own)
+
     def value(y: Any, *values: Any) -> Any:
-        return log_density(y, None, dict(zip(names, values, strict=True)))
+        return by_coordinates(y, None, dict(zip(names, values, strict=True)))
 
     def slope(k: int) -> Callable[..., Any]:
         def by(y: Any, *values: Any) -> Any:
-            score = forward_score(log_density, names, _refuse)
+            score = forward_score(by_coordinates, names, _refuse)
             return score(y, None, dict(zip(names, values, strict=True)))[names[k]]
 
         return by
 
     def logp(y: Any, params: Params, trials: Any) -> Any:
+        import pytensor.tensor as pt
+
         slopes = [slope(k) for k in range(len(names))]
-        return _node(name, value, slopes)(y, *(params[n] for n in names))
+        own = [pt.log(params[n]) if n in positive else params[n] for n in names]
+        return _node(name, value, slopes)(y, *own)
 
     return logp
 

@@ -23,6 +23,8 @@ from glmm_bayes.priors import Prior
 
 MU = Parameter("mu", "identity", REAL_LINKS, REAL)
 
+ALMOST_ALL = 40.0  # standard deviations, below which all of a normal variable is
+
 
 def _exgaussian(y: Any, p: Params, xp: Any) -> Any:
     sigma, nu = p["sigma"], p["nu"]
@@ -31,8 +33,10 @@ def _exgaussian(y: Any, p: Params, xp: Any) -> Any:
     q = r - rate
     left = q < 0
     # Each form is stable on its side of zero, where the other one's terms cancel or overflow.
-    near = log_mills(xp.where(left, q, 0.0), xp) - 0.5 * r * r
-    far = 0.5 * rate * rate - r * rate + xp.log_ndtr(xp.where(left, 0.0, q))
+    before, after = xp.where(left, r, 0.0), xp.where(left, 0.0, rate)
+    near = log_mills(xp.where(left, q, 0.0), xp) - 0.5 * before * before
+    share = xp.log_ndtr(xp.where(left, 0.0, xp.where(q < ALMOST_ALL, q, ALMOST_ALL)))
+    far = 0.5 * after * after - (y - p["mu"]) / nu - 1 + share
     return xp.where(left, near, far) - xp.log(nu)
 
 

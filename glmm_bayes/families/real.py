@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from scipy.special import gamma, log_ndtr
 
+from glmm_bayes.arrays import NUMPY, graph
 from glmm_bayes.families.continuous import (
     FAR_OUT,
     HALF_LOG_2PI,
@@ -18,6 +19,7 @@ from glmm_bayes.families.family import Array, Family, Parameter, Params, add_fam
 from glmm_bayes.families.incomplete import plain
 from glmm_bayes.families.links import REAL, UNIT
 from glmm_bayes.families.special import log1p_ratio, log_complement
+from glmm_bayes.families.stated import Stated, stated_arguments
 from glmm_bayes.families.summed import by_arrays, integrated
 from glmm_bayes.families.tails import hazard_tails
 from glmm_bayes.families.written import written
@@ -28,10 +30,9 @@ ROOT_2_PI = np.sqrt(2 / np.pi)
 
 
 def _skewed(p: Params, xp: Any) -> tuple[Any, Any]:
-    """Give location and scale of a skew normal variable of mean mu and standard deviation sigma."""
+    """Give -xi / omega at mu = 0, and omega: location and scale of a skew normal variable."""
     delta = ROOT_2_PI * p["alpha"] / xp.sqrt(1 + p["alpha"] ** 2)
-    omega = p["sigma"] / xp.sqrt(1 - delta**2)
-    return p["mu"] - omega * delta, omega
+    return delta, p["sigma"] / xp.sqrt(1 - delta**2)
 
 
 def _slant(y: Array) -> float:
@@ -44,20 +45,20 @@ def _slant(y: Array) -> float:
 
 
 def _skew_normal(y: Any, p: Params, xp: Any) -> Any:
-    xi, omega = _skewed(p, xp)
-    z = (y - xi) / omega
+    delta, omega = _skewed(p, xp)
+    z = (y - p["mu"]) / omega + delta
     tilt = xp.log_ndtr(p["alpha"] * z)
     return np.log(2.0) - HALF_LOG_2PI - xp.log(omega) - 0.5 * z * z + tilt
 
 
 def _skew_normal_numeric(p: Params, trials: Any) -> Any:
-    xi, omega = _skewed(p, np)
-    return scipy_stats().skewnorm(p["alpha"], xi, omega)
+    delta, omega = _skewed(p, np)
+    return scipy_stats().skewnorm(p["alpha"], p["mu"] - omega * delta, omega)
 
 
 def _skew_normal_tails(y: Array, p: Params) -> Any:
-    xi, omega = _skewed(p, np)
-    z, alpha = (y - xi) / omega, p["alpha"]
+    delta, omega = _skewed(p, np)
+    z, alpha = (y - p["mu"]) / omega + delta, p["alpha"]
 
     def log_density(z: Any) -> Any:
         return np.log(2.0) - HALF_LOG_2PI - 0.5 * z * z + log_ndtr(alpha * z)
@@ -190,9 +191,9 @@ def _tilted(p: Params) -> Any:
     )
 
 
-def _asymmetric_core(y: Array, trials: Array | None, p: Params) -> Array:
+def _asymmetric(y: Any, p: Params, xp: Any) -> Any:
     q, z = p["quantile"], (y - p["mu"]) / p["sigma"]
-    return np.log(q) + np.log1p(-q) - np.log(p["sigma"]) - z * np.where(z > 0, q, q - 1)
+    return xp.log(q) + xp.log1p(-q) - xp.log(p["sigma"]) - z * xp.where(z > 0, q, q - 1)
 
 
 def _asymmetric_score(y: Array, trials: Array | None, p: Params) -> dict[str, Array]:
@@ -220,12 +221,14 @@ ASYMMETRIC_LAPLACE = add_family(
                 Prior("Beta", alpha=1.0, beta=1.0),
             ),
         ),
-        distribution="AsymmetricLaplace",
-        arguments=lambda p, trials, xp: {
-            "kappa": xp.sqrt(p["quantile"] / (1 - p["quantile"])),
-            "mu": p["mu"],
-            "b": xp.sqrt(p["quantile"] * (1 - p["quantile"])) / p["sigma"],
-        },
+        # PyMC's own is of 1 / sigma times a ratio that may be more than a number.
+        distribution=Stated(
+            "AsymmetricLaplace",
+            lambda y, p, trials: _asymmetric(y, p, graph()),
+            lambda p, trials: _tilted(p),
+            discrete=False,
+        ),
+        arguments=stated_arguments,
         numeric=lambda p, trials: _tilted(p),
         mean=lambda p: (
             p["mu"] + p["sigma"] * (1 - 2 * p["quantile"]) / (p["quantile"] * (1 - p["quantile"]))
@@ -235,7 +238,7 @@ ASYMMETRIC_LAPLACE = add_family(
             * (1 - 2 * p["quantile"] * (1 - p["quantile"]))
             / (p["quantile"] * (1 - p["quantile"])) ** 2
         ),
-        core=_asymmetric_core,
+        core=lambda y, trials, p: _asymmetric(y, p, NUMPY),
         score=_asymmetric_score,
         tails=lambda y, p, xp: _kinked_tails(
             (y - p["mu"]) / p["sigma"], p["quantile"], 1 - p["quantile"], p["quantile"], xp

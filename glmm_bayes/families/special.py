@@ -14,6 +14,7 @@ type Array = np.ndarray | float
 
 LOG_HALF = -np.log(2.0)
 BEYOND = 1e50
+MANY = np.float64(1e150)
 LARGE = 1e3  # from here on three terms of Stirling's series are exact to 1e-11
 
 
@@ -40,7 +41,21 @@ def log_rising(y: Array, a: np.ndarray) -> np.ndarray:
     return np.where(a < LARGE, gammaln(near + y) - gammaln(near), series)
 
 
-def log_peak(a: np.ndarray) -> np.ndarray:
+def rising_on_graph(y: Any, a: Any) -> Any:
+    """Give `log_rising` of PyTensor's numbers."""
+    import pytensor.tensor as pt
+
+    y = pt.as_tensor(y)
+    # Squares of a number beyond would be none, and all but y log(a) is 0 long before.
+    far, near = pt.clip(a, LARGE, MANY), pt.switch(a < LARGE, a, LARGE)
+    tail = (1 / (far + y) - 1 / far) / 12
+    rest = (far + y - 0.5) * pt.log1p(y / far) - y + tail
+    log_a = pt.log(pt.switch(a < LARGE, LARGE, a))
+    found = pt.switch(a < LARGE, pt.gammaln(near + y) - pt.gammaln(near), rest + y * log_a)
+    return pt.switch(y > 0, found, 0.0)
+
+
+def log_peak(a: Any, xp: Any = NUMPY) -> Any:
     """
     Give a log(a) - a - log Gamma(a), a gamma density of shape a at its mean, times the mean.
 
@@ -49,10 +64,11 @@ def log_peak(a: np.ndarray) -> np.ndarray:
     By Stirling's series where a is large: the three terms themselves lose every digit of it.
     Abramowitz & Stegun (1964), 6.1.41.
     """
-    far, near = np.maximum(a, LARGE), np.minimum(a, LARGE)
+    small = a < LARGE
+    far, near = xp.where(small, LARGE, a), xp.where(small, a, LARGE)
     over = 1 / far
-    series = 0.5 * np.log(far / (2 * np.pi)) - (1 - over * over / 30) * over / 12
-    return np.where(a < LARGE, near * np.log(near) - near - gammaln(near), series)
+    series = 0.5 * xp.log(far / (2 * np.pi)) - (1 - over * over / 30) * over / 12
+    return xp.where(small, near * xp.log(near) - near - xp.gammaln(near), series)
 
 
 def digamma_rising(y: Array, a: np.ndarray) -> np.ndarray:
@@ -110,7 +126,13 @@ def log_mills(x: Any, xp: Any = NUMPY) -> Any:
         return next(_mills(x))
     import pytensor.tensor as pt
 
-    return xp.log(0.5 * pt.erfcx(-x / np.sqrt(2.0)))
+    # Far left the slope of the scaled function is what is left of two terms: Abramowitz & Stegun
+    # (1964), 7.1.23.
+    far = x < -70.0
+    near, t = pt.switch(far, -70.0, x), pt.switch(far, x, -70.0) / -np.sqrt(2.0)
+    u = 0.5 / t / t
+    series = pt.log1p(-u * (1 - 3 * u * (1 - 5 * u * (1 - 7 * u)))) - pt.log(t * np.sqrt(4 * np.pi))
+    return pt.switch(far, series, pt.log(0.5 * pt.erfcx(-near / np.sqrt(2.0))))
 
 
 def _mills_unit(x: Any) -> Any:
@@ -138,9 +160,17 @@ def log_bessel0(x: Any, xp: Any = NUMPY) -> Any:
         return x.compose(_bessel0(x.value), x.value) if isinstance(x, Taylor) else next(_bessel0(x))
     import pytensor.tensor as pt
 
-    return xp.log(pt.ive(0, x)) + x
+    far = x > 100.0
+    near, large = pt.switch(far, 1.0, x), pt.switch(far, x, 100.0)
+    over, series = 1 / large, 0.0
+    for c in BESSEL[::-1]:
+        series = (series + c) * over
+    log_scaled = pt.log1p(series) - 0.5 * pt.log(2 * np.pi * large)
+    return pt.switch(far, log_scaled, pt.log(pt.ive(0, near))) + x
 
 
+# Of I0 and of the ratio of I1 to it: Abramowitz & Stegun (1964), 9.7.1.
+BESSEL = (1 / 8, 9 / 128, 75 / 1024, 3675 / 32768, 59535 / 262144)
 BESSEL_RATIO = (-1 / 2, -1 / 8, -1 / 8, -25 / 128, -13 / 32, -1073 / 1024)
 
 
@@ -184,7 +214,9 @@ def log_complement(x: Any, xp: Any = NUMPY) -> Any:
         if isinstance(x, Taylor):
             return x.compose(_complement_slopes(x.value), np.expm1(x.value))
         return _complement(x)
-    return xp.where(x > LOG_HALF, xp.log(-xp.expm1(x)), xp.log1p(-xp.exp(x)))
+    near = x > LOG_HALF
+    small, large = xp.where(near, x, -1.0), xp.where(near, -1.0, x)
+    return xp.where(near, xp.log(-xp.expm1(small)), xp.log1p(-xp.exp(large)))
 
 
 def _complement(x: np.ndarray) -> np.ndarray:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 from scipy.special import expit
 
+from glmm_bayes.arrays import graph
 from glmm_bayes.families.atoms import Atom, Inflated, WithoutZero
 from glmm_bayes.families.continuous import UNIT_LINKS
 from glmm_bayes.families.family import (
@@ -210,7 +211,7 @@ def truncated(base: Family) -> Family:
 
         none = graph_logp(base, pt.zeros_like(value), params, trials)
         own = graph_logp(base, value, params, trials)
-        return pt.switch(pt.ge(value, 1), own - pt.log1mexp(none), -np.inf)
+        return pt.switch(pt.ge(value, 1), own - log_complement(none, graph()), -np.inf)
 
     return made(
         base,
