@@ -103,11 +103,10 @@ class Views:
         return replace(self, trials=parts[0], views=parts[1], weights=parts[2])
 
     def check_other_responses(self, name: str) -> None:
-        """Refuse to put other responses in these ones' place: NotSupportedError."""
-        raise NotSupportedError(
-            f"Other responses in place of {name!r} are not built for several at once: simulate "
-            f"with fit.simulate, and use fit.update(data=…)."
-        )
+        """Check each of the responses, as `View.check_other_responses`."""
+        for view in self.views:
+            if view is not None:
+                view.check_other_responses(name)
 
 
 def read_ends(kind: Array, y: Array, second: Array | None, name: str) -> tuple[Array, ...]:

@@ -474,7 +474,9 @@ def test_answers_of_one_response_ask_for_it(mixed):
     with pytest.raises(NotSupportedError, match="kind='param:mu_y1'"):
         mixed.slopes("x")
     with pytest.raises(NotSupportedError, match="is of one response"):
-        mixed.r2()
+        mixed.influence("g")
+    with pytest.raises(UnknownNameError, match="response='y1'"):
+        mixed.plot_effects("x")
 
 
 def test_errors_of_a_row_are_those_of_its_own_response_s_effects(data):

@@ -248,7 +248,12 @@ class LaplaceRefitter:
     @cached_property
     def laplace(self) -> Laplace:
         """The likelihood of the response that was fitted."""
-        return read_laplace(self.start.coordinates.model)
+        return read_laplace(self.start.coordinates.model, restricted=self.restricted)
+
+    @property
+    def means(self) -> slice:
+        """Where the coefficients stand in x that are integrated out where any are."""
+        return self.start.coordinates.means(self.laplace.means)
 
     @cached_property
     def x(self) -> np.ndarray:
@@ -261,7 +266,7 @@ class LaplaceRefitter:
         c, spread = self.start.coordinates, self.start.spread
         if not self.restricted:
             return axes_of(spread)
-        others = np.arange(c.coefficients[0].stop, c.size)
+        others = np.arange(self.means.stop, c.size)
         found = np.zeros((c.size, len(others)))
         found[others] = axes_of(spread[np.ix_(others, others)])
         return found
@@ -297,7 +302,7 @@ class LaplaceRefitter:
         integral = laplace if self.nagq == 1 else read_quadrature(model, laplace, self.nagq)
         penalty: Penalty | None = LogPrior(c) if self.penalised else None
         objective = LaplaceObjective(integral, c, self.restricted, penalty)
-        objective.gamma = self.x[c.coefficients[0]]
+        objective.gamma = self.x[self.means]
         return objective
 
     def _alone(self, y: np.ndarray) -> tuple[np.ndarray, float, bool]:
@@ -309,7 +314,7 @@ class LaplaceRefitter:
             return np.full_like(x, np.nan), np.nan, False
         if self.restricted:
             x = x.copy()
-            x[c.coefficients[0]] = objective.gamma
+            x[self.means] = objective.gamma
         return x, objective.last.value, _settled(self.axes.T @ slope, inverse)
 
     def predictors(self, model: Model, x: np.ndarray) -> np.ndarray:

@@ -302,7 +302,8 @@ class _Shaped:
 
 def laplace_many(refitter: "LaplaceRefitter") -> _Laplace | None:
     """Give what maximises for many other responses; None where the model is not for it."""
-    if refitter.start.coordinates.model.design.residual is not None:
+    model = refitter.start.coordinates.model
+    if model.design.residual is not None or model.family.responses is not None:
         return None
     found = grouped_rows(refitter.start.coordinates)
     return None if found is None else _Laplace(refitter, *found)

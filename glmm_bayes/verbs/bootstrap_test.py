@@ -135,7 +135,7 @@ def compare_by_bootstrap(
 
 def _check_nested(larger: ModeFit, smaller: ModeFit) -> None:
     ours, theirs = larger.model.design.response, smaller.model.design.response
-    if larger.nobs != smaller.nobs or not np.array_equal(ours.y, theirs.y):
+    if larger.nobs != smaller.nobs or not np.array_equal(ours.y, theirs.y, equal_nan=True):
         raise DataError("The two fits have different responses: fit both to the same rows.")
     if larger.model.family.name != smaller.model.family.name:
         raise DataError(

@@ -1,16 +1,19 @@
 """What verbs need of several responses: which one is asked for, and each on its own."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 import pandas as pd
 
+from glmm_bayes.design import Design
+from glmm_bayes.draws import Draws
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
-from glmm_bayes.families import Family
+from glmm_bayes.families import Family, Link
 from glmm_bayes.families.several import Part
 from glmm_bayes.model import Model
+from glmm_bayes.predictive import Effects, linear_predictor
 from glmm_bayes.registry import suggestion
 from glmm_bayes.response import Response
 from glmm_bayes.verbs.intervals import Scale
@@ -75,6 +78,63 @@ def refuse_several(model: Model, what: str, instead: str) -> None:
         raise NotSupportedError(
             f"{what} is of one response, but there are {', '.join(found.labels)}: {instead}."
         )
+
+
+@dataclass(frozen=True, eq=False)
+class Separate:
+    """
+    One response with draws of its own parameters, by its family's own names.
+
+    Attributes
+    ----------
+    label
+        What results call it; empty where it is the only one.
+    links
+        Of its parameters.
+    design
+        The rows that have it.
+    """
+
+    label: str
+    family: Family
+    links: Mapping[str, Link]
+    design: Design
+    draws: Draws
+
+    @classmethod
+    def of(cls, model: Model, draws: Draws) -> "list[Separate]":
+        """Take all responses of a model apart, or the only one."""
+        found = []
+        for part in model.observed:
+            links = {own: model.links[whole] for own, whole in part.names.items()}
+            beta, constants = (
+                {own: given[whole] for own, whole in part.names.items() if whole in given}
+                for given in (draws.beta, draws.constants)
+            )
+            own = replace(draws, beta=beta, constants=constants)
+            found.append(cls(part.label, part.family, links, part.design, own))
+        return found
+
+    def params(self, design: Design, effects: Effects) -> dict[str, np.ndarray]:
+        """Give the family's parameters on their own scale: `(S, n)`, or `(S, 1)` if constant."""
+        found = {name: value[:, None] for name, value in self.draws.constants.items()}
+        for name in design.predictors:
+            eta = linear_predictor(design, self.draws, effects, name)
+            found[name] = self.links[name].linkinv(eta)
+        return found
+
+
+def each_response(
+    model: Model, draws: Draws, answer: Callable[[Separate], pd.DataFrame]
+) -> pd.DataFrame:
+    """Put the tables of all responses together, of several with a column `response` in front."""
+    tables = []
+    for one in Separate.of(model, draws):
+        found = answer(one)
+        if one.label:
+            found.insert(0, "response", one.label)
+        tables.append(found)
+    return pd.concat(tables)
 
 
 @dataclass(frozen=True, eq=False)

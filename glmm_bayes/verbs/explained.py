@@ -6,18 +6,18 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
+from glmm_bayes.design import Design
+from glmm_bayes.draws import Draws
 from glmm_bayes.errors import NotSupportedError, UnknownNameError
 from glmm_bayes.fit import Fit
-from glmm_bayes.model import Model
-from glmm_bayes.predictive import CELLS, effects_for, in_rows, linear_predictor, parameters
+from glmm_bayes.predictive import CELLS, effects_for, in_rows, linear_predictor
 from glmm_bayes.registry import suggestion
-from glmm_bayes.verbs.by_response import refuse_several
+from glmm_bayes.terms import RandomTerm
+from glmm_bayes.verbs.by_response import Separate, each_response
 from glmm_bayes.verbs.intervals import LOGIT, table
 from glmm_bayes.verbs.marginal import all_factors, spread
 
 type Params = Mapping[str, np.ndarray]
-
-ALONE = "compare the parts in varcorr(), or fit one model for each response"
 
 
 def r2(fit: Fit, kind: str | None = None, *, level: float = 0.95) -> pd.DataFrame:
@@ -38,7 +38,8 @@ def r2(fit: Fit, kind: str | None = None, *, level: float = 0.95) -> pd.DataFram
     Returns
     -------
     DataFrame
-        `estimate, std_error, lower, upper` of `"marginal"` and `"conditional"`.
+        `estimate, std_error, lower, upper` of `"marginal"` and `"conditional"`; of several
+        responses for each, with a column `response`.
 
     Raises
     ------
@@ -59,39 +60,44 @@ def r2(fit: Fit, kind: str | None = None, *, level: float = 0.95) -> pd.DataFram
         raise UnknownNameError(
             f"There is no R squared of kind {kind!r}. {suggestion(kind, R_SQUARED)}"
         )
-    refuse_several(fit.model, "R squared", ALONE)
-    shares = R_SQUARED[kind](fit)
     index = pd.Index(["marginal", "conditional"], name="r2")
-    return table(fit, np.column_stack(shares), level, index, LOGIT)
+
+    def answer(one: Separate) -> pd.DataFrame:
+        return table(fit, np.column_stack(R_SQUARED[kind](one)), level, index, LOGIT)
+
+    return each_response(fit.model, _draws(fit), answer)
 
 
-def _gelman(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-    model = fit.model
-    if model.family.variance is None:
+def _draws(fit: Fit) -> Draws:
+    return fit.at_most(max(100, 4 * CELLS // fit.model.nobs))
+
+
+def _gelman(one: Separate) -> tuple[np.ndarray, np.ndarray]:
+    family, draws, whole = one.family, one.draws, one.design
+    if family.variance is None:
         raise NotSupportedError(
-            f"The family {model.family.name!r} states no variance, so there is no R squared; "
+            f"The family {family.name!r} states no variance, so there is no R squared; "
             f"give it `variance`, or compare fits by loo()."
         )
-    draws = fit.at_most(max(100, 4 * CELLS // model.nobs))
-    full, fixed = (np.empty((draws.size, model.nobs)) for _ in range(2))
+    full, fixed = (np.empty((draws.size, whole.n)) for _ in range(2))
     residual = np.zeros(draws.size)
-    for rows, design in in_rows(model.design, draws.size):
-        params = parameters(model, design, draws, draws.effects)
+    for rows, design in in_rows(whole, draws.size):
+        params = one.params(design, draws.effects)
         trials = design.response.trials
-        full[:, rows] = model.family.expectation(params)
+        full[:, rows] = family.expectation(params)
         kept = effects_for(design, draws, "population", None)
-        fixed[:, rows] = model.family.expectation(parameters(model, design, draws, kept))
+        fixed[:, rows] = family.expectation(one.params(design, kept))
         n = 1.0 if trials is None else np.maximum(trials, 1.0)
-        variance = model.family.variance(params, trials) / n**2
+        variance = family.variance(params, trials) / n**2
         residual += np.broadcast_to(variance, full[:, rows].shape).sum(axis=1)
-    residual /= model.nobs
+    residual /= whole.n
     total, population = full.var(axis=1), fixed.var(axis=1)
     between = (full - fixed).var(axis=1)
     return population / (population + between + residual), total / (total + residual)
 
 
-def _nakagawa(fit: Fit) -> tuple[np.ndarray, np.ndarray]:
-    found = _variances(fit)
+def _nakagawa(one: Separate) -> tuple[np.ndarray, np.ndarray]:
+    found = _variances(one)
     random = sum(found.groups.values(), np.zeros(len(found.residual)))
     whole = found.fixed + random + found.residual
     return found.fixed / whole, (found.fixed + random) / whole
@@ -110,7 +116,8 @@ def icc(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     Returns
     -------
     DataFrame
-        `estimate, std_error, lower, upper`, one row a group; with several groups, `"total"`.
+        `estimate, std_error, lower, upper`, one row a group; with several groups, `"total"`; of
+        several responses for each, with a column `response`.
 
     Raises
     ------
@@ -127,13 +134,24 @@ def icc(fit: Fit, *, level: float = 0.95) -> pd.DataFrame:
     for a log link the mean over the rows of log(1 + var(m) / m^2), m the row's expectation with
     the random effects averaged out, exp(eta + v/2).
     """
-    refuse_several(fit.model, "The intra-class correlation", ALONE)
-    groups = [term for term in fit.model.design.terms if not term.common]
-    if not any(g.param == "mu" for term in groups for g in term.loadings):
+    model = fit.model
+    if not any(_groups(part.design) for part in model.observed):
         raise NotSupportedError(
             "There is no random term in the mean, so no variance lies between groups; see r2()."
         )
-    found = _variances(fit)
+    return each_response(model, _draws(fit), lambda one: _correlations(fit, one, level))
+
+
+def _groups(design: Design) -> list[RandomTerm]:
+    """List the terms of groups that have effects in the mean."""
+    return [t for t in design.terms if not t.common and any(g.param == "mu" for g in t.loadings)]
+
+
+def _correlations(fit: Fit, one: Separate, level: float) -> pd.DataFrame:
+    """Tabulate those of one response: none where its mean has no effects."""
+    if not _groups(one.design):
+        return table(fit, np.empty((one.draws.size, 0)), level, pd.Index([], name="group"), LOGIT)
+    found = _variances(one)
     total = sum(found.groups.values(), np.zeros(len(found.residual)))
     shares = {name: value / (total + found.residual) for name, value in found.groups.items()}
     if len(shares) > 1:
@@ -151,23 +169,21 @@ class Variances:
     residual: np.ndarray
 
 
-def _variances(fit: Fit) -> Variances:
-    model = fit.model
-    own = _distribution_variance(model)
-    draws = fit.at_most(max(100, 4 * CELLS // model.nobs))
-    Lambda = all_factors(model.design, draws)
-    loaded = [t for t in model.design.terms if any(g.param == "mu" for g in t.loadings)]
-    groups = {term.label: np.zeros(draws.size) for term in loaded if not term.common}
-    residual, fixed = np.zeros(draws.size), np.empty((draws.size, model.nobs))
-    means = model.design.predictors["mu"].X.mean(axis=0)
-    for rows, design in in_rows(model.design, draws.size):
+def _variances(one: Separate) -> Variances:
+    draws, whole = one.draws, one.design
+    own = _distribution_variance(one)
+    Lambda = all_factors(whole, draws)
+    groups = {term.label: np.zeros(draws.size) for term in _groups(whole)}
+    residual, fixed = np.zeros(draws.size), np.empty((draws.size, whole.n))
+    means = whole.predictors["mu"].X.mean(axis=0)
+    for rows, design in in_rows(whole, draws.size):
         between = np.zeros((draws.size, design.n))
         for term in design.terms:
             if term.label in groups:
                 v = np.square(spread(term, "mu", Lambda[term.name])).sum(axis=2)
-                groups[term.label] += v.sum(axis=1) / model.nobs
+                groups[term.label] += v.sum(axis=1) / whole.n
                 between += v
-        params = parameters(model, design, draws, draws.effects)
+        params = one.params(design, draws.effects)
         kept = effects_for(design, draws, "population", None)
         eta = linear_predictor(design, draws, kept, "mu")
         # About the columns' means: a constant column then varies by nothing at all. What is
@@ -176,21 +192,21 @@ def _variances(fit: Fit) -> Variances:
         for term in (t for t in design.terms if t.name in kept):
             fixed[:, rows] += kept[term.name].reshape(draws.size, -1) @ term.Z("mu").T
         values = own(params, eta + 0.5 * between)
-        residual += np.broadcast_to(values, between.shape).sum(axis=1) / model.nobs
+        residual += np.broadcast_to(values, between.shape).sum(axis=1) / whole.n
     return Variances(fixed.var(axis=1, ddof=1), groups, residual)
 
 
 LATENT = {"logit": np.pi**2 / 3, "probit": 1.0, "cloglog": np.pi**2 / 6}
 
 
-def _distribution_variance(model: Model) -> Callable[[Params, np.ndarray], np.ndarray | float]:
+def _distribution_variance(one: Separate) -> Callable[[Params, np.ndarray], np.ndarray | float]:
     """Give the distribution's variance on the link scale, from the parameters and log m."""
-    if "mu" not in model.links:
+    if "mu" not in one.links:
         raise NotSupportedError(
-            f"The family {model.family.name!r} has several means, and no variance on a link's "
+            f"The family {one.family.name!r} has several means, and no variance on a link's "
             f"scale is known; compare fits by their AIC, or by loo()."
         )
-    family, link = model.family, model.links["mu"].name
+    family, link = one.family, one.links["mu"].name
     variance = family.variance
     if family.name in ("bernoulli", "binomial") and link in LATENT:
         return lambda params, log_m: LATENT[link]

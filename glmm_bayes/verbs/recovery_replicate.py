@@ -20,6 +20,7 @@ from glmm_bayes.residual_draws import fitted_residuals
 from glmm_bayes.verbs.intervals import IDENTITY
 from glmm_bayes.verbs.recovery_study import Study, outer_values
 from glmm_bayes.verbs.replicates import Parcel, silence
+from glmm_bayes.verbs.resampled import as_there
 
 LEVELS = (0.5, 0.8, 0.95)
 COLUMNS = (
@@ -118,10 +119,12 @@ def simulated(model: Model, truth: Draws, rng: np.random.Generator) -> tuple[np.
             y = responses(model, model.design, params, rng, residuals)[0].astype(float)
     except Exception as error:  # each family's generator has its own words for what is too large
         return none, f"the responses cannot be drawn: {error}"
-    if not np.isfinite(y).all():
+    there = y[~np.isnan(model.design.y)]
+    if not np.isfinite(there).all():
         return none, "a response is not finite"
-    if model.family.discrete and y.max() > LARGEST:
+    if model.family.discrete and there.max() > LARGEST:
         return none, f"a count is above {LARGEST:.0g}"
+    y = as_there(model, y)
     problem = model.family.problem(y, model.design.response.trials)
     if problem is not None:
         return none, f"the family {model.family.name!r} refuses a response: {problem[1]}"

@@ -8,9 +8,10 @@ import pandas as pd
 from glmm_bayes.data import read_columns
 from glmm_bayes.errors import DataError, NotSupportedError, UnknownNameError
 from glmm_bayes.fit import Fit
-from glmm_bayes.formula import plain_name
+from glmm_bayes.formula import Response, plain_name
 from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
+from glmm_bayes.verbs.by_response import trials_of_responses
 
 
 def update(fit: Fit, *, seed: int | None = None, **changes: Any) -> Fit:
@@ -52,7 +53,8 @@ def refit(fit: Fit, y: Any, *, seed: int | None = None) -> Fit:
     ----------
     y
         As many responses as the rows used, or as the user's data have; missing ones are left
-        out. With trials, counts of successes; of a two-level factor, levels or 0 and 1.
+        out. With trials, counts of successes; of a two-level factor, levels or 0 and 1. Of
+        several responses a table, one column each in their order, as `simulate` draws.
     seed
         As in `Model.fit`.
 
@@ -71,13 +73,10 @@ def refit(fit: Fit, y: Any, *, seed: int | None = None) -> Fit:
     response = model.formula.response
     if model.design.response.view is not None:
         model.design.response.view.check_other_responses(response.text)
-    name = plain_name(response.expression)
-    if name is None:
-        raise NotSupportedError(
-            f"The response {response.text!r} is computed from columns, so another one cannot be "
-            f"put in its place; use update(data=…)."
-        )
     values = np.asarray(y)
+    if model.family.responses is not None:
+        return _fitted_to(fit, _with_responses(model, values), seed)
+    name = _column_of(response)
     frame = _frame_for(model, values)
     levels = model.design.response.levels
     numeric = values.dtype.kind in "biuf"
@@ -93,9 +92,39 @@ def refit(fit: Fit, y: Any, *, seed: int | None = None) -> Fit:
         if len(frame) != model.nobs:
             raise DataError(f"Give {model.nobs} responses, as many as the rows used.")
         frame[failures] = trials - values
-    arguments = model_arguments(model) | {"data": frame}
+    return _fitted_to(fit, frame, seed)
+
+
+def _fitted_to(fit: Fit, frame: pd.DataFrame, seed: int | None) -> Fit:
+    arguments = model_arguments(fit.model) | {"data": frame}
     changed = Model(arguments.pop("formula"), arguments.pop("data"), **arguments)
     return changed.fit(fit.method, seed=seed, **fit.options)
+
+
+def _column_of(response: Response) -> str:
+    """Name the column that a response is."""
+    name = plain_name(response.expression)
+    if name is None:
+        raise NotSupportedError(
+            f"The response {response.text!r} is computed from columns, so another one cannot be "
+            f"put in its place; use update(data=…)."
+        )
+    return name
+
+
+def _with_responses(model: Model, values: np.ndarray) -> pd.DataFrame:
+    """Put several responses `(rows, R)` in the place of the model's."""
+    asked = [model.formula.response, *(response for response, _ in model.formula.beside)]
+    trials = trials_of_responses(model.design.response)
+    frame = _frame_for(model, values)
+    for r, response in enumerate(asked):
+        frame[_column_of(response)] = values[:, r]
+        failures = plain_name(response.failures) if response.failures else None
+        if failures is not None:
+            if len(frame) != model.nobs:
+                raise DataError(f"Give {model.nobs} responses, as many as the rows used.")
+            frame[failures] = trials[:, r] - values[:, r]
+    return frame
 
 
 def model_arguments(model: Model) -> dict[str, Any]:
@@ -114,14 +143,16 @@ def model_arguments(model: Model) -> dict[str, Any]:
 
 def _frame_for(model: Model, y: np.ndarray) -> pd.DataFrame:
     """Give the columns that the model uses, of as many rows as there are responses."""
-    rows = model.design.rows
-    if y.shape == (model.nobs,):
+    rows, beside = model.design.rows, model.design.y.shape[1:]
+    if model.family.responses is None:
+        beside = ()
+    if y.shape == (model.nobs, *beside):
         return rows.whole.copy()
-    if y.shape == (rows.total,):
+    if y.shape == (rows.total, *beside):
         return read_columns(model.data, list(rows.frame.columns), where="the formula")
     raise DataError(
         f"The new response has shape {y.shape}, but {model.nobs} rows were used of "
-        f"{rows.total}; give one number for each."
+        f"{rows.total}; give one number for each{' and response' if beside else ''}."
     )
 
 

@@ -74,7 +74,8 @@ class Source:
             params = parameters(model, model.design, draws, effects)
             if self.errors is None:
                 residuals = fitted_residuals(model, draws, rng)
-                return responses(model, model.design, params, rng, residuals).astype(float)
+                Y = responses(model, model.design, params, rng, residuals).astype(float)
+                return as_there(model, Y)
             e = rng.choice(self.errors, size=(size, model.design.n))
             eta = linear_predictor(model.design, draws, effects, "mu")
             return eta + params["sigma"] * e
@@ -86,6 +87,11 @@ class Source:
         if self.effects is None:
             return repeated_effects(term, self.estimates, size, rng)
         return self.effects[term.name][rng.integers(q, size=(size, q))]
+
+
+def as_there(model: Model, Y: np.ndarray) -> np.ndarray:
+    """Leave out of responses what the model's rows lack of several."""
+    return np.where(np.isnan(model.design.y), np.nan, Y)
 
 
 def reflated(b: np.ndarray, Lambda: np.ndarray) -> np.ndarray:
@@ -126,9 +132,10 @@ def problems_of(model: Model, Y: np.ndarray) -> list[str]:
     """Say of each of `(S, n)` responses why it cannot be fitted; an empty text if it can."""
     trials, found = model.design.response.trials, []
     for y in Y:
-        if not np.isfinite(y).all():
+        there = y[~np.isnan(model.design.y)]
+        if not np.isfinite(there).all():
             found.append("a response is not finite")
-        elif model.family.discrete and y.max() > LARGEST:
+        elif model.family.discrete and there.max() > LARGEST:
             found.append(f"a count is above {LARGEST:.0g}")
         else:
             problem = model.family.problem(y, trials)

@@ -1,6 +1,7 @@
 """Predictions along predictors, with their intervals and the data."""
 
 import textwrap
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,8 +11,9 @@ from matplotlib.figure import Figure
 
 from glmm_bayes.errors import DataError, UnknownNameError
 from glmm_bayes.fit import Fit
+from glmm_bayes.model import Model
 from glmm_bayes.registry import suggestion
-from glmm_bayes.verbs.by_response import refuse_several
+from glmm_bayes.verbs.by_response import Alone
 from glmm_bayes.verbs.datagrid import (
     categorical,
     fixed_variables,
@@ -49,6 +51,7 @@ def plot_effects(
     level: float = 0.95,
     points: bool = True,
     ax: Axes | None = None,
+    response: str | None = None,
 ) -> Figure:
     """
     Plot predictions along one predictor a panel, the others held.
@@ -70,6 +73,8 @@ def plot_effects(
         nearest curve.
     ax
         Draw on these axes; for a single term.
+    response
+        Of several responses the one that is predicted.
 
     Returns
     -------
@@ -78,11 +83,10 @@ def plot_effects(
         the line below says. Where positive data reach far above the curves, the vertical axis
         has a logarithmic scale, asinh if there are zeros.
     """
-    refuse_several(fit.model, "This figure", "plot predict(newdata, response=…) against newdata")
-    design = fit.model.design
+    chosen, design = Shown.of(fit.model, response), fit.model.design
     if groups not in GROUPS:
         raise UnknownNameError(f"groups={groups!r} is not known. {suggestion(groups, GROUPS)}")
-    terms = terms or tuple(v for v in fixed_variables(design) if v != by)
+    terms = terms or tuple(v for v in fixed_variables(design, chosen.main) if v != by)
     if not terms:
         raise DataError(
             f"The fixed part of {fit.model.formula.texts[0]!r} has no predictor to plot along."
@@ -100,10 +104,37 @@ def plot_effects(
         plain(ax)
         figure, flat = figure_of(ax), [ax]
     shown = [
-        _panel(fit, a, g, kind, groups, level, points) for a, g in zip(flat, grids, strict=False)
+        _panel(fit, chosen, a, g, kind, groups, level, points)
+        for a, g in zip(flat, grids, strict=False)
     ]
-    _finish(fit, flat, grids, kind, groups, level, points=any(shown))
+    _finish(chosen, flat, grids, kind, groups, level, points=any(shown))
     return figure
+
+
+@dataclass(frozen=True, eq=False)
+class Shown:
+    """
+    The response that a figure is of: on all rows, with the parameter that is its mean.
+
+    `response` names it among several, None where it is alone.
+    """
+
+    model: Model
+    one: Alone
+    main: str
+    response: str | None
+
+    @classmethod
+    def of(cls, model: Model, response: str | None) -> "Shown":
+        """Take the only response, or one of several, as `Alone.of`."""
+        one = Alone.of(model, response)
+        part = next(p for p in model.observed if p.label in ("", response))
+        return cls(model, one, part.main, response)
+
+    @property
+    def name(self) -> str:
+        """What it is called."""
+        return response_name(self.model) if self.response is None else self.response
 
 
 def _check_named(fit: Fit, grids: list[Grid]) -> None:
@@ -121,6 +152,7 @@ def _check_named(fit: Fit, grids: list[Grid]) -> None:
 
 def _panel(
     fit: Fit,
+    shown: Shown,
     ax: Axes,
     grid: Grid,
     kind: str,
@@ -128,14 +160,16 @@ def _panel(
     level: float,
     points: bool,
 ) -> bool:
-    found = fit.predict(grid.frame, kind=kind, groups=groups, level=level, seed=fit.seed)
+    found = fit.predict(
+        grid.frame, kind=kind, groups=groups, level=level, seed=fit.seed, response=shown.response
+    )
     found = found.reset_index(drop=True)
     ink = _inks(fit, grid)
     size = len(found) // len(ink)
     data = fit.model.design.rows.frame[grid.x]
-    y = _observed(fit, kind) if points else None
+    y = _observed(shown, kind) if points else None
     if y is not None:
-        _points(ax, fit, grid, y, ink)
+        _points(ax, shown, grid, y, ink)
     for k, colour in enumerate(ink):
         part = found.iloc[k * size : (k + 1) * size]
         label = _value(grid.curves[k]) if grid.curves else None
@@ -150,7 +184,7 @@ def _panel(
         ax.set_xlim(-0.6, len(names) - 0.4)
     ax.set_xlabel(with_meaning(fit.model, grid.x))
     if y is not None and kind != "linear":
-        _unsquash(fit, ax, y, float(found["estimate"].median()))
+        _unsquash(shown, ax, y, float(found["estimate"].median()))
     return y is not None
 
 
@@ -178,21 +212,22 @@ def _bars(ax: Axes, part: pd.DataFrame, x: np.ndarray, colour: str, label: str |
     ax.errorbar(x, part["estimate"], reach, fmt="o", ms=5, lw=1.8, color=colour, label=label)
 
 
-def _observed(fit: Fit, kind: str) -> np.ndarray | None:
+def _observed(shown: Shown, kind: str) -> np.ndarray | None:
     """Give the response on the scale of the predictions, if it can be shown on that."""
-    response = fit.model.design.response
-    if kind == "linear" and fit.model.links["mu"].name != "identity":
+    response = shown.one.response
+    if kind == "linear" and shown.model.links[shown.main].name != "identity":
         return None
     if kind.startswith("param:"):
         return None
+    # What is not there is not drawn, as a row without trials, which has no proportion.
+    y = np.where(shown.one.there, response.y, np.nan) if shown.response else response.y
     if response.trials is not None and kind != "response":
-        # A row without trials has no proportion: NaN is not drawn.
-        return response.y / np.where(response.trials > 0, response.trials, np.nan)
-    return response.y
+        return y / np.where(response.trials > 0, response.trials, np.nan)
+    return y
 
 
-def _points(ax: Axes, fit: Fit, grid: Grid, y: np.ndarray, ink: list[str]) -> None:
-    data = fit.model.design.rows.frame
+def _points(ax: Axes, shown: Shown, grid: Grid, y: np.ndarray, ink: list[str]) -> None:
+    data = shown.model.design.rows.frame
     rng = np.random.default_rng(0)
     mine = np.zeros(len(y), dtype=int)
     if grid.by is not None:
@@ -204,16 +239,18 @@ def _points(ax: Axes, fit: Fit, grid: Grid, y: np.ndarray, ink: list[str]) -> No
         x = middle + rng.uniform(-0.25, 0.25, len(y)) / len(ink)
     else:
         x = column.to_numpy(dtype=float)
-    if fit.model.family.binary:
+    if shown.one.family.binary:
         # Zeros and ones lie on two lines: a little noise towards the middle shows how many.
         y = y + np.where(y > 0.5, -1, 1) * rng.uniform(0, 0.06, len(y))
     colour = np.array(ink)[mine] if grid.by is not None else PALE
     ax.scatter(x, y, s=10, c=colour, alpha=0.35, lw=0, zorder=1, rasterized=len(y) > 5000)
 
 
-def _unsquash(fit: Fit, ax: Axes, y: np.ndarray, typical: float) -> None:
-    if positive_and_unbounded(fit.model) and y.max() > SQUASHED * typical:
-        log_axis(ax, y)
+def _unsquash(shown: Shown, ax: Axes, y: np.ndarray, typical: float) -> None:
+    endless = positive_and_unbounded(shown.one.family, shown.one.response.trials)
+    there = y[~np.isnan(y)]
+    if endless and there.max() > SQUASHED * typical:
+        log_axis(ax, there)
 
 
 # ---- words around the panels
@@ -224,7 +261,7 @@ def _value(value: Any) -> str:
 
 
 def _finish(
-    fit: Fit,
+    shown: Shown,
     axes: list[Axes],
     grids: list[Grid],
     kind: str,
@@ -238,7 +275,7 @@ def _finish(
         if k >= len(grids):
             ax.set_visible(False)
         elif k % columns == 0:
-            ax.set_ylabel(_response_label(fit, kind, ax.get_yscale()))
+            ax.set_ylabel(_response_label(shown, kind, ax.get_yscale()))
     by = grids[0].by
     if by is not None:
         many = len(grids[0].curves) > BANDS
@@ -257,13 +294,13 @@ def _finish(
     figure.supxlabel(note, fontsize="x-small", color=INK)
 
 
-def _response_label(fit: Fit, kind: str, scale: str) -> str:
-    model, name = fit.model, response_name(fit.model)
+def _response_label(shown: Shown, kind: str, scale: str) -> str:
+    model, name, one = shown.model, shown.name, shown.one
     if kind == "linear":
-        return f"{predictor_label(model, 'mu')} of {name}"
+        return f"{predictor_label(model, shown.main)} of {name}"
     if kind.startswith("param:"):
         return f"{kind.removeprefix('param:')} of {name}"
-    if kind == "mean" and (model.family.binary or model.design.response.trials is not None):
+    if kind == "mean" and (one.family.binary or one.response.trials is not None):
         return textwrap.fill(f"probability of {name}", LINE)
     label = with_meaning(model, name, LINE)
     return label + {"log": "\n(log axis)", "asinh": "\n(asinh axis)"}.get(scale, "")

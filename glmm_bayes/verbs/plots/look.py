@@ -10,6 +10,7 @@ from matplotlib.axes import Axes
 from matplotlib.colors import to_hex
 from matplotlib.figure import Figure
 
+from glmm_bayes.families import Family
 from glmm_bayes.model import Model
 
 INK = "0.2"
@@ -74,10 +75,10 @@ def colours(k: int, *, ordered: bool) -> list[str]:
     return list(PALETTE[:k])
 
 
-def positive_and_unbounded(model: Model) -> bool:
+def positive_and_unbounded(family: Family, trials: np.ndarray | None) -> bool:
     """Tell whether the family has no negative responses and no greatest one."""
-    problem = model.family.problem
-    if model.design.response.trials is not None:
+    problem = family.problem
+    if trials is not None:
         return False
     return problem(np.array([-1.0]), None) is not None and problem(np.array([2.0]), None) is None
 

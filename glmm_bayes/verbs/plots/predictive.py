@@ -121,7 +121,9 @@ def _scale(fit: Fit, kind: str) -> str:
     """Choose a scale for the responses: one on which long tails leave room for the rest."""
     y = fit.model.design.y
     middle = max(np.median(y), y.mean() / 2)
-    long_tailed = positive_and_unbounded(fit.model) and y.max() > SQUASHED * middle
+    response = fit.model.design.response
+    endless = positive_and_unbounded(fit.model.family, response.trials)
+    long_tailed = endless and y.max() > SQUASHED * middle
     if kind not in DISTRIBUTIONS or not long_tailed:
         return "linear"
     return "log" if y.min() > 0 and not fit.model.family.discrete else "asinh"

@@ -6,8 +6,9 @@ from matplotlib.figure import Figure
 from scipy import stats
 
 from glmm_bayes.fit import Fit
+from glmm_bayes.model import Model
 from glmm_bayes.terms import RandomTerm
-from glmm_bayes.verbs.by_response import refuse_several
+from glmm_bayes.verbs.by_response import Alone
 from glmm_bayes.verbs.plots.look import (
     INK,
     PALE,
@@ -22,7 +23,7 @@ BOXES = 45  # levels whose boxes fit beside one another
 SPAN = 2 / 3  # share of the points that a smoothed value leans on
 
 
-def plot_residuals(fit: Fit, *, seed: int | None = None) -> Figure:
+def plot_residuals(fit: Fit, *, seed: int | None = None, response: str | None = None) -> Figure:
     """
     Plot quantile residuals, which are standard normal where the model is right.
 
@@ -30,6 +31,8 @@ def plot_residuals(fit: Fit, *, seed: int | None = None) -> Figure:
     ----------
     seed
         Of the residuals' random part, which discrete responses have; by default the fit's.
+    response
+        Of several responses the one whose residuals are plotted.
 
     Returns
     -------
@@ -44,19 +47,22 @@ def plot_residuals(fit: Fit, *, seed: int | None = None) -> Figure:
     conditional on the random effects: where levels have few rows, or one each, the effects take
     up part of the scatter and the residuals are narrower than normal though nothing is wrong.
     """
-    refuse_several(fit.model, "This figure", "plot residuals(response=…) as you wish")
-    residuals = fit.residuals("quantile", seed=fit.seed if seed is None else seed).to_numpy()
-    kind = "linear" if fit.model.family.mean is None else "mean"
-    fitted = fit.predict(kind=kind, groups="conditional")["estimate"].to_numpy()
-    log = kind == "mean" and positive_and_unbounded(fit.model) and fitted.min() > 0
-    terms = _boxable(fit)
+    one = Alone.of(fit.model, response)
+    found = fit.residuals("quantile", seed=fit.seed if seed is None else seed, response=response)
+    kind = "linear" if one.family.mean is None else "mean"
+    means = fit.predict(kind=kind, groups="conditional", response=response)["estimate"]
+    residuals, fitted = found.to_numpy()[one.there], means.to_numpy()[one.there]
+    endless = positive_and_unbounded(one.family, one.response.trials)
+    log = kind == "mean" and endless and fitted.min() > 0
+    terms = _boxable(fit.model, one.there)
     count = 2 + max(1, len(terms))
     columns = 2 if count == 4 else min(count, 3)
     figure, axes = panels(-(-count // columns), columns)
     first, second, *others = axes.flat
     _against_fitted(first, fitted, residuals, log=log)
     words = {"mean": "fitted mean", "linear": "linear predictor"}
-    first.set_xlabel(f"{words[kind]} of {response_name(fit.model)}")
+    name = response_name(fit.model) if response is None else response
+    first.set_xlabel(f"{words[kind]} of {name}")
     _quantiles(second, residuals)
     for ax, term in zip(others, terms, strict=False):
         _boxes(ax, term, residuals)
@@ -68,11 +74,11 @@ def plot_residuals(fit: Fit, *, seed: int | None = None) -> Figure:
     return figure
 
 
-def _boxable(fit: Fit) -> list[RandomTerm]:
+def _boxable(model: Model, there: np.ndarray) -> list[RandomTerm]:
     found: dict[str, RandomTerm] = {}
-    for term in fit.model.design.terms:
-        if term.index.shape[1] == 1 and len(term.levels) <= min(BOXES, fit.model.nobs // 3):
-            found.setdefault(term.label, term)
+    for term in model.design.terms:
+        if term.index.shape[1] == 1 and len(term.levels) <= min(BOXES, model.nobs // 3):
+            found.setdefault(term.label, term.take(there))
     return list(found.values())
 
 
