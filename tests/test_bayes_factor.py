@@ -101,7 +101,12 @@ def test_where_all_is_normal_it_is_exact(data):
 @pytest.mark.parametrize(
     ("formula", "family", "priors"),
     [
-        ("y ~ x + (1 + x | g)", "gaussian", {"beta[x]": gb.Prior("StudentT", nu=4)}),
+        pytest.param(
+            "y ~ x + (1 + x | g)",
+            "gaussian",
+            {"beta[x]": gb.Prior("StudentT", nu=4)},
+            marks=pytest.mark.slow,
+        ),
         ("o ~ x + (1 | g)", "cumulative", {}),
         (["y ~ x", "residual ~ ar1(t | g)"], "gaussian", {}),
         ("y ~ x + (1 | g) + (0 + x | g)", "gaussian",
@@ -132,6 +137,7 @@ def test_the_table_says_which_model_the_data_speak_for(data):
     assert found.loc["this", "by"].startswith("importance sampling around the mode, Pareto k")
 
 
+@pytest.mark.slow
 def test_effects_that_are_not_normal_are_bridged(data):
     priors = {"beta[Intercept]": INTERCEPT, "sd_g": SD, "nu_g": 5.0}
     fit = gb.Model("n ~ 1 + (1 | g, dist='student')", data, "poisson", priors=priors).fit(
