@@ -722,3 +722,19 @@ def far_out(family):
 
 def fits(family, y):
     return family.problem(np.array([y]), np.array([1e7]) if family.needs_trials else None) is None
+
+
+@pytest.mark.parametrize("name", ["negbinomial", "zero_inflated_negbinomial"])
+def test_derivatives_by_the_mean_alone_far_out_are_those_of_all(name):
+    family = FAMILIES[name]
+    rows, eta = far_out(family)
+    whole, found = rows(eta, 3), rows(eta, 3, [0])
+    there = whole.value > -1e290
+    for got, expected in (
+        (found.first[0], whole.first[0]),
+        (found.second[0, 0], whole.second[0, 0]),
+        (found.third[0, 0, 0], whole.third[0, 0, 0]),
+    ):
+        np.testing.assert_allclose(
+            got[there], expected[there], rtol=1e-8, atol=1e-8 * (1 + rows.y.max() * 1e-7)
+        )

@@ -71,12 +71,12 @@ def _negbinomial_score(y: Array, trials: Array | None, params: Params) -> dict[s
 def _negbinomial_by_mean(y: Array, trials: Array | None, params: Params) -> Iterator[Array]:
     mu, a = params["mu"], params["alpha"]
     yield _negbinomial_core(y, trials, params)
-    some, all_of = 1 / mu, 1 / (a + mu)
-    left, right = y * some, (y + a) * all_of
-    yield left - right
-    left, right = left * some, right * all_of
-    yield right - left
-    yield 2 * (left * some - right * all_of)
+    share = mu / (a + mu)
+    right = (y + a) * share
+    yield y - right
+    right = right * share
+    yield right - y
+    yield 2 * (y - right * share)
 
 
 def _negbinomial(mu: Any, alpha: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from glmm_bayes.errors import NotSupportedError
 from glmm_bayes.families.family import Array, Family
-from glmm_bayes.families.links import Link
+from glmm_bayes.families.links import POSITIVE, Link
 from glmm_bayes.taylor import NoRuleError, Taylor
 
 ROWS = 2048  # at a time: a term, 16 kB, stays in the processor's cache
@@ -140,11 +140,13 @@ class RowDensity:
         by_mean, links, names = self.family.by_mean, self.links, self.names
         if by_mean is None:
             return None
+        positive = self.family.parameters[0].support == POSITIVE
 
         def density(y: Array, trials: Array | None, eta: list[Taylor]) -> Taylor:
             params = {name: links[name].linkinv(e) for name, e in zip(names, eta, strict=True)}
             values = {name: param.value for name, param in params.items()}
-            return params[names[0]].compose(by_mean(y, trials, values))
+            unit = values[names[0]] if positive else None
+            return params[names[0]].compose(by_mean(y, trials, values), unit)
 
         return density
 

@@ -99,6 +99,7 @@ class Family:
     by_mean
         `by_mean(y, trials, params)`: the core, then its derivatives by mu up to the third, one
         after the other, where that is written out: quicker than numbers that carry derivatives.
+        Of a positive mu they are in units of mu: mu, mu² and mu³ times as large.
     natural
         By the name of a link of mu, the kernel in terms of eta; one-parameter families only.
     problem

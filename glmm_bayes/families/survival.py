@@ -335,9 +335,9 @@ def _tails(t: Any, p: Params, xp: Any, baseline: Baseline) -> Any:
 def _by_mean(y: Array, trials: Any, p: Params, baseline: Baseline) -> Iterator[Array]:
     mu, cumulated = p["mu"], baseline.cumulated(y, p, NUMPY)
     yield np.log(mu) + np.log(baseline.hazard(y, p, NUMPY)) - mu * cumulated
-    yield 1 / mu - cumulated
-    yield -1 / mu**2 + 0 * cumulated
-    yield 2 / mu**3 + 0 * cumulated
+    yield 1 - mu * cumulated
+    yield -1 + 0 * cumulated
+    yield 2 + 0 * cumulated
 
 
 def _cox(splines: Splines) -> "Family":
