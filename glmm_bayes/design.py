@@ -43,11 +43,10 @@ from glmm_bayes.unseen import (
     Missing,
     Product,
     Unseen,
-    learn_imputed,
-    learn_measured,
     unseen_columns,
     with_standing,
 )
+from glmm_bayes.unseen_reading import learn_imputed, learn_measured
 
 INTERCEPT = "Intercept"
 SPECIFIC = "cs"  # the call around terms whose effects differ between categories

@@ -35,10 +35,11 @@ LAYERS: dict[str, set[str]] = {
         "residual": "covariance data encoding errors formula ordered places",
         "terms": "covariance data encoding errors formula ordered places",
         "smooths": "covariance data encoding errors formula places registry terms",
-        "unseen": "covariance data encoding errors formula response",
+        "unseen": "covariance data encoding errors formula",
+        "unseen_reading": "covariance data encoding errors formula response unseen",
         "design": (
             "covariance data encoding errors formula monotonic registry residual response smooths "
-            "terms unseen"
+            "terms unseen unseen_reading"
         ),
         "observed": "design errors families response",
         "several": ("data design encoding errors families formula observed registry response view"),

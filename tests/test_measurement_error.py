@@ -293,6 +293,11 @@ def test_other_methods_say_that_nuts_is_the_one(data, method):
         model.fit(method)
 
 
+def test_a_recovery_check_would_keep_the_measurements_and_is_refused(data):
+    with pytest.raises(gb.NotSupportedError, match="simulate both by hand"):
+        gb.check_recovery(gb.Model("y ~ me(x, s)", data), 2, seed=1)
+
+
 def test_posthoc_goes_on_with_nuts(data):
     model = gb.Model("y ~ me(x, s)", data.head(12))
     with pytest.raises(gb.NotSupportedError, match="use fit"):

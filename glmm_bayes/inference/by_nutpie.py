@@ -260,6 +260,19 @@ def nutpie_model(size: int, evaluate: Evaluate, initial: Callable[[Any], np.ndar
     )
 
 
+def _quietly(evaluate: Evaluate) -> Evaluate:
+    """Let numbers overflow far out, as they may in threads of the sampler's too."""
+
+    def evaluated(x: np.ndarray) -> tuple[float, np.ndarray]:
+        with np.errstate(all="ignore"):
+            try:
+                return evaluate(x)
+            except np.linalg.LinAlgError:
+                return -np.inf, np.zeros_like(x)
+
+    return evaluated
+
+
 def python_model(
     size: int,
     density: Callable[[], Evaluate],
@@ -271,7 +284,7 @@ def python_model(
 
     return from_pyfunc(
         size,
-        density,
+        lambda: _quietly(density()),
         lambda *_: lambda x: {"x": place(x)},
         [np.dtype(float)],
         [(size,)],

@@ -186,6 +186,11 @@ def check_recovery(
     function = METHODS[method]
     check_counts(1, n=n)
     refuse_weights(model)
+    if model.design.has_unknowns:
+        raise NotSupportedError(
+            "A check draws responses anew, and not the measurements of me(…) or what is missing of "
+            "mi(…): simulate both by hand from known parameters, and refit."
+        )
     _check_options(method, function, options)
     place = None if path is None else Path(path)
     if seed is None and place is not None:
