@@ -470,3 +470,23 @@ def test_many_densities_are_those_of_single_ones():
     found = at_once(posterior)(psi, np.zeros(5), np.random.default_rng(2))
     beside = found.log_posterior - posterior.correction(found.gamma)
     np.testing.assert_allclose(beside, many(psi), atol=1e-7)
+
+
+def test_a_normal_prior_far_from_the_data_is_taken_as_it_is():
+    """By the closed form of a normal mean, whose prior is 40 standard deviations from the rows'."""
+    rows = np.random.default_rng(1).normal(5, 1, 20)
+    prior = {"intercept": gb.Prior("Normal", mu=0, sigma=0.1), "sigma": 1.0}
+    model = gb.Model("y ~ 1", pd.DataFrame({"y": rows}), priors=prior)
+    beta = model.fit("posthoc", seed=1, progressbar=False).idata["posterior"]["beta"]
+    v = 1 / (len(rows) + 1 / 0.1**2)
+    error = np.sqrt(v / beta.size)
+    assert abs(float(beta.mean()) - v * rows.sum()) < 4.5 * error
+    assert abs(float(beta.std()) - np.sqrt(v)) < 4.5 * error
+
+
+def test_a_coefficient_that_its_prior_holds_back_is_drawn_well():
+    prior = {"beta[Days]": gb.Prior("Normal", mu=0, sigma=1)}
+    table = gb.load_dataset("sleepstudy")
+    model = gb.Model("Reaction ~ Days + (1 + Days | Subject)", table, priors=prior)
+    found = model.fit("posthoc", seed=1, progressbar=False).fixef()
+    assert found["ess_bulk"].min() > 0.5 * CHAINS * DRAWS

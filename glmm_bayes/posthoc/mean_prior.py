@@ -13,6 +13,7 @@ from glmm_bayes.modes.coordinates import Coordinates
 from glmm_bayes.priors import grouped
 
 WEAKEST = 0.25  # of a prior's squared slope: a normal in its place has at least this precision
+NORMAL = 1e-6  # of a prior's slope: what rounding leaves of it after such a step
 
 type Function = Callable[[np.ndarray], np.ndarray]
 
@@ -67,6 +68,9 @@ class MeanPrior:
         step = 1e-4 * (1.0 + np.abs(gamma))
         slope = self.slope(gamma)
         bend = (self.slope(gamma - step) - self.slope(gamma + step)) / (2 * step)
-        precision = np.maximum(bend, WEAKEST * slope * slope)
+        # Of a normal prior itself the slope is 0 at one step of Newton's method from anywhere.
+        there = gamma + np.divide(slope, bend, out=np.zeros_like(slope), where=bend > 0)
+        normal = (bend > 0) & (np.abs(self.slope(there)) <= NORMAL * np.abs(slope))
+        precision = np.where(normal, bend, np.maximum(bend, WEAKEST * slope * slope))
         moved = np.divide(slope, precision, out=np.zeros_like(slope), where=precision > 0)
         return Normal(gamma + moved, np.diag(precision))
