@@ -10,6 +10,8 @@ from glmm_bayes.engine.polynomials.evaluated import Evaluate, Evaluated, Many, O
 from glmm_bayes.engine.polynomials.polynomial import Polynomial
 
 DROP, FAR_DROP = REACH**2 / 2, FAR**2 / 2  # of the log density, so far along each bent axis
+LOOKED_FAR = 8  # variables, beyond which looks at tails would take the evaluations of the rest
+TAILED = 6  # coordinates, at most, whose tails are bent: of more, those of the axes tell too little
 LONG = 1.2  # times a normal's width: such sides are looked at farther out
 SKEWED = 3.0  # the longer side of an axis over the shorter, at most
 TAIL = 5.0  # degrees of freedom of the envelope, and of what lies beyond the design
@@ -158,7 +160,7 @@ def fit_surrogate(
         if best.error <= CLEARLY * tolerance:
             return replace(best, evaluations=seen.count)
         # So few checks may miss what is wrong: others' errors are not to be measured by theirs.
-        best = None
+        best = best if d > LOOKED_FAR else None
     _spread_out(seen, bend, seen.points_for(order))
     patience = PATIENCE
     while True:
@@ -204,6 +206,7 @@ def _find_bend(seen: Evaluated, d: int) -> Bend:
     far = [
         np.array([_far_width(seen, e, w) for e, w in zip(side, widths, strict=True)])
         for side, widths in zip(sides, near, strict=True)
+        if d <= TAILED
     ]
     wider = np.maximum(*near) / SKEWED
     return Bend.reaching(*(np.maximum(widths, wider) for widths in near), *far)
@@ -211,7 +214,7 @@ def _find_bend(seen: Evaluated, d: int) -> Bend:
 
 def _far_width(seen: Evaluated, direction: np.ndarray, width: float) -> float:
     """Find how far a long side falls by FAR_DROP; NaN for others, which are a normal's."""
-    if width < LONG * REACH:
+    if width < LONG * REACH or len(direction) > LOOKED_FAR:
         return np.nan
     found = _half_width(seen, direction, 2.0 * width, FAR_DROP)
     return found if found > LONG * FAR / REACH * width else np.nan
