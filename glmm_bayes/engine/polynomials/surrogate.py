@@ -11,7 +11,6 @@ from glmm_bayes.engine.polynomials.polynomial import Polynomial
 
 DROP, FAR_DROP = REACH**2 / 2, FAR**2 / 2  # of the log density, so far along each bent axis
 LOOKED_FAR = 8  # variables, beyond which looks at tails would take the evaluations of the rest
-TAILED = 6  # coordinates, at most, whose tails are bent: of more, those of the axes tell too little
 LONG = 1.2  # times a normal's width: such sides are looked at farther out
 SKEWED = 3.0  # the longer side of an axis over the shorter, at most
 TAIL = 5.0  # degrees of freedom of the envelope, and of what lies beyond the design
@@ -206,7 +205,6 @@ def _find_bend(seen: Evaluated, d: int) -> Bend:
     far = [
         np.array([_far_width(seen, e, w) for e, w in zip(side, widths, strict=True)])
         for side, widths in zip(sides, near, strict=True)
-        if d <= TAILED
     ]
     wider = np.maximum(*near) / SKEWED
     return Bend.reaching(*(np.maximum(widths, wider) for widths in near), *far)
