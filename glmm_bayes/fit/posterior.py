@@ -93,6 +93,11 @@ class PosteriorFit(Fit):
     @override
     def diagnostics(self) -> Any:
         """Whether the draws can be trusted, in words: see `verbs.diagnostics.diagnostics`."""
+        return self._diagnosed
+
+    @cached_property
+    def _diagnosed(self) -> Any:
+        # The fit and its summary both ask, and thousands of effects are looked at.
         from glmm_bayes.verbs.diagnostics import diagnostics
 
         return diagnostics(self)
