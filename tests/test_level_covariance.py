@@ -771,11 +771,17 @@ def test_a_broken_mesh_is_one_clear_error(words: str) -> None:
         gb.Model("y ~ spde(t + x | 1, mesh)", series(), context={"mesh": mesh})
 
 
-def test_an_area_alone_is_said_and_stands() -> None:
+@pytest.mark.parametrize("name", ["icar", "bym2", "car", "sar"])
+def test_an_area_alone_is_said_and_stands(name: str) -> None:
     W = neighbours({("v", "w"): 0.0, ("w", "v"): 0.0})
     with pytest.warns(gb.DataWarning, match="1 area without neighbours"):
-        model = gb.Model("y ~ icar(1 | g, W)", series(), context={"W": W})
-    assert precision(model.design.terms[0].level_structure, {})[2, 2] == 1.0
+        model = gb.Model(f"y ~ {name}(1 | g, W)", series(), context={"W": W})
+    structure = model.design.terms[0].level_structure
+    theta = {p.key: np.full(1, 0.3) for p in structure.parameters(1)}
+    shown = structure.shown
+    own = np.linalg.inv(precision(structure, theta))[:shown, :shown][2]
+    np.testing.assert_allclose(np.delete(own, 2), 0.0, atol=1e-12)
+    assert own[2] == pytest.approx(1.0)
 
 
 @pytest.mark.parametrize(

@@ -18,6 +18,7 @@ from glmm_bayes.priors import Prior
 
 MOST_DENSE = 2000  # areas whose eigenvalues are all found
 REAL, NONE = 1e-9, 1e-12  # an imaginary part, and an eigenvalue, that are rounding
+ALONE = "rho is the same everywhere, and an area alone is independent"
 NEAREST, BEYOND = 4, 1.001  # eigenvalues that are found near an end; how far beyond it
 
 
@@ -191,6 +192,7 @@ class ConditionalAutoregression(OneCorrelation):
 
         super().__init__(places, W)
         degree = np.asarray(self.graph.W.sum(axis=1)).ravel()
+        self._warn_of_islands(ALONE)
         self._own = np.where(degree > 0, degree, 1.0) if style == "degree" else 0 * degree + 1.0
         root = diags_array(1.0 / np.sqrt(self._own))
         self._read(csr_array(root @ self.graph.W @ root), symmetric=True)
@@ -237,6 +239,7 @@ class SimultaneousAutoregression(OneCorrelation):
         from scipy.sparse import csr_array, diags_array
 
         super().__init__(places, W, directed=True)
+        self._warn_of_islands(ALONE)
         total = np.asarray(self.graph.W.sum(axis=1)).ravel()
         scale = 1.0 / np.where(total > 0, total, 1.0) if standardise else np.ones(len(total))
         self._W = csr_array(diags_array(scale) @ self.graph.W)
