@@ -92,9 +92,12 @@ def draw_control(task: Task, data: Any, meter: Meter) -> Drawn:
     import glmm_bayes as gb
 
     model = gb.Model(task["formula"], data, family=task["family"])
-    # Without nutpie's jitter of 1: on the coefficient of a covariate such as grouseticks' height in
-    # metres its chains start where the counts are beyond all bounds, and stay there.
-    compiled = nutpie.compile_pymc_model(model.pymc, jitter_rvs=set())
+    # nutpie's jitter of 1 on the coefficient of a covariate such as grouseticks' height in metres
+    # has its chains start where the counts are beyond all bounds, and stay there. Without any, a
+    # slope may be exactly 0, which it refuses.
+    graph = model.pymc
+    shaken = {rv for rv in graph.free_RVs if not rv.name.startswith("gamma")}
+    compiled = nutpie.compile_pymc_model(graph, jitter_rvs=shaken)
     tree = nutpie.sample(
         compiled,
         tune=task["tune"],
