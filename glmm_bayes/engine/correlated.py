@@ -149,7 +149,9 @@ class CorrelatedNormal:
         columns = [self.system.at(Lambdas).J[0], *([self.X[0]] if joint else [])]
         K = np.hstack(columns) / found.sd[:, None]
         K = K @ np.linalg.inv(factor.L).T if K.size else K
-        Q = self.turning.pattern.matrix(precisions[-1].values)  # type: ignore[union-attr]
+        residual = precisions[-1]
+        assert residual is not None
+        Q = self.turning.pattern.matrix(residual.values)
         Qe = Q @ e
         by_mean = Qe / found.sd
         by_log_sd = e * Qe - 1 + (K * (Q @ K)).sum(axis=1)
